@@ -1,0 +1,1 @@
+//! Verifies attestation evidence: bytes in, typed verdict out.

@@ -1,0 +1,1 @@
+//! The key broker: checks evidence against a policy and releases a key.

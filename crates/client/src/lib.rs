@@ -1,0 +1,1 @@
+//! The verifying client: believes nothing before the evidence is checked.

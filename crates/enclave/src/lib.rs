@@ -1,0 +1,1 @@
+//! The attested inference server that runs inside the TEE.

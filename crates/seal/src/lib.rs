@@ -1,0 +1,1 @@
+//! The sealed-model format: encrypted weights and a signed manifest.

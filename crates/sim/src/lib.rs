@@ -1,0 +1,1 @@
+//! A software silicon vendor: structurally real evidence under a root of its own.
