@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Side-by-side benchmarks: each prints both sides of one run and the median ratio. See bench/README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh bench
+export CASEMATE_MODEL="${MODEL:-$(scripts/fetch-model.sh)}"
+cargo build --release --locked
+cd bench
+cargo build --release --locked
+for name in ${BENCH:-snp_verify unseal tokens}; do
+  echo
+  target/release/"$name"
+done

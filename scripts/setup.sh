@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs the system packages that the build needs and this machine lacks: says which and why, uses sudo if not root.
+set -euo pipefail
+
+# package:command or file that shows it is there:why
+needs=(
+  "cmake:$(command -v cmake || true):builds llama.cpp, the embedded inference engine"
+  "g++:$(command -v g++ || true):compiles llama.cpp"
+  "libclang-dev:$(compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' | head -n 1 || true):bindgen reads llama.cpp's headers with it"
+)
+if [ "${1:-}" = bench ]; then
+  needs+=(
+    "libssl-dev:$(compgen -G '/usr/include/openssl/ssl.h' || true):the peer crate \`sev\` is measured with OpenSSL"
+    "pkg-config:$(command -v pkg-config || true):finds OpenSSL"
+  )
+fi
+
+missing=()
+for need in "${needs[@]}"; do
+  IFS=: read -r package found why <<<"$need"
+  if [ -z "$found" ]; then
+    echo "setup: installing $package: $why" >&2
+    missing+=("$package")
+  fi
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "setup: run as root or install sudo, then again: apt-get install ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+"${as_root[@]}" apt-get update -q >&2
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
