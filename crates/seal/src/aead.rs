@@ -11,21 +11,18 @@ use ring::aead as ring_aead;
 
 use crate::blob::TAG_LEN;
 
-/// The library that does AES-256-GCM on this machine: `aws-lc-rs` or `ring`. For reports and `doctor`.
-pub fn aead_provider() -> &'static str {
-    Provider::detect().as_str()
-}
-
-/// Which library does the work.
+/// Which library does AES-256-GCM. [`Provider::detect`] is right for everybody who does not compare them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Provider {
+pub enum Provider {
+    /// The crate `aws-lc-rs`.
     AwsLc,
+    /// The crate `ring`.
     Ring,
 }
 
 impl Provider {
-    /// AVX-512 with VAES: aws-lc-rs. Anything else: ring.
-    pub(crate) fn detect() -> Self {
+    /// The faster one on this CPU. AVX-512 with VAES: aws-lc-rs. Anything else: ring.
+    pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("vaes") {
             return Self::AwsLc;
@@ -33,7 +30,8 @@ impl Provider {
         Self::Ring
     }
 
-    pub(crate) fn as_str(self) -> &'static str {
+    /// The name of the crate.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::AwsLc => "aws-lc-rs",
             Self::Ring => "ring",

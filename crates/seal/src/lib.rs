@@ -47,8 +47,9 @@ mod open;
 mod publisher;
 mod seal;
 mod spans;
+mod unpinned;
 
-pub use aead::aead_provider;
+pub use aead::Provider;
 pub use blob::{
     CHUNK_PLAIN_LEN, CHUNK_SEALED_LEN, HEADER_LEN, Layout, LayoutError, MAX_FILE_LEN, SALT_LEN, SPAN_CHUNKS,
     TAG_LEN, blob_name,
@@ -65,3 +66,4 @@ pub use open::{OpenError, Opener, VerifyMode};
 pub use publisher::{PublisherError, PublisherKey, PublisherSecret};
 pub use seal::{SealError, Sealer};
 pub use spans::{ReadAt, WriteAt};
+pub use unpinned::{BlobError, danger_open_unpinned};

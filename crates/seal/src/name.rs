@@ -138,7 +138,8 @@ mod tests {
             assert_eq!(check_file_name(name), Ok(()), "{name}");
         }
         assert_eq!(check_file_name(&"a".repeat(255)), Ok(()));
-        assert_eq!(check_file_name(&format!("{0}/{0}/b", "a".repeat(255))[..512]), Ok(()));
+        assert_eq!(check_file_name(&format!("{0}/{0}", "a".repeat(255))), Ok(()));
+        assert_eq!(check_file_name(&"a/".repeat(256)[..511]), Ok(()));
     }
 
     #[test]

@@ -220,7 +220,11 @@ impl Opener {
         self.fill_range(source, offset, out).inspect_err(|_| out.zeroize())
     }
 
-    pub(crate) fn with_provider(
+    /// As `new`, with a library of the caller's choice: for measurements and conformance tests.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_provider(
         provider: Provider,
         key: &ModelKey,
         manifest: &Manifest,
@@ -310,7 +314,8 @@ impl Opener {
             source.read_exact_at(&mut sealed, at).map_err(|error| self.read_error(at, &error))?;
             open_chunks(&self.key, first, &mut sealed, &mut plain).map_err(|fault| self.fault(fault))?;
             let from = plain.get(skip..).unwrap_or_default();
-            let (part, rest) = std::mem::take(&mut out).split_at_mut(from.len().min(out.len()));
+            let len = from.len().min(out.len());
+            let (part, rest) = std::mem::take(&mut out).split_at_mut(len);
             for (to, from) in part.iter_mut().zip(from) {
                 *to = *from;
             }

@@ -135,7 +135,11 @@ impl Sealer {
         Ok(FileEntry { name: self.name, size, header: self.header, sha256 })
     }
 
-    pub(crate) fn with_provider(
+    /// As `new`, with a library of the caller's choice: for measurements and conformance tests.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_provider(
         provider: Provider,
         key: &ModelKey,
         id: &ModelId,
