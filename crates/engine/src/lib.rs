@@ -1,1 +1,100 @@
 //! Inference engines behind one boundary.
+//!
+//! [`Engine`] is what the rest of Casemate sees: a request goes in, complete pieces of text come out through a
+//! callback, and a [`Completion`] says why the text ended and what it cost. The boundary is synchronous and knows no
+//! async runtime. [`LlamaEngine`] is the embedded implementation on llama.cpp.
+//!
+//! Three promises hold for every implementation:
+//!
+//! * with [`Sampling::Greedy`] the same request gives the same text, whatever ran before it;
+//! * no byte of a prompt or an answer is written to a log, an error, a `Debug` or a `Display`;
+//! * text inside a chat message is only ever text: it cannot become one of the model's control tokens.
+//!
+//! llama.cpp is linked through its raw bindings. The safe wrapper crate on top of them cannot switch off weight
+//! repacking (a second copy of the weights in memory) and always links llama.cpp's helper library with its HTTP client.
+//! All `unsafe` is in the private module `ffi`.
+
+mod answer;
+mod error;
+mod ffi;
+mod gguf;
+mod llama;
+mod request;
+mod template;
+mod text;
+
+pub use answer::{Completion, Event, FinishReason, Usage};
+pub use error::{EngineError, GgufFault, StopFault, TemplateFault};
+pub use llama::{DEFAULT_CONTEXT_TOKENS, EngineOptions, LlamaEngine, QUEUE_CAPACITY};
+pub use request::{
+    Cancel, ChatMessage, GenerateRequest, Input, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role, Sampling,
+    StopStrings, TokenBudget,
+};
+
+use std::ops::ControlFlow;
+
+/// Something that turns a prompt into text.
+pub trait Engine: Send + Sync {
+    /// What is loaded.
+    fn info(&self) -> &ModelInfo;
+
+    /// Requests waiting or running now.
+    fn queue_depth(&self) -> usize;
+
+    /// Runs one request and blocks until it ends. `sink` is called on the calling thread, first with
+    /// [`Event::Started`], then with each piece of text. Breaking from `sink`, or cancelling
+    /// [`GenerateRequest::cancel`] from anywhere, ends the request with [`FinishReason::Cancelled`].
+    ///
+    /// # Errors
+    /// [`EngineError`]. An error about the request itself comes before the first event.
+    fn generate(
+        &self,
+        request: GenerateRequest,
+        sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Completion, EngineError>;
+
+    /// As [`Engine::generate`], with the whole text at the end.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    fn generate_text(&self, request: GenerateRequest) -> Result<(String, Completion), EngineError> {
+        let mut text = String::new();
+        let completion = self.generate(request, &mut |event| {
+            if let Event::Text(piece) = event {
+                text.push_str(&piece);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok((text, completion))
+    }
+}
+
+/// Facts about the loaded model, read from its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// `general.name`, or the architecture where the file has no name.
+    pub name: String,
+    /// `general.architecture`, such as `llama`.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Size of all tensors in bytes.
+    pub tensor_bytes: u64,
+    /// Tokens that prompt and answer may have together.
+    pub context_tokens: u32,
+    /// Tokens of context that the model was trained with.
+    pub trained_context_tokens: u32,
+    /// Whether chat requests can be served.
+    pub chat: ChatSupport,
+}
+
+/// Whether the model's own chat template can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatSupport {
+    /// The file carries a template and it compiles.
+    Template,
+    /// The file carries no template: chat requests fail with `engine.chat.no-template`.
+    Missing,
+    /// The file carries a template that does not compile: chat requests fail with `engine.chat.template`.
+    Broken,
+}

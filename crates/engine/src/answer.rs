@@ -1,0 +1,68 @@
+//! What comes out of an engine.
+
+use std::fmt;
+
+/// One step of a running request.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The request was accepted and its prompt is being read.
+    Started {
+        /// Tokens of the rendered prompt.
+        prompt_tokens: u32,
+    },
+    /// The next piece of the answer: complete UTF-8, never empty.
+    Text(String),
+}
+
+/// Content-free: shows the length of a text, never the text.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Started { prompt_tokens } => {
+                f.debug_struct("Started").field("prompt_tokens", prompt_tokens).finish()
+            }
+            Event::Text(text) => write!(f, "Text(<{} bytes>)", text.len()),
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completion {
+    /// Why no more text comes.
+    pub finish: FinishReason,
+    /// What it cost.
+    pub usage: Usage,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended its turn, or a stop string appeared.
+    Stop,
+    /// The token budget is used up.
+    Length,
+    /// The caller went away.
+    Cancelled,
+}
+
+impl FinishReason {
+    /// The stable name: `stop`, `length` or `cancelled`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Token counts of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Tokens of the rendered prompt, control tokens included.
+    pub prompt_tokens: u32,
+    /// Tokens sampled, without the one that ended the turn.
+    pub completion_tokens: u32,
+}

@@ -1,0 +1,385 @@
+//! The only unsafe code of this crate: a safe face for the part of llama.cpp's C interface that is used.
+//!
+//! Ownership follows the C side: [`Model`] owns the weights and the vocabulary, [`Context`] borrows the model and owns
+//! the attention cache, [`Sampler`] stands alone. None of them is shared between threads.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use llama_cpp_sys_2 as sys;
+
+use crate::gguf::Block;
+use crate::request::Sampling;
+
+/// One token of a vocabulary.
+pub(crate) type Token = sys::llama_token;
+
+/// `llama_decode`'s result for a computation that the abort callback ended.
+pub(crate) const ABORTED: i32 = 2;
+
+/// A failed `llama_decode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DecodeStatus(pub(crate) i32);
+
+/// Layout of an element type, or `None` where the linked llama.cpp does not know it.
+pub(crate) fn block_of(kind: u32) -> Option<Block> {
+    if kind >= sys::GGML_TYPE_COUNT {
+        return None;
+    }
+    // SAFETY: both functions read a static table of GGML_TYPE_COUNT entries, and `kind` is below that.
+    let (elements, bytes) = unsafe { (sys::ggml_blck_size(kind), sys::ggml_type_size(kind)) };
+    let block = Block { elements: u64::try_from(elements).ok()?, bytes: u64::try_from(bytes).ok()? };
+    (block.elements > 0 && block.bytes > 0).then_some(block)
+}
+
+/// Initialises llama.cpp once per process and throws its log away: its text is not ours to promise anything about.
+fn initialise() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: `discard` has the type that is asked for and uses none of its arguments; no user data is given.
+        // `llama_backend_init` has no precondition. Nothing of llama.cpp runs before this.
+        unsafe {
+            sys::llama_log_set(Some(discard), ptr::null_mut());
+            sys::llama_backend_init();
+        }
+    });
+}
+
+unsafe extern "C" fn discard(_level: sys::ggml_log_level, _text: *const c_char, _data: *mut c_void) {}
+
+/// A loaded model.
+pub(crate) struct Model {
+    model: NonNull<sys::llama_model>,
+    vocab: NonNull<sys::llama_vocab>,
+}
+
+impl Model {
+    /// Maps the file at `path` into memory and reads its header. Weights are not copied or rearranged.
+    pub(crate) fn load(path: &Path) -> Option<Self> {
+        initialise();
+        let path = CString::new(path.as_os_str().as_encoded_bytes()).ok()?;
+        // SAFETY: no precondition.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.n_gpu_layers = 0;
+        params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
+        // The extra buffer types of the CPU hold a second, rearranged copy of the weights.
+        params.use_extra_bufts = false;
+        // SAFETY: `path` is a C string that outlives the call; every pointer in `params` is null, as the defaults are.
+        let model = NonNull::new(unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) })?;
+        // SAFETY: `model` was just loaded.
+        let vocab = unsafe { sys::llama_model_get_vocab(model.as_ptr()) };
+        let Some(vocab) = NonNull::new(vocab.cast_mut()) else {
+            // SAFETY: `model` was just loaded and is not used again.
+            unsafe { sys::llama_model_free(model.as_ptr()) };
+            return None;
+        };
+        Some(Self { model, vocab })
+    }
+
+    /// Whether the model continues text: it has a decoder and needs no encoder.
+    pub(crate) fn continues_text(&self) -> bool {
+        // SAFETY: `self.model` is loaded.
+        unsafe {
+            sys::llama_model_has_decoder(self.model.as_ptr())
+                && !sys::llama_model_has_encoder(self.model.as_ptr())
+        }
+    }
+
+    pub(crate) fn trained_context_tokens(&self) -> u32 {
+        // SAFETY: `self.model` is loaded.
+        let n = unsafe { sys::llama_model_n_ctx_train(self.model.as_ptr()) };
+        u32::try_from(n).unwrap_or(0)
+    }
+
+    pub(crate) fn parameters(&self) -> u64 {
+        // SAFETY: `self.model` is loaded.
+        unsafe { sys::llama_model_n_params(self.model.as_ptr()) }
+    }
+
+    pub(crate) fn tensor_bytes(&self) -> u64 {
+        // SAFETY: `self.model` is loaded.
+        unsafe { sys::llama_model_size(self.model.as_ptr()) }
+    }
+
+    /// `general.name`, cut at 255 bytes.
+    pub(crate) fn name(&self) -> Option<String> {
+        let mut buffer = [0u8; 256];
+        // SAFETY: the key is a C string; at most `buffer.len()` bytes are written, with the closing zero.
+        let n = unsafe {
+            sys::llama_model_meta_val_str(
+                self.model.as_ptr(),
+                c"general.name".as_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+            )
+        };
+        if n < 0 {
+            return None;
+        }
+        let text = CStr::from_bytes_until_nul(&buffer).ok()?;
+        Some(text.to_string_lossy().into_owned()).filter(|s| !s.is_empty())
+    }
+
+    /// The default chat template of the file.
+    pub(crate) fn chat_template(&self) -> Option<String> {
+        // SAFETY: a null name asks for the default template.
+        let text = unsafe { sys::llama_model_chat_template(self.model.as_ptr(), ptr::null()) };
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: not null, so a C string that lives as long as the model.
+        let text = unsafe { CStr::from_ptr(text) };
+        text.to_str().ok().map(str::to_owned)
+    }
+
+    pub(crate) fn bos(&self) -> Option<Token> {
+        // SAFETY: the vocabulary lives as long as the model.
+        self.existing(unsafe { sys::llama_vocab_bos(self.vocab.as_ptr()) })
+    }
+
+    pub(crate) fn eos(&self) -> Option<Token> {
+        // SAFETY: the vocabulary lives as long as the model.
+        self.existing(unsafe { sys::llama_vocab_eos(self.vocab.as_ptr()) })
+    }
+
+    /// Whether prompts of this model start with [`Model::bos`].
+    pub(crate) fn wants_bos(&self) -> bool {
+        // SAFETY: the vocabulary lives as long as the model.
+        unsafe { sys::llama_vocab_get_add_bos(self.vocab.as_ptr()) }
+    }
+
+    /// Whether the model ends its turn with this token.
+    pub(crate) fn is_end(&self, token: Token) -> bool {
+        // SAFETY: the vocabulary lives as long as the model; an unknown token gives false.
+        unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), token) }
+    }
+
+    /// Text of a token as the vocabulary spells it.
+    pub(crate) fn text(&self, token: Token) -> Option<String> {
+        let token = self.existing(token)?;
+        // SAFETY: `token` is below the vocabulary's size.
+        let text = unsafe { sys::llama_vocab_get_text(self.vocab.as_ptr(), token) };
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: not null, so a C string that lives as long as the vocabulary.
+        let text = unsafe { CStr::from_ptr(text) };
+        text.to_str().ok().map(str::to_owned)
+    }
+
+    /// The spellings that [`Model::tokenise`] reads as control tokens when asked to.
+    pub(crate) fn control_texts(&self) -> Vec<String> {
+        (0..self.vocabulary())
+            .filter(|token| {
+                // SAFETY: `token` is below the vocabulary's size.
+                let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab.as_ptr(), *token) };
+                attributes & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN) != 0
+            })
+            .filter_map(|token| self.text(token))
+            .collect()
+    }
+
+    /// Appends the tokens of `text`. `controls`: whether spelled control tokens become control tokens. Returns `None`
+    /// where `text` is beyond what the C interface can count.
+    pub(crate) fn tokenise(&self, text: &str, controls: bool, into: &mut Vec<Token>) -> Option<()> {
+        let bytes = i32::try_from(text.len()).ok()?;
+        let call = |tokens: &mut [Token]| {
+            let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
+            // SAFETY: `text` has `bytes` bytes, and at most `room` tokens are written. The vocabulary is only read.
+            unsafe {
+                sys::llama_tokenize(
+                    self.vocab.as_ptr(),
+                    text.as_ptr().cast(),
+                    bytes,
+                    tokens.as_mut_ptr(),
+                    room,
+                    false,
+                    controls,
+                )
+            }
+        };
+        let start = into.len();
+        into.resize(start.checked_add(text.len().checked_add(2)?)?, 0);
+        let mut n = call(into.get_mut(start..)?);
+        if n < 0 {
+            // More tokens than bytes: the result says how many.
+            into.resize(start.checked_add(usize::try_from(n.checked_neg()?).ok()?)?, 0);
+            n = call(into.get_mut(start..)?);
+        }
+        into.truncate(start.checked_add(usize::try_from(n).ok()?)?);
+        Some(())
+    }
+
+    /// The bytes that a token stands for in an answer. Control tokens have none.
+    pub(crate) fn piece(&self, token: Token) -> Vec<u8> {
+        let mut buffer = vec![0u8; 64];
+        for _ in 0..2 {
+            let room = i32::try_from(buffer.len()).unwrap_or(i32::MAX);
+            // SAFETY: at most `room` bytes are written to `buffer`. `token` came from this vocabulary.
+            let n = unsafe {
+                sys::llama_token_to_piece(
+                    self.vocab.as_ptr(),
+                    token,
+                    buffer.as_mut_ptr().cast(),
+                    room,
+                    0,
+                    false,
+                )
+            };
+            if let Ok(n) = usize::try_from(n) {
+                buffer.truncate(n);
+                return buffer;
+            }
+            buffer.resize(usize::try_from(n.unsigned_abs()).unwrap_or(0), 0);
+        }
+        Vec::new()
+    }
+
+    fn vocabulary(&self) -> Token {
+        // SAFETY: the vocabulary lives as long as the model.
+        unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) }
+    }
+
+    fn existing(&self, token: Token) -> Option<Token> {
+        (0..self.vocabulary()).contains(&token).then_some(token)
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: loaded in `load`, freed only here; every `Context` that borrows it is gone.
+        unsafe { sys::llama_model_free(self.model.as_ptr()) };
+    }
+}
+
+/// An attention cache and the buffers to compute with.
+pub(crate) struct Context<'m> {
+    context: NonNull<sys::llama_context>,
+    /// What the abort callback reads. Held here so that it outlives every computation.
+    abort: Arc<AtomicBool>,
+    model: PhantomData<&'m Model>,
+}
+
+impl<'m> Context<'m> {
+    /// Makes room for `tokens` tokens. `batch` is the most that one [`Context::decode`] takes.
+    pub(crate) fn new(model: &'m Model, tokens: NonZeroU32, batch: NonZeroU32, threads: i32) -> Option<Self> {
+        // SAFETY: no precondition.
+        let mut params = unsafe { sys::llama_context_default_params() };
+        params.n_ctx = tokens.get();
+        params.n_batch = batch.get();
+        params.n_ubatch = batch.get();
+        params.n_seq_max = 1;
+        params.n_threads = threads;
+        params.n_threads_batch = threads;
+        params.no_perf = true;
+        // SAFETY: the model is loaded and outlives the context by the lifetime `'m`; the pointers in `params` are null.
+        // The C side may adjust the model while it makes a context: this crate makes one, on the model's only thread.
+        let context = NonNull::new(unsafe { sys::llama_init_from_model(model.model.as_ptr(), params) })?;
+        let mut this = Self { context, abort: Arc::default(), model: PhantomData };
+        this.set_abort(Arc::default());
+        Some(this)
+    }
+
+    /// From now on, a computation ends early once `flag` is true.
+    pub(crate) fn set_abort(&mut self, flag: Arc<AtomicBool>) {
+        let data = Arc::as_ptr(&flag).cast_mut().cast::<c_void>();
+        // SAFETY: `is_set` reads an `AtomicBool` behind `data`. It is called only inside `decode`, and `self.abort`,
+        // replaced below together with the pointer, keeps the flag alive until then. No computation runs now: `decode`
+        // needs `&mut self` too.
+        unsafe { sys::llama_set_abort_callback(self.context.as_ptr(), Some(is_set), data) };
+        self.abort = flag;
+    }
+
+    /// Tokens that fit.
+    pub(crate) fn capacity(&self) -> u32 {
+        // SAFETY: `self.context` is alive.
+        unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
+    }
+
+    /// Forgets everything, and overwrites the cache with zeros.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: `self.context` is alive, and its memory with it.
+        unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), true) };
+    }
+
+    /// Reads `tokens` behind those read before. The result for the last one can then be sampled.
+    pub(crate) fn decode(&mut self, tokens: &mut [Token]) -> Result<(), DecodeStatus> {
+        let n = i32::try_from(tokens.len()).map_err(|_| DecodeStatus(-1))?;
+        if n == 0 {
+            return Err(DecodeStatus(-1));
+        }
+        // SAFETY: the batch points to `n` tokens that live until `llama_decode` returns, and it keeps no pointer.
+        let status = unsafe {
+            sys::llama_decode(self.context.as_ptr(), sys::llama_batch_get_one(tokens.as_mut_ptr(), n))
+        };
+        if status == 0 { Ok(()) } else { Err(DecodeStatus(status)) }
+    }
+}
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, freed only here.
+        unsafe { sys::llama_free(self.context.as_ptr()) };
+    }
+}
+
+unsafe extern "C" fn is_set(data: *mut c_void) -> bool {
+    // SAFETY: `data` is the pointer given in `set_abort`, to an `AtomicBool` that the context keeps alive.
+    unsafe { &*data.cast::<AtomicBool>() }.load(Ordering::Acquire)
+}
+
+/// Chooses tokens.
+pub(crate) struct Sampler {
+    chain: NonNull<sys::llama_sampler>,
+}
+
+impl Sampler {
+    /// `None` where no memory is left.
+    pub(crate) fn new(sampling: Sampling) -> Option<Self> {
+        // SAFETY: no precondition.
+        let chain = NonNull::new(unsafe {
+            sys::llama_sampler_chain_init(sys::llama_sampler_chain_default_params())
+        })?;
+        let this = Self { chain };
+        match sampling {
+            // SAFETY: no precondition.
+            Sampling::Greedy => this.add(unsafe { sys::llama_sampler_init_greedy() })?,
+            Sampling::Random { temperature, top_p, seed } => {
+                // SAFETY: no precondition.
+                this.add(unsafe { sys::llama_sampler_init_temp(temperature) })?;
+                // SAFETY: no precondition.
+                this.add(unsafe { sys::llama_sampler_init_top_p(top_p, 1) })?;
+                // SAFETY: no precondition.
+                this.add(unsafe { sys::llama_sampler_init_dist(seed) })?;
+            }
+        }
+        Some(this)
+    }
+
+    /// The next token. Call it after a successful [`Context::decode`], once.
+    pub(crate) fn sample(&mut self, context: &mut Context<'_>) -> Token {
+        // SAFETY: both are alive; index -1 is the last result, which `decode` always computes.
+        unsafe { sys::llama_sampler_sample(self.chain.as_ptr(), context.context.as_ptr(), -1) }
+    }
+
+    fn add(&self, link: *mut sys::llama_sampler) -> Option<()> {
+        let link = NonNull::new(link)?;
+        // SAFETY: both are alive; the chain takes ownership of the link.
+        unsafe { sys::llama_sampler_chain_add(self.chain.as_ptr(), link.as_ptr()) };
+        Some(())
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, freed only here, with all links.
+        unsafe { sys::llama_sampler_free(self.chain.as_ptr()) };
+    }
+}

@@ -1,0 +1,214 @@
+//! What goes into an engine.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{EngineError, StopFault};
+
+/// Most stop strings in one request.
+pub const MAX_STOP_STRINGS: usize = 16;
+/// Longest stop string, in bytes.
+pub const MAX_STOP_BYTES: usize = 256;
+
+/// One request. Its `Debug` shows no content.
+#[derive(Debug, Clone)]
+pub struct GenerateRequest {
+    /// What to answer.
+    pub input: Input,
+    /// How many tokens the answer may have.
+    pub budget: TokenBudget,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// Strings that end the answer; they are not part of it. See [`MAX_STOP_STRINGS`] and [`MAX_STOP_BYTES`].
+    pub stop: StopStrings,
+    /// Ends the request from outside, also while it waits or reads its prompt.
+    pub cancel: Cancel,
+}
+
+impl GenerateRequest {
+    /// A greedy request without stop strings.
+    #[must_use]
+    pub fn new(input: Input, budget: TokenBudget) -> Self {
+        Self {
+            input,
+            budget,
+            sampling: Sampling::Greedy,
+            stop: StopStrings::default(),
+            cancel: Cancel::new(),
+        }
+    }
+}
+
+/// The prompt.
+#[derive(Clone)]
+pub enum Input {
+    /// Text to continue, as it is: no template, and control tokens written in it stay plain text.
+    Raw(String),
+    /// A conversation, rendered with the model's own chat template.
+    Chat(Vec<ChatMessage>),
+}
+
+/// Content-free: shows sizes, never the text.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Raw(text) => write!(f, "Raw(<{} bytes>)", text.len()),
+            Input::Chat(messages) => write!(f, "Chat(<{} messages>)", messages.len()),
+        }
+    }
+}
+
+/// One message of a conversation.
+#[derive(Clone)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// Content-free: shows the role and the length, never the text.
+impl fmt::Debug for ChatMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChatMessage({}, <{} bytes>)", self.role.as_str(), self.content.len())
+    }
+}
+
+/// Who speaks. A closed list, so that a role can never carry text into the template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions of the application.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The name that chat templates compare with.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// How many tokens an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenBudget {
+    /// This many; a request whose prompt leaves less room is refused.
+    Exact(NonZeroU32),
+    /// As many as the context has room for, at most this many.
+    UpTo(NonZeroU32),
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// Always the likeliest: deterministic.
+    Greedy,
+    /// Random, repeatable for one seed on one machine.
+    Random {
+        /// Above 0; smaller is more predictable.
+        temperature: f32,
+        /// In `(0, 1]`: the likeliest tokens with this total probability are candidates.
+        top_p: f32,
+        /// Start of the random sequence.
+        seed: u32,
+    },
+}
+
+impl Sampling {
+    /// Checks that the numbers are usable.
+    pub(crate) fn check(self) -> Result<(), EngineError> {
+        match self {
+            Sampling::Greedy => Ok(()),
+            Sampling::Random { temperature, top_p, .. } => {
+                if !temperature.is_finite() || temperature <= 0.0 {
+                    Err(EngineError::Temperature)
+                } else if !(top_p > 0.0 && top_p <= 1.0) {
+                    Err(EngineError::TopP)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// Checked stop strings. Its `Debug` shows how many there are.
+#[derive(Clone, Default)]
+pub struct StopStrings(Vec<String>);
+
+impl StopStrings {
+    /// Accepts up to [`MAX_STOP_STRINGS`] strings of 1 to [`MAX_STOP_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// [`EngineError::Stop`] (`engine.stop.invalid`).
+    pub fn new(strings: Vec<String>) -> Result<Self, EngineError> {
+        if strings.len() > MAX_STOP_STRINGS {
+            return Err(EngineError::Stop(StopFault::TooMany {
+                given: strings.len(),
+                limit: MAX_STOP_STRINGS,
+            }));
+        }
+        for s in &strings {
+            if s.is_empty() {
+                return Err(EngineError::Stop(StopFault::Empty));
+            }
+            if s.len() > MAX_STOP_BYTES {
+                return Err(EngineError::Stop(StopFault::TooLong { bytes: s.len(), limit: MAX_STOP_BYTES }));
+            }
+        }
+        Ok(Self(strings))
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<String> {
+        self.0
+    }
+
+    /// The strings. They are request content: do not log them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StopStrings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StopStrings(<{}>)", self.0.len())
+    }
+}
+
+/// A switch that ends a request. Clones share it; it never goes back.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A switch that is not yet thrown.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Throws the switch.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was thrown.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
+        &self.0
+    }
+}
