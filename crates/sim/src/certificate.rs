@@ -281,10 +281,10 @@ fn extension(arcs: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
     sequence(&fields)
 }
 
-/// Key usage; DER drops trailing zero bits, so the number of unused bits follows from the lowest bit set.
+/// Key usage. AMD always counts one unused bit, although DER would drop the zero before it where the lowest usage is
+/// keyCertSign.
 fn key_usage(usage: u8) -> Vec<u8> {
-    let unused = u8::try_from(usage.trailing_zeros().min(7)).unwrap_or(7);
-    extension(KEY_USAGE, true, &bits(&[usage], unused))
+    extension(KEY_USAGE, true, &bits(&[usage], 1))
 }
 
 fn subject_key_identifier(key_info: &[u8]) -> Vec<u8> {

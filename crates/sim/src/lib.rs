@@ -28,6 +28,24 @@
 //! This crate draws randomness from the operating system. It does file I/O in [`Vendor::save`] and
 //! [`Vendor::load`] only, reads a stream in [`launch_digest_reader`] only, and never asks the time.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
 mod asn1;
 mod certificate;
 mod error;
@@ -40,7 +58,7 @@ mod store;
 mod vendor;
 
 pub use error::SimError;
-pub use launch::{launch_digest, launch_digest_reader};
+pub use launch::{launch_digest, launch_digest_at, launch_digest_reader};
 pub use machine::{Machine, MachineConfig, Signer};
 pub use mistakes::{AuthorityMistake, CertificateMistake, CrlMistake, PssParameters, VekExtension};
 pub use report::{Cpuid, FirmwareVersion, REPORT_BYTES, SIGNED_BYTES, Tcb};
