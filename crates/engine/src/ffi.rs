@@ -303,6 +303,12 @@ impl<'m> Context<'m> {
         unsafe { sys::llama_n_ctx(self.context.as_ptr()) }
     }
 
+    /// From now on, computes with this many threads.
+    pub(crate) fn set_threads(&mut self, threads: i32) {
+        // SAFETY: `self.context` is alive.
+        unsafe { sys::llama_set_n_threads(self.context.as_ptr(), threads, threads) };
+    }
+
     /// Forgets everything, and overwrites the cache with zeros.
     pub(crate) fn clear(&mut self) {
         // SAFETY: `self.context` is alive, and its memory with it.

@@ -19,6 +19,7 @@ mod error;
 mod ffi;
 mod gguf;
 mod llama;
+mod pace;
 mod request;
 mod template;
 mod text;

@@ -12,6 +12,7 @@ use crate::answer::{Completion, Event, FinishReason, Usage};
 use crate::error::EngineError;
 use crate::ffi::{self, Context, Model, Sampler, Token};
 use crate::gguf;
+use crate::pace::Pace;
 use crate::request::{Cancel, GenerateRequest, Input, Sampling, TokenBudget};
 use crate::template::{ChatTemplate, ControlTokens, Segment};
 use crate::text::{StopGate, Utf8Stream};
@@ -226,12 +227,13 @@ fn work(
         }
     };
     let room = loaded.info.context_tokens;
+    let mut pace = Pace::new(u32::try_from(options.threads.get()).unwrap_or(u32::MAX));
     if ready.send(Ok(loaded)).is_err() {
         return;
     }
     for job in jobs {
         let reply = job.reply.clone();
-        let result = run(&model, &mut context, room, job);
+        let result = run(&model, &mut context, &mut pace, room, job);
         // Before the next request waits, not after: nothing of this one stays in memory while the engine is idle.
         context.clear();
         depth.fetch_sub(1, Ordering::Relaxed);
@@ -280,7 +282,13 @@ fn start(
 }
 
 /// One request, from text to text.
-fn run(model: &Model, context: &mut Context<'_>, room: u32, job: Job) -> Result<Completion, EngineError> {
+fn run(
+    model: &Model,
+    context: &mut Context<'_>,
+    pace: &mut Pace,
+    room: u32,
+    job: Job,
+) -> Result<Completion, EngineError> {
     let mut usage = Usage::default();
     let cancelled = |usage| Ok(Completion { finish: FinishReason::Cancelled, usage });
     if job.cancel.is_cancelled() {
@@ -297,10 +305,8 @@ fn run(model: &Model, context: &mut Context<'_>, room: u32, job: Job) -> Result<
     context.set_abort(Arc::clone(job.cancel.flag()));
     let batch = usize::try_from(BATCH_TOKENS.get()).unwrap_or(usize::MAX);
     for part in prompt.chunks_mut(batch) {
-        match context.decode(part) {
-            Ok(()) => {}
-            Err(ffi::DecodeStatus(ffi::ABORTED)) => return cancelled(usage),
-            Err(ffi::DecodeStatus(status)) => return Err(EngineError::Compute { status }),
+        if compute(context, pace, part)?.is_break() {
+            return cancelled(usage);
         }
     }
 
@@ -327,10 +333,8 @@ fn run(model: &Model, context: &mut Context<'_>, room: u32, job: Job) -> Result<
         if usage.completion_tokens >= budget {
             break FinishReason::Length;
         }
-        match context.decode(&mut [token]) {
-            Ok(()) => {}
-            Err(ffi::DecodeStatus(ffi::ABORTED)) => return cancelled(usage),
-            Err(ffi::DecodeStatus(status)) => return Err(EngineError::Compute { status }),
+        if compute(context, pace, &mut [token])?.is_break() {
+            return cancelled(usage);
         }
     };
     let last = gate.push(&utf8.finish());
@@ -339,6 +343,24 @@ fn run(model: &Model, context: &mut Context<'_>, room: u32, job: Job) -> Result<
         return cancelled(usage);
     }
     Ok(Completion { finish: if last.stopped { FinishReason::Stop } else { finish }, usage })
+}
+
+/// One step, with as many threads as there are free cores. Breaks where the request was cancelled meanwhile.
+fn compute(
+    context: &mut Context<'_>,
+    pace: &mut Pace,
+    tokens: &mut [Token],
+) -> Result<ControlFlow<()>, EngineError> {
+    let step = Pace::start();
+    let result = context.decode(tokens);
+    if pace.end(&step) {
+        context.set_threads(pace.threads());
+    }
+    match result {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(ffi::DecodeStatus(ffi::ABORTED)) => Ok(ControlFlow::Break(())),
+        Err(ffi::DecodeStatus(status)) => Err(EngineError::Compute { status }),
+    }
 }
 
 /// The prompt's tokens, with the token that starts a text in front where the model wants it.

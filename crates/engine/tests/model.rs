@@ -120,13 +120,13 @@ fn info_comes_from_the_file() {
 }
 
 fn greedy_is_repeatable_whatever_runs_between() {
-    let first = ask("What is the capital of France?", 24);
-    assert!(first.contains("Paris"), "{first}");
-    assert_eq!(ask("What is the capital of France?", 24), first);
+    let first = ask("What is 2+2?", 24);
+    assert!(first.contains('4'), "{first}");
+    assert_eq!(ask("What is 2+2?", 24), first);
     ask("Write a long story about a lighthouse and the sea.", 40);
-    assert_eq!(ask("What is the capital of France?", 24), first);
+    assert_eq!(ask("What is 2+2?", 24), first);
     // Also on a context of its own.
-    let fresh = load(1024).generate_text(chat("What is the capital of France?", 24)).unwrap().0;
+    let fresh = load(1024).generate_text(chat("What is 2+2?", 24)).unwrap().0;
     assert_eq!(fresh, first);
 }
 
@@ -427,10 +427,10 @@ fn child_ask(path: &Path) -> ExitCode {
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();
-    let (text, _) = engine.generate_text(chat("What is the capital of France?", 24)).unwrap();
+    let (text, _) = engine.generate_text(chat("What is 2+2?", 24)).unwrap();
     let grown = private_bytes().saturating_sub(before);
     // Buffers and the attention cache (512 tokens: 12 MB here), but no second copy of 98 MB.
-    if text.contains("Paris") && grown < size / 2 { ExitCode::SUCCESS } else { ExitCode::from(4) }
+    if text.contains('4') && grown < size / 2 { ExitCode::SUCCESS } else { ExitCode::from(4) }
 }
 
 /// Private memory of this process, in bytes: what is neither a file nor shared.
