@@ -1,1 +1,53 @@
 //! Verifies attestation evidence: bytes in, typed verdict out.
+//!
+//! ```text
+//! Evidence::parse(bytes)                       -> Evidence    parsed, believed by nobody     ParseError
+//! verify(&evidence, &endorsements, &anchors, now) -> Authentic   genuine hardware said this  Rejected
+//! authentic.appraise(&policy, &binding)        -> Verified    ours, fresh, bound to this key Denied
+//! ```
+//!
+//! This crate does no input or output, asks no clock and draws no random numbers: time, certificates and revocation
+//! lists are arguments. `Authentic` and `Verified` can be made by nothing but the functions above. The rules are
+//! numbered in `spec/attest.md` and in [`rules`]; every verdict lists each of them with its outcome.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+mod anchors;
+mod chain;
+mod checks;
+mod claims;
+mod crypto;
+mod der;
+mod endorsements;
+mod evidence;
+mod policy;
+mod report;
+pub mod rules;
+pub mod snp;
+mod time;
+mod verdict;
+mod x509;
+
+pub use anchors::{AnchorError, AnchorRole, TrustAnchors};
+pub use chain::{ChainError, CrlError, Role};
+pub use checks::{Check, Outcome};
+pub use claims::Claims;
+pub use endorsements::{Endorsements, Revocation};
+pub use evidence::{Evidence, ParseError, Platform};
+pub use policy::{Danger, Expected, PlatformPolicy, Policy, PolicyError};
+pub use report::{Report, SCHEMA, Verdict};
+pub use rules::Rule;
+pub use snp::RejectionKind;
+pub use time::UnixTime;
+pub use verdict::{Authentic, Binding, Denial, Denied, Rejected, Rejection, Verified, verify};
+pub use x509::CertificateError;

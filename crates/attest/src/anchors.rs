@@ -1,0 +1,312 @@
+//! Trust anchors: the roots that a verifier believes, and nobody else's.
+
+use core::fmt;
+use std::sync::{Arc, OnceLock};
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use thiserror::Error;
+
+use crate::snp::{ProductLine, Signer};
+use crate::x509::{Certificate, CertificateError};
+
+/// AMD's certificates; `roots/README.md` says where they are from.
+const AMD: [&str; 3] = [
+    include_str!("../roots/amd-milan.pem"),
+    include_str!("../roots/amd-genoa.pem"),
+    include_str!("../roots/amd-turin.pem"),
+];
+
+/// The roots and intermediates of each product line.
+#[derive(Clone)]
+pub struct TrustAnchors {
+    lines: Arc<[LineAnchors]>,
+    simulated: bool,
+}
+
+/// One product line's certificates.
+#[derive(Debug, Clone)]
+pub(crate) struct LineAnchors {
+    pub(crate) line: ProductLine,
+    /// AMD root key: issues the two others and the revocation list.
+    pub(crate) ark: Certificate,
+    /// AMD SEV key: issues VCEKs.
+    pub(crate) ask: Certificate,
+    /// AMD SEV VLEK key: issues VLEKs.
+    pub(crate) asvk: Certificate,
+}
+
+/// A certificate's part in a product line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnchorRole {
+    /// Root.
+    Ark,
+    /// Issuer of VCEKs.
+    Ask,
+    /// Issuer of VLEKs.
+    Asvk,
+}
+
+/// Why a bundle of roots is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AnchorError {
+    /// No certificate in it.
+    #[error("the bundle contains no PEM certificate")]
+    Empty,
+    /// A PEM section is damaged.
+    #[error("the bundle is not PEM")]
+    Pem,
+    /// A certificate in it cannot be judged.
+    #[error("certificate {position} of the bundle: {error}")]
+    Certificate {
+        /// From 1.
+        position: usize,
+        /// What is wrong with it.
+        error: CertificateError,
+    },
+    /// A common name that belongs to no product line's ARK, ASK or ASVK.
+    #[error("certificate {position} of the bundle is named {common_name:?}, which is no ARK, ASK or ASVK")]
+    Name {
+        /// From 1.
+        position: usize,
+        /// The subject's common name.
+        common_name: String,
+    },
+    /// Two certificates for one part.
+    #[error("the bundle has two {role} certificates for {line}")]
+    Duplicate {
+        /// Product line.
+        line: ProductLine,
+        /// Part.
+        role: AnchorRole,
+    },
+    /// A part without a certificate.
+    #[error("the bundle has no {role} certificate for {line}")]
+    Incomplete {
+        /// Product line.
+        line: ProductLine,
+        /// Part.
+        role: AnchorRole,
+    },
+    /// A danger root with a key of AMD's: it would make production evidence look simulated, or the other way round.
+    #[error("certificate {position} of the bundle has a key of AMD's own")]
+    VendorKey {
+        /// From 1.
+        position: usize,
+    },
+}
+
+impl TrustAnchors {
+    /// AMD's own roots, embedded in this library: Milan, Genoa and Turin.
+    pub fn amd() -> Self {
+        static LINES: OnceLock<Arc<[LineAnchors]>> = OnceLock::new();
+        // Should the embedded files ever be unreadable, no line is pinned and nothing is genuine; a unit test reads them.
+        let lines = LINES.get_or_init(|| {
+            AMD.iter().flat_map(|pem| load(pem).unwrap_or_default()).map(|(anchors, _)| anchors).collect()
+        });
+        Self { lines: Arc::clone(lines), simulated: false }
+    }
+
+    /// Only the roots in this PEM bundle, made by a simulator. AMD's roots are not among them, and every verdict under
+    /// them says that it is simulated.
+    ///
+    /// # Errors
+    /// Unless the bundle has exactly one ARK (`ARK-<Line>`, after any prefix), ASK (`SEV-<Line>`) and ASVK
+    /// (`SEV-VLEK-<Line>`) for each product line that it mentions, and none of AMD's keys.
+    pub fn danger_only_pem(pem: &str) -> Result<Self, AnchorError> {
+        let loaded = load(pem)?;
+        let vendor = Self::amd();
+        for (anchors, positions) in &loaded {
+            for (certificate, &position) in anchors.certificates().into_iter().zip(positions) {
+                if vendor.owns_key(certificate) {
+                    return Err(AnchorError::VendorKey { position });
+                }
+            }
+        }
+        Ok(Self { lines: loaded.into_iter().map(|(anchors, _)| anchors).collect(), simulated: true })
+    }
+
+    /// Whether the roots are a simulator's. Nothing that they validate is real.
+    pub fn simulated(&self) -> bool {
+        self.simulated
+    }
+
+    pub(crate) fn line(&self, line: ProductLine) -> Option<&LineAnchors> {
+        self.lines.iter().find(|anchors| anchors.line == line)
+    }
+
+    fn owns_key(&self, certificate: &Certificate) -> bool {
+        self.lines.iter().flat_map(LineAnchors::certificates).any(|own| own.spki == certificate.spki)
+    }
+}
+
+impl fmt::Debug for TrustAnchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.lines.iter().map(|anchors| anchors.line.name()).collect();
+        f.debug_struct("TrustAnchors").field("simulated", &self.simulated).field("lines", &lines).finish()
+    }
+}
+
+impl LineAnchors {
+    /// The certificate that issues this kind of key.
+    pub(crate) fn issuer_of(&self, signer: Signer) -> &Certificate {
+        match signer {
+            Signer::Vcek => &self.ask,
+            Signer::Vlek => &self.asvk,
+        }
+    }
+
+    fn certificates(&self) -> [&Certificate; 3] {
+        [&self.ark, &self.ask, &self.asvk]
+    }
+}
+
+impl fmt::Display for AnchorRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ark => "ARK",
+            Self::Ask => "ASK",
+            Self::Asvk => "ASVK",
+        })
+    }
+}
+
+impl AnchorError {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "anchors.empty",
+            Self::Pem => "anchors.pem",
+            Self::Certificate { .. } => "anchors.certificate",
+            Self::Name { .. } => "anchors.name",
+            Self::Duplicate { .. } => "anchors.duplicate",
+            Self::Incomplete { .. } => "anchors.incomplete",
+            Self::VendorKey { .. } => "anchors.vendor-key",
+        }
+    }
+}
+
+/// Reads a bundle into product lines; each with the positions of its ARK, ASK and ASVK.
+fn load(pem: &str) -> Result<Vec<(LineAnchors, [usize; 3])>, AnchorError> {
+    let mut found: Vec<(ProductLine, AnchorRole, usize, Certificate)> = Vec::new();
+    for (section, position) in CertificateDer::pem_slice_iter(pem.as_bytes()).zip(1_usize..) {
+        let der = section.map_err(|_| AnchorError::Pem)?;
+        let certificate =
+            Certificate::parse(&der).map_err(|error| AnchorError::Certificate { position, error })?;
+        let Some((line, role)) = part(&certificate.subject_cn) else {
+            return Err(AnchorError::Name { position, common_name: certificate.subject_cn });
+        };
+        if found.iter().any(|(other_line, other_role, ..)| (*other_line, *other_role) == (line, role)) {
+            return Err(AnchorError::Duplicate { line, role });
+        }
+        found.push((line, role, position, certificate));
+    }
+    if found.is_empty() {
+        return Err(AnchorError::Empty);
+    }
+
+    let mut lines = Vec::new();
+    for line in ProductLine::ALL {
+        if !found.iter().any(|(other, ..)| *other == line) {
+            continue;
+        }
+        let take = |role: AnchorRole| {
+            found
+                .iter()
+                .find(|(other_line, other_role, ..)| (*other_line, *other_role) == (line, role))
+                .map(|(_, _, position, certificate)| (certificate.clone(), *position))
+                .ok_or(AnchorError::Incomplete { line, role })
+        };
+        let (ark, ark_position) = take(AnchorRole::Ark)?;
+        let (ask, ask_position) = take(AnchorRole::Ask)?;
+        let (asvk, asvk_position) = take(AnchorRole::Asvk)?;
+        lines.push((LineAnchors { line, ark, ask, asvk }, [ark_position, ask_position, asvk_position]));
+    }
+    Ok(lines)
+}
+
+/// The part that a common name stands for. A simulator may put its own prefix before `ARK-`.
+fn part(common_name: &str) -> Option<(ProductLine, AnchorRole)> {
+    if let Some((_, line)) = common_name.rsplit_once("ARK-") {
+        return Some((ProductLine::from_name(line)?, AnchorRole::Ark));
+    }
+    if let Some(line) = common_name.strip_prefix("SEV-VLEK-") {
+        return Some((ProductLine::from_name(line)?, AnchorRole::Asvk));
+    }
+    let line = common_name.strip_prefix("SEV-")?;
+    Some((ProductLine::from_name(line)?, AnchorRole::Ask))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(pem: &str) -> &'static str {
+        TrustAnchors::danger_only_pem(pem).expect_err("must be refused").code()
+    }
+
+    fn certificates(pem: &str) -> Vec<String> {
+        pem.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_embedded_roots_are_amds() {
+        let anchors = TrustAnchors::amd();
+        assert!(!anchors.simulated());
+        for (line, expected) in [
+            (ProductLine::Milan, "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd"),
+            (ProductLine::Genoa, "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1"),
+            (ProductLine::Turin, "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a"),
+        ] {
+            let ark = &anchors.line(line).expect("line is embedded").ark;
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &ark.der);
+            assert_eq!(hex::encode(digest), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_danger_bundle_never_contains_amds_keys() {
+        for pem in AMD {
+            assert_eq!(code(pem), "anchors.vendor-key");
+        }
+    }
+
+    #[test]
+    fn bundles_with_one_mistake_each() {
+        let [milan, genoa, _] = AMD;
+        let parts = certificates(milan);
+        assert_eq!(parts.len(), 3);
+        assert_eq!(code(""), "anchors.empty");
+        assert_eq!(code("no certificate here"), "anchors.empty");
+        assert_eq!(code("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"), "anchors.pem");
+        assert_eq!(
+            code("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
+            "anchors.certificate"
+        );
+        assert_eq!(code(&format!("{milan}{milan}")), "anchors.duplicate");
+        assert_eq!(code(&format!("{genoa}{}", parts[0])), "anchors.incomplete");
+        for missing in 0..3 {
+            let kept: String = parts
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != missing)
+                .map(|(_, part)| part.as_str())
+                .collect();
+            assert_eq!(code(&kept), "anchors.incomplete", "without part {missing}");
+        }
+    }
+
+    #[test]
+    fn a_simulators_prefix_stands_before_ark_only() {
+        use AnchorRole::{Ark, Ask, Asvk};
+        let genoa = ProductLine::Genoa;
+        assert_eq!(part("ARK-Genoa"), Some((genoa, Ark)));
+        assert_eq!(part("SIMULATED-ARK-Genoa"), Some((genoa, Ark)));
+        assert_eq!(part("SEV-Genoa"), Some((genoa, Ask)));
+        assert_eq!(part("SEV-VLEK-Genoa"), Some((genoa, Asvk)));
+        for name in ["Genoa", "ARK-Rome", "ARK-", "SEV-", "SEV-VCEK", "SEV-VLEK", "X-SEV-Genoa", "ARK-Genoa "]
+        {
+            assert_eq!(part(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Certificate path validation (RFC 5280) and revocation lists, for every platform.
+//!
+//! `rustls-webpki` builds the path and verifies names, signatures, validity and basic constraints. It does not look at
+//! keyUsage, at the validity of the trust anchor, or at the size of a key; this module does, so that an error can also
+//! name the certificate at fault.
+
+use core::fmt;
+
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
+use thiserror::Error;
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
+
+use crate::der;
+use crate::time::UnixTime;
+use crate::x509::{Certificate, KeyUsage, PublicKey};
+
+/// Larger revocation lists are refused before they are parsed.
+const MAX_CRL: usize = 1024 * 1024;
+
+/// A trust anchor, and the certificates between it and the leaf. All are the verifier's own, never the prover's.
+pub(crate) struct Issuers<'a> {
+    pub(crate) anchor: &'a Certificate,
+    /// The certificate that issued the leaf.
+    pub(crate) intermediate: &'a Certificate,
+}
+
+/// What a platform's certificates must look like beyond RFC 5280.
+pub(crate) struct Profile {
+    /// Exact signature algorithms, parameters included.
+    pub(crate) algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+    pub(crate) issuer_key: fn(&PublicKey) -> bool,
+    pub(crate) leaf_key: fn(&PublicKey) -> bool,
+}
+
+/// Which certificate of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The pinned root.
+    Root,
+    /// The certificate that the root issued.
+    Intermediate,
+    /// The certificate whose key signs evidence.
+    Leaf,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Root => "root certificate",
+            Self::Intermediate => "intermediate certificate",
+            Self::Leaf => "leaf certificate",
+        })
+    }
+}
+
+/// Why a path is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ChainError {
+    /// Time is before notBefore.
+    #[error("the {role} is not valid before {not_before}, and the time is {now}")]
+    NotYetValid {
+        /// Certificate at fault.
+        role: Role,
+        /// Its first valid second.
+        not_before: UnixTime,
+        /// The time that was given.
+        now: UnixTime,
+    },
+    /// Time is after notAfter.
+    #[error("the {role} expired at {not_after}, and the time is {now}")]
+    Expired {
+        /// Certificate at fault.
+        role: Role,
+        /// Its last valid second.
+        not_after: UnixTime,
+        /// The time that was given.
+        now: UnixTime,
+    },
+    /// An issuer without basicConstraints cA.
+    #[error("the {role} is not a certificate authority")]
+    NotAuthority {
+        /// Certificate at fault.
+        role: Role,
+    },
+    /// A leaf that could issue certificates.
+    #[error("the leaf certificate is a certificate authority")]
+    LeafIsAuthority,
+    /// keyUsage is absent from an issuer, or does not permit what the key is used for.
+    #[error("the {role}'s key usage does not permit its use")]
+    KeyUsage {
+        /// Certificate at fault.
+        role: Role,
+    },
+    /// Not the key type, size or exponent of this platform.
+    #[error("the {role}'s key is not of the kind that this platform uses")]
+    KeyType {
+        /// Certificate at fault.
+        role: Role,
+    },
+    /// No certificate that the verifier holds has the issuer's name.
+    #[error("no pinned certificate issued the leaf certificate")]
+    UnknownIssuer,
+    /// A certificate's signature does not verify under its issuer's key.
+    #[error("a certificate's signature is not by its issuer's key")]
+    Signature,
+    /// Not the platform's signature algorithm with exactly its parameters.
+    #[error("a certificate is signed with another algorithm or other parameters than this platform uses")]
+    Algorithm,
+    /// Anything else that RFC 5280 path validation refuses.
+    #[error("the certificate path is not valid: {0:?}")]
+    Path(webpki::Error),
+}
+
+impl ChainError {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotYetValid { .. } => "x509.not-yet-valid",
+            Self::Expired { .. } => "x509.expired",
+            Self::NotAuthority { .. } => "x509.not-an-authority",
+            Self::LeafIsAuthority => "x509.leaf-is-authority",
+            Self::KeyUsage { .. } => "x509.key-usage",
+            Self::KeyType { .. } => "x509.key-type",
+            Self::UnknownIssuer => "x509.unknown-issuer",
+            Self::Signature => "x509.signature",
+            Self::Algorithm => "x509.algorithm",
+            Self::Path(_) => "x509.path",
+        }
+    }
+}
+
+/// Why a revocation list does not clear a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CrlError {
+    /// None was given.
+    #[error("the revocation list is missing")]
+    Missing,
+    /// Not one complete version 2 CRL in DER with a nextUpdate, or more than 1 MiB.
+    #[error("the revocation list is not one complete X.509 CRL in DER")]
+    Malformed,
+    /// It covers only some certificates or reasons.
+    #[error("the revocation list is limited in scope by an issuingDistributionPoint")]
+    Scoped,
+    /// Issued by somebody else.
+    #[error("the revocation list is not issued by the pinned root")]
+    Issuer,
+    /// Not signed by the root's key with the platform's algorithm.
+    #[error("the revocation list is not signed by the pinned root's key")]
+    Signature,
+    /// The root's key usage does not include cRLSign.
+    #[error("the pinned root may not sign revocation lists")]
+    KeyUsage,
+    /// Time is before thisUpdate.
+    #[error("the revocation list is issued at {this_update}, and the time is {now}")]
+    NotYetValid {
+        /// Its first valid second.
+        this_update: UnixTime,
+        /// The time that was given.
+        now: UnixTime,
+    },
+    /// Time is after nextUpdate.
+    #[error("the revocation list expired at {next_update}, and the time is {now}")]
+    Expired {
+        /// Its last valid second.
+        next_update: UnixTime,
+        /// The time that was given.
+        now: UnixTime,
+    },
+    /// A certificate of the path is listed.
+    #[error("the {role} is revoked")]
+    Revoked {
+        /// Certificate at fault.
+        role: Role,
+    },
+}
+
+impl CrlError {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "crl.missing",
+            Self::Malformed => "crl.malformed",
+            Self::Scoped => "crl.scoped",
+            Self::Issuer => "crl.issuer",
+            Self::Signature => "crl.signature",
+            Self::KeyUsage => "crl.key-usage",
+            Self::NotYetValid { .. } => "crl.not-yet-valid",
+            Self::Expired { .. } => "crl.expired",
+            Self::Revoked { .. } => "crl.revoked",
+        }
+    }
+}
+
+/// A revocation list that was signed by the root, is in date, and lists nothing of the path.
+pub(crate) struct Cleared {
+    pub(crate) this_update: UnixTime,
+    pub(crate) next_update: UnixTime,
+}
+
+/// The anchor is what it must be at this time. Pinning is by identity: the anchor is one of the verifier's own.
+pub(crate) fn check_anchor(anchor: &Certificate, profile: &Profile, now: UnixTime) -> Result<(), ChainError> {
+    check_validity(anchor, Role::Root, now)?;
+    check_authority(anchor, Role::Root, profile)
+}
+
+/// Validates anchor -> intermediate -> leaf. Returns the last second at which all of the three are valid.
+pub(crate) fn validate(
+    issuers: &Issuers<'_>,
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+) -> Result<UnixTime, ChainError> {
+    check_anchor(issuers.anchor, profile, now)?;
+    check_validity(issuers.intermediate, Role::Intermediate, now)?;
+    check_authority(issuers.intermediate, Role::Intermediate, profile)?;
+    check_validity(leaf, Role::Leaf, now)?;
+    check_leaf(leaf, profile)?;
+
+    let anchor_der = CertificateDer::from(issuers.anchor.der.as_slice());
+    let anchors = [webpki::anchor_from_trusted_cert(&anchor_der).map_err(path_error)?];
+    let intermediates = [CertificateDer::from(issuers.intermediate.der.as_slice())];
+    let leaf_der = CertificateDer::from(leaf.der.as_slice());
+    let end_entity = EndEntityCert::try_from(&leaf_der).map_err(path_error)?;
+    let time = rustls_pki_types::UnixTime::since_unix_epoch(core::time::Duration::from_secs(now.0));
+    end_entity
+        .verify_for_usage(profile.algorithms, &anchors, &intermediates, time, NoExtendedKeyUsage, None, None)
+        .map_err(path_error)?;
+
+    Ok(issuers.anchor.not_after.min(issuers.intermediate.not_after).min(leaf.not_after))
+}
+
+/// Verifies a revocation list of the anchor, and that it lists neither the intermediate nor the leaf.
+///
+/// The leaf's serial number is looked up too, although the anchor did not issue it: AMD reserves the right to list it.
+pub(crate) fn check_revocation(
+    crl_der: &[u8],
+    issuers: &Issuers<'_>,
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+) -> Result<Cleared, CrlError> {
+    if crl_der.is_empty() {
+        return Err(CrlError::Missing);
+    }
+    if crl_der.len() > MAX_CRL {
+        return Err(CrlError::Malformed);
+    }
+    let signed = der::signed(crl_der).ok_or(CrlError::Malformed)?;
+    let list = webpki::BorrowedCertRevocationList::from_der(crl_der).map_err(|_| CrlError::Malformed)?;
+    let (rest, fields) = CertificateRevocationList::from_der(crl_der).map_err(|_| CrlError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(CrlError::Malformed);
+    }
+
+    if fields.issuer().as_raw() != issuers.anchor.subject.as_slice() {
+        return Err(CrlError::Issuer);
+    }
+    if !matches!(issuers.anchor.key_usage, KeyUsage::Present { crl_sign: true, .. }) {
+        return Err(CrlError::KeyUsage);
+    }
+    let (key_algorithm, key) = der::public_key(&issuers.anchor.spki).ok_or(CrlError::Signature)?;
+    let verified = profile
+        .algorithms
+        .iter()
+        .filter(|algorithm| algorithm.signature_alg_id().as_ref() == signed.algorithm)
+        .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key_algorithm)
+        .any(|algorithm| algorithm.verify_signature(key, signed.to_be_signed, signed.signature).is_ok());
+    if !verified {
+        return Err(CrlError::Signature);
+    }
+
+    let time = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| CrlError::Malformed);
+    let this_update = time(fields.last_update().timestamp())?;
+    let next_update = time(fields.next_update().ok_or(CrlError::Malformed)?.timestamp())?;
+    if now < this_update {
+        return Err(CrlError::NotYetValid { this_update, now });
+    }
+    if now > next_update {
+        return Err(CrlError::Expired { next_update, now });
+    }
+
+    let list = webpki::CertRevocationList::from(list);
+    if list.issuing_distribution_point().is_some() {
+        return Err(CrlError::Scoped);
+    }
+    for (role, serial) in [(Role::Intermediate, &issuers.intermediate.serial), (Role::Leaf, &leaf.serial)] {
+        if list.find_serial(serial).map_err(|_| CrlError::Malformed)?.is_some() {
+            return Err(CrlError::Revoked { role });
+        }
+    }
+    Ok(Cleared { this_update, next_update })
+}
+
+fn check_validity(certificate: &Certificate, role: Role, now: UnixTime) -> Result<(), ChainError> {
+    if now < certificate.not_before {
+        return Err(ChainError::NotYetValid { role, not_before: certificate.not_before, now });
+    }
+    if now > certificate.not_after {
+        return Err(ChainError::Expired { role, not_after: certificate.not_after, now });
+    }
+    Ok(())
+}
+
+fn check_authority(certificate: &Certificate, role: Role, profile: &Profile) -> Result<(), ChainError> {
+    if !certificate.is_ca {
+        return Err(ChainError::NotAuthority { role });
+    }
+    if !matches!(certificate.key_usage, KeyUsage::Present { certificate_sign: true, .. }) {
+        return Err(ChainError::KeyUsage { role });
+    }
+    if !(profile.issuer_key)(&certificate.key) {
+        return Err(ChainError::KeyType { role });
+    }
+    Ok(())
+}
+
+/// A leaf need not restrict its key usage (AMD's do not), but must not exclude signatures where it does.
+fn check_leaf(leaf: &Certificate, profile: &Profile) -> Result<(), ChainError> {
+    if leaf.is_ca {
+        return Err(ChainError::LeafIsAuthority);
+    }
+    if matches!(leaf.key_usage, KeyUsage::Present { digital_signature: false, .. }) {
+        return Err(ChainError::KeyUsage { role: Role::Leaf });
+    }
+    if !(profile.leaf_key)(&leaf.key) {
+        return Err(ChainError::KeyType { role: Role::Leaf });
+    }
+    Ok(())
+}
+
+fn path_error(error: webpki::Error) -> ChainError {
+    match error {
+        webpki::Error::UnknownIssuer => ChainError::UnknownIssuer,
+        webpki::Error::InvalidSignatureForPublicKey => ChainError::Signature,
+        webpki::Error::SignatureAlgorithmMismatch
+        | webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => ChainError::Algorithm,
+        other => ChainError::Path(other),
+    }
+}
+
+/// These certificates sign evidence and nothing of the web: none of them may carry an extendedKeyUsage.
+struct NoExtendedKeyUsage;
+
+impl ExtendedKeyUsageValidator for NoExtendedKeyUsage {
+    fn validate(&self, mut purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        match purposes.next() {
+            None => Ok(()),
+            Some(_) => Err(webpki::Error::BadDer),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Endorsements: what the vendor says about the key that signed the evidence.
+//!
+//! Only what differs from machine to machine is carried: the endorsement certificate and the revocation list. Roots and
+//! intermediates are the verifier's own ([`crate::TrustAnchors`]); there is no way to hand in one of a prover's.
+
+/// The certificate of the key that signed, and the state of revocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endorsements {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    SevSnp { vek_der: Vec<u8>, revocation: Revocation },
+}
+
+/// What is known about revoked certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// The vendor's certificate revocation list, DER.
+    Crl(Vec<u8>),
+    /// Nothing is known. Verification fails with `crl.missing`.
+    Missing,
+    /// Somebody decided not to ask. Verification goes on, and rule SNP-07 is listed as waived.
+    DangerNotChecked {
+        /// Why; shown wherever the verdict is shown.
+        reason: String,
+    },
+}
+
+impl Endorsements {
+    /// Of a SEV-SNP report: the VCEK's or VLEK's certificate in DER, and the product line's revocation list.
+    pub fn snp(vek_der: Vec<u8>, revocation: Revocation) -> Self {
+        Self { kind: Kind::SevSnp { vek_der, revocation } }
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+}

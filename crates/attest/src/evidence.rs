@@ -1,0 +1,109 @@
+//! Evidence: bytes with the form of a platform's evidence, believed by nobody yet.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::snp;
+
+/// A kind of trusted execution environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Platform {
+    /// AMD Secure Encrypted Virtualization with Secure Nested Paging.
+    SevSnp,
+}
+
+/// Evidence as it arrived. [`crate::verify`] decides whether it is genuine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    kind: Kind,
+}
+
+/// What the evidence is; one variant per platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    SevSnp(snp::Report),
+}
+
+/// Why bytes are not evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ParseError {
+    /// No platform's evidence looks like this.
+    #[error(
+        "{found} bytes are not evidence of a known platform; a SEV-SNP report has {} bytes",
+        snp::REPORT_LEN
+    )]
+    UnknownFormat {
+        /// Bytes that arrived.
+        found: usize,
+    },
+    /// A SEV-SNP report with a mistake.
+    #[error(transparent)]
+    SevSnp(#[from] snp::ReportError),
+}
+
+impl Platform {
+    /// As in policies and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SevSnp => "sev-snp",
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Evidence {
+    /// Recognises the platform and takes the bytes as they are.
+    ///
+    /// # Errors
+    /// Every departure from the platform's format (spec/attest.md, rule SNP-01).
+    pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
+        if input.len() != snp::REPORT_LEN {
+            return Err(ParseError::UnknownFormat { found: input.len() });
+        }
+        Ok(Self { kind: Kind::SevSnp(snp::Report::parse(input)?) })
+    }
+
+    /// Whose evidence this is.
+    pub fn platform(&self) -> Platform {
+        match &self.kind {
+            Kind::SevSnp(_) => Platform::SevSnp,
+        }
+    }
+
+    /// Exactly the bytes that arrived.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.kind {
+            Kind::SevSnp(report) => report.bytes(),
+        }
+    }
+
+    /// The SEV-SNP report, where it is one. Reading a field of it proves nothing.
+    pub fn snp(&self) -> Option<&snp::Report> {
+        match &self.kind {
+            Kind::SevSnp(report) => Some(report),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+}
+
+impl ParseError {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownFormat { .. } => "evidence.unknown-format",
+            Self::SevSnp(error) => error.code(),
+        }
+    }
+}

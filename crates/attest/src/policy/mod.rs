@@ -1,0 +1,153 @@
+//! Appraisal policy: what a machine must be before it is ours. Total: every field has a value that somebody wrote, or a
+//! default that refuses.
+
+mod file;
+
+use thiserror::Error;
+
+use crate::snp::SnpPolicy;
+use file::PolicyFile;
+
+/// What each platform's evidence must show. A platform that is not accepted here is denied.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "PolicyFile")]
+#[non_exhaustive]
+pub struct Policy {
+    /// AMD SEV-SNP.
+    pub snp: PlatformPolicy<SnpPolicy>,
+}
+
+/// Whether a platform is accepted, and on which terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlatformPolicy<P> {
+    /// Evidence of this platform is denied.
+    NotAccepted,
+    /// Evidence of this platform is held against these terms.
+    Accepted(P),
+}
+
+/// An expected value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected<T> {
+    /// One of these; with an empty list, nothing is accepted.
+    OneOf(Vec<T>),
+    /// Any value, by a written decision. The rule is listed as waived.
+    Any {
+        /// Why; shown wherever the verdict is shown.
+        reason: String,
+    },
+}
+
+/// A dangerous property, refused unless somebody wrote down why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Danger {
+    /// Evidence that shows it is denied.
+    Refuse,
+    /// Evidence may show it. The rule is listed as waived where it does.
+    Allow {
+        /// Why; shown wherever the verdict is shown.
+        reason: String,
+    },
+}
+
+/// Why a policy is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PolicyError {
+    /// Not TOML, an unknown key, a missing key, or a value of the wrong type.
+    #[error("the policy is not understood: {0}")]
+    Syntax(Box<toml::de::Error>),
+    /// A policy without any platform accepts nothing.
+    #[error("the policy accepts no platform")]
+    NoPlatform,
+    /// A list that accepts nothing.
+    #[error("{field} is an empty list, which accepts nothing")]
+    EmptyList {
+        /// Key in the policy.
+        field: &'static str,
+    },
+    /// A waiver without a reason.
+    #[error("{field} is waived without a reason")]
+    EmptyReason {
+        /// Key in the policy.
+        field: &'static str,
+    },
+    /// Not hexadecimal.
+    #[error("{field} has a value that is not hexadecimal")]
+    NotHex {
+        /// Key in the policy.
+        field: &'static str,
+    },
+    /// Hexadecimal of another length.
+    #[error("{field} has a value of {found} bytes instead of {expected}")]
+    WrongLength {
+        /// Key in the policy.
+        field: &'static str,
+        /// Bytes that the field has.
+        expected: usize,
+        /// Bytes that were written.
+        found: usize,
+    },
+    /// A number outside the field's range.
+    #[error("{field} is {found}, which is not possible")]
+    OutOfRange {
+        /// Key in the policy.
+        field: &'static str,
+        /// What was written.
+        found: u64,
+    },
+    /// The TCB floor of a line lacks a component that the line has, or has one that it lacks.
+    #[error("{field} must have fmc for turin, and only there")]
+    FmcComponent {
+        /// Key in the policy.
+        field: &'static str,
+    },
+}
+
+impl Policy {
+    /// Accepts nothing.
+    pub fn deny_all() -> Self {
+        Self { snp: PlatformPolicy::NotAccepted }
+    }
+
+    /// Accepts SEV-SNP on these terms, and no other platform.
+    pub fn for_snp(terms: SnpPolicy) -> Self {
+        Self { snp: PlatformPolicy::Accepted(terms) }
+    }
+
+    /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.
+    pub fn strict_for_measurement(measurement: [u8; 48]) -> Self {
+        Self::for_snp(SnpPolicy::strict(Expected::OneOf(vec![measurement])))
+    }
+
+    /// Reads a policy from TOML (spec/attest.md §7).
+    ///
+    /// # Errors
+    /// Unknown and missing keys, values of another type or length, empty lists, waivers without a reason.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let file: PolicyFile = toml::from_str(text).map_err(|error| PolicyError::Syntax(Box::new(error)))?;
+        Self::try_from(file)
+    }
+}
+
+impl<T> Expected<T> {
+    /// Any value, for this reason.
+    pub fn any(reason: impl Into<String>) -> Self {
+        Self::Any { reason: reason.into() }
+    }
+}
+
+impl PolicyError {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "policy.syntax",
+            Self::NoPlatform => "policy.no-platform",
+            Self::EmptyList { .. } => "policy.empty-list",
+            Self::EmptyReason { .. } => "policy.empty-reason",
+            Self::NotHex { .. } => "policy.not-hex",
+            Self::WrongLength { .. } => "policy.wrong-length",
+            Self::OutOfRange { .. } => "policy.out-of-range",
+            Self::FmcComponent { .. } => "policy.fmc-component",
+        }
+    }
+}

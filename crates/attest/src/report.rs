@@ -1,0 +1,163 @@
+//! A verdict as data: what commands print with `--json` (spec/attest.md §8). Rendering decides nothing.
+
+use serde::Serialize;
+
+use crate::anchors::TrustAnchors;
+use crate::checks::{Check, Outcome};
+use crate::claims::Claims;
+use crate::evidence::ParseError;
+use crate::rules;
+use crate::time::UnixTime;
+use crate::verdict::{Authentic, Denied, Rejected, Verified};
+
+/// Name and version of the JSON form.
+pub const SCHEMA: &str = "casemate.verify/1";
+
+/// A verdict and its protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    schema: &'static str,
+    verdict: Verdict,
+    simulated: bool,
+    headline: String,
+    code: Option<&'static str>,
+    checks: Vec<ReportedCheck>,
+    claims: Option<Claims>,
+    valid_until: Option<UnixTime>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Genuine, ours, and bound to this exchange.
+    Verified,
+    /// Genuine; nobody asked whether it is ours.
+    Authentic,
+    /// Genuine and refused.
+    Denied,
+    /// Not proven to be genuine.
+    Rejected,
+    /// Not evidence.
+    Malformed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ReportedCheck {
+    id: &'static str,
+    title: &'static str,
+    spec: &'static str,
+    outcome: Outcome,
+    compared: String,
+}
+
+impl Report {
+    /// Of evidence that passed everything.
+    pub fn from_verified(verified: &Verified) -> Self {
+        let waived: Vec<_> = verified
+            .checks()
+            .iter()
+            .filter(|check| check.outcome == Outcome::Waived)
+            .map(|check| check.rule.id)
+            .collect();
+        let headline = match waived.len() {
+            0 => "VERIFIED".to_owned(),
+            count => format!("VERIFIED, {count} waived: {}", waived.join(", ")),
+        };
+        Self {
+            claims: Some(verified.claims().clone()),
+            valid_until: Some(verified.valid_until()),
+            ..Self::new(Verdict::Verified, verified.simulated(), headline, None, verified.checks())
+        }
+    }
+
+    /// Of evidence that is genuine and was not held against a policy.
+    pub fn from_authentic(authentic: &Authentic) -> Self {
+        let headline = "GENUINE, NOT APPRAISED".to_owned();
+        Self {
+            claims: Some(authentic.claims().clone()),
+            valid_until: Some(authentic.valid_until()),
+            ..Self::new(Verdict::Authentic, authentic.simulated(), headline, None, authentic.checks())
+        }
+    }
+
+    /// Of evidence that is genuine and refused.
+    pub fn from_denied(denied: &Denied) -> Self {
+        let headline = format!("DENIED: {}", denied.reason);
+        Self {
+            claims: Some((*denied.claims).clone()),
+            valid_until: Some(denied.valid_until),
+            ..Self::new(Verdict::Denied, denied.simulated, headline, Some(denied.code()), &denied.checks)
+        }
+    }
+
+    /// Of evidence that is not proven to be genuine. It has no claims: nothing in it is believed.
+    pub fn from_rejected(rejected: &Rejected) -> Self {
+        let headline = format!("REJECTED: {}", rejected.reason);
+        Self::new(Verdict::Rejected, rejected.simulated, headline, Some(rejected.code()), &rejected.checks)
+    }
+
+    /// Of bytes that are not evidence. The anchors only say whether the verifier would believe a simulator.
+    pub fn from_parse_error(error: &ParseError, anchors: &TrustAnchors) -> Self {
+        let format = Check { rule: &rules::FORMAT, outcome: Outcome::Fail, compared: error.to_string() };
+        let headline = format!("MALFORMED: {error}");
+        Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[format])
+    }
+
+    /// The answer.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// The answer in one line, with what was waived.
+    pub fn headline(&self) -> &str {
+        &self.headline
+    }
+
+    /// Why not, as a stable identifier.
+    pub fn code(&self) -> Option<&'static str> {
+        self.code
+    }
+
+    /// Whether the trust anchors were a simulator's.
+    pub fn simulated(&self) -> bool {
+        self.simulated
+    }
+
+    fn new(
+        verdict: Verdict,
+        simulated: bool,
+        headline: String,
+        code: Option<&'static str>,
+        checks: &[Check],
+    ) -> Self {
+        let mut reported: Vec<_> = checks
+            .iter()
+            .map(|check| ReportedCheck {
+                id: check.rule.id,
+                title: check.rule.title,
+                spec: check.rule.spec,
+                outcome: check.outcome,
+                compared: check.compared.clone(),
+            })
+            .collect();
+        let not_reached = rules::SEV_SNP.iter().skip(reported.len()).map(|rule| ReportedCheck {
+            id: rule.id,
+            title: rule.title,
+            spec: rule.spec,
+            outcome: Outcome::NotReached,
+            compared: String::new(),
+        });
+        reported.extend(not_reached);
+        Self {
+            schema: SCHEMA,
+            verdict,
+            simulated,
+            headline,
+            code,
+            checks: reported,
+            claims: None,
+            valid_until: None,
+        }
+    }
+}

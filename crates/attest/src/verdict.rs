@@ -1,0 +1,338 @@
+//! The spine: evidence becomes [`Authentic`], and [`Authentic`] becomes [`Verified`].
+
+use core::fmt;
+
+use thiserror::Error;
+
+use crate::anchors::TrustAnchors;
+use crate::checks::{Check, Finding, Ledger};
+use crate::claims::Claims;
+use crate::crypto;
+use crate::endorsements::{self, Endorsements};
+use crate::evidence::{Evidence, Kind, Platform};
+use crate::policy::{PlatformPolicy, Policy};
+use crate::rules;
+use crate::snp::{self, RejectionKind, SnpDenial, SnpRejection};
+use crate::time::UnixTime;
+
+/// Genuine hardware said this. Whether it is ours, and fresh, is another question: [`Authentic::appraise`].
+///
+/// Made only by [`verify`].
+#[derive(Debug)]
+pub struct Authentic {
+    inner: Inner,
+    ledger: Ledger,
+    claims: Claims,
+    simulated: bool,
+    valid_until: UnixTime,
+}
+
+#[derive(Debug)]
+enum Inner {
+    SevSnp { report: snp::Report, genuine: Box<snp::Genuine> },
+}
+
+/// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
+///
+/// Made only by [`Authentic::appraise`], after every rule was looked at and none failed.
+#[derive(Debug)]
+pub struct Verified {
+    checks: Vec<Check>,
+    claims: Claims,
+    simulated: bool,
+    valid_until: UnixTime,
+}
+
+/// What the evidence must be bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    kind: BindingKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum BindingKind {
+    ReportData(Box<[u8; 64]>),
+    DangerUnchecked { reason: String },
+}
+
+/// Evidence that is not proven to be genuine.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub reason: Rejection,
+    /// Every rule, in order.
+    pub checks: Vec<Check>,
+    /// Whether the trust anchors were a simulator's.
+    pub simulated: bool,
+}
+
+/// Genuine evidence that is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why.
+    pub reason: Denial,
+    /// Every rule, in order.
+    pub checks: Vec<Check>,
+    /// What the evidence says.
+    pub claims: Box<Claims>,
+    /// Whether the trust anchors were a simulator's.
+    pub simulated: bool,
+    /// Last second at which the evidence is genuine.
+    pub valid_until: UnixTime,
+}
+
+/// Why evidence is not proven to be genuine.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rejection {
+    /// A SEV-SNP report.
+    #[error(transparent)]
+    SevSnp(#[from] SnpRejection),
+}
+
+/// Why genuine evidence is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Denial {
+    /// The policy does not speak of the platform.
+    #[error("the policy does not accept {platform}")]
+    PlatformNotAccepted {
+        /// Of the evidence.
+        platform: Platform,
+    },
+    /// A waiver that nobody gave a reason for.
+    #[error("{what} is waived without a reason")]
+    WaiverWithoutReason {
+        /// What is waived.
+        what: &'static str,
+    },
+    /// The evidence is not bound to this exchange: it is somebody else's, or an old one.
+    #[error("report data {} is not the expected {}", hex::encode(found.as_slice()), hex::encode(expected.as_slice()))]
+    ReportData {
+        /// By the binding.
+        expected: Box<[u8; 64]>,
+        /// In the evidence.
+        found: Box<[u8; 64]>,
+    },
+    /// A rule was not looked at. It cannot happen; if it does, nothing is verified.
+    #[error("not every rule was looked at")]
+    Incomplete,
+    /// Terms for SEV-SNP.
+    #[error(transparent)]
+    SevSnp(#[from] SnpDenial),
+}
+
+/// Is it genuine? Rules SNP-01 to SNP-10.
+///
+/// # Errors
+/// [`Rejected`], with the first rule that does not hold.
+pub fn verify(
+    evidence: &Evidence,
+    endorsements: &Endorsements,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Result<Authentic, Rejected> {
+    let simulated = anchors.simulated();
+    let mut ledger = Ledger::new(rules::SEV_SNP);
+    let (Kind::SevSnp(report), endorsements::Kind::SevSnp { vek_der, revocation }) =
+        (evidence.kind(), endorsements.kind());
+    match snp::verify(report, vek_der, revocation, anchors, now, &mut ledger) {
+        Ok(genuine) => Ok(Authentic {
+            claims: Claims::from_snp(report, &genuine),
+            simulated,
+            valid_until: genuine.valid_until,
+            inner: Inner::SevSnp { report: report.clone(), genuine: Box::new(genuine) },
+            ledger,
+        }),
+        Err(reason) => {
+            Err(Rejected { reason: Rejection::SevSnp(reason), checks: ledger.finish(), simulated })
+        }
+    }
+}
+
+impl Authentic {
+    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31.
+    ///
+    /// # Errors
+    /// [`Denied`], with the first rule that does not hold.
+    pub fn appraise(self, policy: &Policy, binding: &Binding) -> Result<Verified, Denied> {
+        let Self { inner, mut ledger, claims, simulated, valid_until } = self;
+        match judge(&inner, &claims, policy, binding, &mut ledger) {
+            Ok(()) => Ok(Verified { checks: ledger.finish(), claims, simulated, valid_until }),
+            Err(reason) => Err(Denied {
+                reason,
+                checks: ledger.finish(),
+                claims: Box::new(claims),
+                simulated,
+                valid_until,
+            }),
+        }
+    }
+
+    /// Whether the trust anchors were a simulator's. Nothing about such evidence is real.
+    pub fn simulated(&self) -> bool {
+        self.simulated
+    }
+
+    /// What the hardware said.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The rules that were looked at so far, in order.
+    pub fn checks(&self) -> &[Check] {
+        self.ledger.checks()
+    }
+
+    /// Last second at which certificates and revocation list are all valid.
+    pub fn valid_until(&self) -> UnixTime {
+        self.valid_until
+    }
+}
+
+impl Verified {
+    /// Whether the trust anchors were a simulator's. Nothing about such evidence is real.
+    pub fn simulated(&self) -> bool {
+        self.simulated
+    }
+
+    /// What the hardware said.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Every rule, in order: each passed or was waived by a written decision.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// Last second at which certificates and revocation list are all valid.
+    pub fn valid_until(&self) -> UnixTime {
+        self.valid_until
+    }
+
+    /// What the guest bound into the evidence.
+    pub fn report_data(&self) -> &[u8; 64] {
+        self.claims.report_data()
+    }
+}
+
+impl Binding {
+    /// Exactly these 64 bytes.
+    pub fn report_data(expected: [u8; 64]) -> Self {
+        Self { kind: BindingKind::ReportData(Box::new(expected)) }
+    }
+
+    /// Nothing: whose evidence it is, and of when, is not known. Listed as a waiver.
+    pub fn danger_unchecked(reason: impl Into<String>) -> Self {
+        Self { kind: BindingKind::DangerUnchecked { reason: reason.into() } }
+    }
+}
+
+impl Rejected {
+    /// [`Rejection::code`] of the reason.
+    pub fn code(&self) -> &'static str {
+        self.reason.code()
+    }
+}
+
+impl Denied {
+    /// [`Denial::code`] of the reason.
+    pub fn code(&self) -> &'static str {
+        self.reason.code()
+    }
+}
+
+impl Rejection {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SevSnp(reason) => reason.code(),
+        }
+    }
+
+    /// What kind of answer this is.
+    pub fn kind(&self) -> RejectionKind {
+        match self {
+            Self::SevSnp(reason) => reason.kind(),
+        }
+    }
+}
+
+impl Denial {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PlatformNotAccepted { .. } => "policy.platform-not-accepted",
+            Self::WaiverWithoutReason { .. } => "policy.waiver-without-reason",
+            Self::ReportData { .. } => "binding.report-data",
+            Self::Incomplete => "internal.incomplete",
+            Self::SevSnp(reason) => reason.code(),
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not genuine: {}", self.reason)
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "genuine but refused: {}", self.reason)
+    }
+}
+
+impl std::error::Error for Denied {}
+
+/// The finding for something that somebody decided not to ask for. The decision must say why.
+pub(crate) fn waived(what: &'static str, compared: String, reason: &str) -> Result<Finding, Denial> {
+    if reason.trim().is_empty() {
+        return Err(Denial::WaiverWithoutReason { what });
+    }
+    Ok(Finding::Waived(format!("{compared}; not required: {reason}")))
+}
+
+fn judge(
+    inner: &Inner,
+    claims: &Claims,
+    policy: &Policy,
+    binding: &Binding,
+    ledger: &mut Ledger,
+) -> Result<(), Denial> {
+    match inner {
+        Inner::SevSnp { report, genuine } => {
+            let terms = ledger.record(&rules::PLATFORM, accepted(&policy.snp, claims.platform()))?;
+            snp::appraise(report, genuine, terms, ledger)?;
+        }
+    }
+    ledger.record(&rules::REPORT_DATA, bound(claims, binding))?;
+    if ledger.is_complete() { Ok(()) } else { Err(Denial::Incomplete) }
+}
+
+/// SNP-11.
+fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Finding), Denial> {
+    match policy {
+        PlatformPolicy::Accepted(terms) => {
+            Ok((terms, Finding::Pass(format!("the policy has terms for {platform}"))))
+        }
+        PlatformPolicy::NotAccepted => Err(Denial::PlatformNotAccepted { platform }),
+    }
+}
+
+/// SNP-31. All 64 bytes, in constant time.
+fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
+    let found = claims.report_data();
+    match &binding.kind {
+        BindingKind::ReportData(expected) if crypto::equal(found, expected.as_slice()) => {
+            Ok(((), Finding::Pass("all 64 bytes equal".to_owned())))
+        }
+        BindingKind::ReportData(expected) => {
+            Err(Denial::ReportData { expected: expected.clone(), found: Box::new(*found) })
+        }
+        BindingKind::DangerUnchecked { reason } => {
+            waived("report data", hex::encode(found), reason).map(|finding| ((), finding))
+        }
+    }
+}
