@@ -1,1 +1,27 @@
-//! What two parties must agree on: report-data binding, key release, plaintext handling.
+//! What two parties of Casemate must agree on, as pure functions over bytes.
+//!
+//! * [`statement`]: the runtime statement and how it becomes the 64 bytes of report data (spec/channel.md, CH-1 to CH-6);
+//! * [`document`]: the attestation document that a server hands to a client (CH-7);
+//! * [`kbs`]: the messages of the confidential-containers Key Broker Service, RCAR 0.4.0 (spec/release.md);
+//! * [`jwe`]: encryption of a released key to the key that the evidence binds (RFC 7516, RFC 7518);
+//! * [`Plaintext`]: the only type that a prompt or an answer has outside the engine.
+//!
+//! No I/O, no clock, no randomness: time and random bytes are arguments.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+pub mod document;
+pub mod jwe;
+pub mod kbs;
+mod plaintext;
+pub mod statement;
+
+pub use plaintext::Plaintext;

@@ -1,0 +1,553 @@
+//! The runtime statement: what an enclave says about itself, bound into the evidence.
+//!
+//! One canonical JSON document (RFC 8785) and one formula for every platform (spec/channel.md, CH-1):
+//!
+//! ```text
+//! report_data = SHA-512("casemate/runtime-statement/v1" || 0x00 || document)
+//! ```
+//!
+//! A client that holds [`Verified`] evidence and a statement that passes [`check`] knows which hardware, which code,
+//! which weights and which keys, and until when: that knowledge is the type [`AttestedStatement`].
+
+use casemate_attest::{Check, Outcome, Rule, UnixTime, Verified};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha512};
+
+/// The domain separator of the report data.
+pub const DOMAIN: &[u8] = b"casemate/runtime-statement/v1";
+/// The only format that we read and write.
+pub const FORMAT: u32 = 1;
+/// A longer statement is refused before it is parsed: ours are under 2 KiB, and evidence may not cost memory.
+pub const MAX_LEN: usize = 64 * 1024;
+
+/// What the enclave says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeStatement {
+    /// Always [`FORMAT`].
+    pub format: u32,
+    /// The client's nonce, or `none` where nobody asked for a fresh statement.
+    pub nonce: Stated,
+    /// SHA-256 of the TLS key's SubjectPublicKeyInfo (DER).
+    pub tls_spki_sha256: Stated,
+    /// SHA-256 of the Oblivious HTTP key configuration, `none` where the server offers none.
+    pub ohttp_config_sha256: Stated,
+    /// SHA-256 of the receipt-signing key's SubjectPublicKeyInfo, `none` where the server signs no receipts.
+    pub receipt_key_sha256: Stated,
+    /// Every loaded model.
+    pub models: Vec<ModelStatement>,
+    /// SHA-256 of the evidence of further devices (GPUs), `none` without any.
+    pub device_evidence_sha256: Stated,
+    /// SHA-256 of the release policy under which the broker released the key, `none` where it is not known.
+    pub release_policy_sha256: Stated,
+    /// The server's software and version, such as `casemate 0.1.0`.
+    pub software: String,
+    /// Seconds since 1970 after which nobody may rely on this statement.
+    pub not_after: u64,
+}
+
+/// A loaded model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelStatement {
+    /// The name under which the API serves it.
+    pub id: String,
+    /// SHA-256 of the sealed model's signed manifest.
+    pub manifest_sha256: Stated,
+}
+
+/// 32 bytes in lower-case hex, or the written word `none`. There is no third case and no missing member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stated {
+    /// The enclave says that there is nothing of this kind.
+    None,
+    /// The digest or nonce.
+    Is([u8; 32]),
+}
+
+/// What the relying party expects a statement to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// The nonce that was sent with the request for this statement.
+    pub nonce: [u8; 32],
+    /// SHA-256 of the SubjectPublicKeyInfo of the TLS connection over which the statement came.
+    pub tls_spki_sha256: [u8; 32],
+    /// Which models may be loaded.
+    pub models: ModelRule,
+}
+
+/// Which models a relying party accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelRule {
+    /// Every loaded model's manifest digest is in this list. An empty list accepts nothing.
+    OneOf(Vec<[u8; 32]>),
+    /// Any model: somebody wrote down why.
+    Any {
+        /// The written reason.
+        reason: String,
+    },
+}
+
+/// Why a statement is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// Longer than [`MAX_LEN`].
+    #[error("the runtime statement has {len} bytes, more than {MAX_LEN}")]
+    TooLong {
+        /// Length found.
+        len: usize,
+    },
+    /// Not the JSON document that the specification describes.
+    #[error("the runtime statement is not a statement of format {FORMAT} (line {line}, column {column})")]
+    Malformed {
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+    },
+    /// Valid JSON in another spelling than RFC 8785 gives it.
+    #[error("the runtime statement is not in canonical form")]
+    NotCanonical,
+    /// Another format.
+    #[error("the runtime statement has format {found}, not {FORMAT}")]
+    Format {
+        /// Format found.
+        found: u32,
+    },
+    /// The evidence binds other bytes.
+    #[error("the evidence does not bind this runtime statement")]
+    NotBound,
+    /// The statement answers another challenge, or none.
+    #[error("the runtime statement does not answer our nonce")]
+    Nonce,
+    /// The statement's time is over.
+    #[error("the runtime statement expired at {not_after}, it is {now}")]
+    Expired {
+        /// Expiry, seconds since 1970.
+        not_after: u64,
+        /// The time of the check.
+        now: u64,
+    },
+    /// The TLS connection ends at another key.
+    #[error("the TLS connection's key is {connection}, the evidence binds {attested}")]
+    TlsKey {
+        /// Digest of the connection's key.
+        connection: String,
+        /// Digest in the statement.
+        attested: String,
+    },
+    /// A loaded model is not one that the policy names.
+    #[error("model `{id}` has manifest {manifest}, which the policy does not name")]
+    Model {
+        /// The model's name.
+        id: String,
+        /// Its manifest digest.
+        manifest: String,
+    },
+    /// No model is loaded.
+    #[error("the server states no model")]
+    NoModel,
+}
+
+impl StatementError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "statement.too-long",
+            Self::Malformed { .. } => "statement.malformed",
+            Self::NotCanonical => "statement.not-canonical",
+            Self::Format { .. } => "statement.format",
+            Self::NotBound => "statement.not-bound",
+            Self::Nonce => "statement.nonce",
+            Self::Expired { .. } => "statement.expired",
+            Self::TlsKey { .. } => "statement.tls-key",
+            Self::Model { .. } => "statement.model",
+            Self::NoModel => "statement.no-model",
+        }
+    }
+}
+
+/// A refused statement with the checks that ran.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct StatementRefused {
+    /// Why.
+    pub reason: StatementError,
+    /// Every rule of this module in order; those after the failure are not reached.
+    pub checks: Vec<Check>,
+}
+
+/// A statement that verified evidence binds, that answers our nonce on our connection, and whose models are ours.
+/// Only [`check`] makes one.
+#[derive(Debug)]
+pub struct AttestedStatement {
+    statement: RuntimeStatement,
+    checks: Vec<Check>,
+    valid_until: UnixTime,
+}
+
+/// The rules of spec/channel.md that [`check`] applies, in order.
+pub static RULES: [Rule; 6] = [
+    Rule {
+        id: "CH-1",
+        title: "evidence binds the runtime statement",
+        spec: "channel.md §2 CH-1",
+        why: "Genuine evidence beside a statement that it does not bind says nothing about the keys in the statement.",
+    },
+    Rule {
+        id: "CH-2",
+        title: "statement is canonical and of a known format",
+        spec: "channel.md §2 CH-2",
+        why: "One content has one spelling, so that two programs cannot read the same statement differently.",
+    },
+    Rule {
+        id: "CH-3",
+        title: "statement answers our nonce",
+        spec: "channel.md §2 CH-3",
+        why: "An old statement may be of a machine that was since taken over or whose key has leaked.",
+    },
+    Rule {
+        id: "CH-4",
+        title: "statement has not expired",
+        spec: "channel.md §2 CH-4",
+        why: "Every belief has an end; after it, ask again.",
+    },
+    Rule {
+        id: "CH-5",
+        title: "TLS key of this connection is the attested one",
+        spec: "channel.md §2 CH-5",
+        why: "Otherwise a machine in the middle could forward a genuine enclave's evidence and read the prompt itself.",
+    },
+    Rule {
+        id: "CH-6",
+        title: "loaded model is one of ours",
+        spec: "channel.md §2 CH-6",
+        why: "The right machine with other weights gives other answers.",
+    },
+];
+
+// === impl RuntimeStatement ===
+
+impl RuntimeStatement {
+    /// The canonical document: the bytes that are hashed, sent and checked.
+    pub fn to_canonical(&self) -> Result<String, StatementError> {
+        serde_json_canonicalizer::to_string(self).map_err(|_| StatementError::NotCanonical)
+    }
+
+    /// Reads a document. Refuses other spellings of the same content (CH-2).
+    pub fn parse(text: &str) -> Result<Self, StatementError> {
+        if text.len() > MAX_LEN {
+            return Err(StatementError::TooLong { len: text.len() });
+        }
+        let parsed: Self = serde_json::from_str(text)
+            .map_err(|e| StatementError::Malformed { line: e.line(), column: e.column() })?;
+        if parsed.format != FORMAT {
+            return Err(StatementError::Format { found: parsed.format });
+        }
+        if parsed.to_canonical()? != text {
+            return Err(StatementError::NotCanonical);
+        }
+        Ok(parsed)
+    }
+}
+
+/// The 64 bytes that bind `document` into evidence (CH-1).
+pub fn report_data(document: &str) -> [u8; 64] {
+    let mut hash = Sha512::new();
+    hash.update(DOMAIN);
+    hash.update([0]);
+    hash.update(document.as_bytes());
+    hash.finalize().into()
+}
+
+/// Checks that `verified` evidence binds `document` and that the document says what `expected` demands at `now`.
+pub fn check(
+    verified: &Verified,
+    document: &str,
+    expected: &Expectation,
+    now: UnixTime,
+) -> Result<AttestedStatement, StatementRefused> {
+    let mut seen = Transcript::default();
+    match run(verified.report_data(), document, expected, now, &mut seen) {
+        Ok(statement) => {
+            let valid_until = verified.valid_until().min(UnixTime(statement.not_after));
+            Ok(AttestedStatement { statement, checks: seen.0, valid_until })
+        }
+        Err(reason) => Err(StatementRefused { checks: seen.failed(&reason), reason }),
+    }
+}
+
+/// The rows of [`RULES`] as not reached, for a report that ended before the statement was looked at.
+pub fn not_reached() -> Vec<Check> {
+    RULES.iter().map(|rule| row(rule, Outcome::NotReached, String::new())).collect()
+}
+
+// === impl AttestedStatement ===
+
+impl AttestedStatement {
+    /// What the enclave stated.
+    pub fn statement(&self) -> &RuntimeStatement {
+        &self.statement
+    }
+
+    /// The checks that passed or were waived.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// The earliest expiry of statement, certificates and revocation list.
+    pub fn valid_until(&self) -> UnixTime {
+        self.valid_until
+    }
+}
+
+// === impl Stated ===
+
+impl Stated {
+    /// The text of the wire form: hex or `none`.
+    pub fn text(&self) -> String {
+        match self {
+            Self::None => "none".into(),
+            Self::Is(bytes) => hex::encode(bytes),
+        }
+    }
+}
+
+impl Serialize for Stated {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Stated {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let mut bytes = [0u8; 32];
+        hex::decode_to_slice(&text, &mut bytes)
+            .map_err(|_| serde::de::Error::custom("expected 64 hex digits or `none`"))?;
+        Ok(Self::Is(bytes))
+    }
+}
+
+// === the check's steps ===
+
+#[derive(Default)]
+struct Transcript(Vec<Check>);
+
+impl Transcript {
+    fn pass(&mut self, compared: impl Into<String>) {
+        self.push(Outcome::Pass, compared.into());
+    }
+
+    fn push(&mut self, outcome: Outcome, compared: String) {
+        if let Some(rule) = RULES.get(self.0.len()) {
+            self.0.push(row(rule, outcome, compared));
+        }
+    }
+
+    fn failed(mut self, reason: &StatementError) -> Vec<Check> {
+        self.push(Outcome::Fail, reason.to_string());
+        while self.0.len() < RULES.len() {
+            self.push(Outcome::NotReached, String::new());
+        }
+        self.0
+    }
+}
+
+fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
+    Check { rule, outcome, compared }
+}
+
+fn run(
+    bound: &[u8; 64],
+    document: &str,
+    expected: &Expectation,
+    now: UnixTime,
+    seen: &mut Transcript,
+) -> Result<RuntimeStatement, StatementError> {
+    // CH-1: even where the appraisal waived the report data, this comparison is made.
+    if document.len() > MAX_LEN {
+        return Err(StatementError::TooLong { len: document.len() });
+    }
+    if report_data(document) != *bound {
+        return Err(StatementError::NotBound);
+    }
+    seen.pass(format!("SHA-512 of {} bytes", document.len()));
+
+    // CH-2
+    let statement = RuntimeStatement::parse(document)?;
+    seen.pass(format!("format {FORMAT}, {}", statement.software));
+
+    // CH-3
+    if statement.nonce != Stated::Is(expected.nonce) {
+        return Err(StatementError::Nonce);
+    }
+    seen.pass(hex::encode(expected.nonce));
+
+    // CH-4
+    if now.0 >= statement.not_after {
+        return Err(StatementError::Expired { not_after: statement.not_after, now: now.0 });
+    }
+    seen.pass(format!("until {}", statement.not_after));
+
+    // CH-5
+    if statement.tls_spki_sha256 != Stated::Is(expected.tls_spki_sha256) {
+        return Err(StatementError::TlsKey {
+            connection: hex::encode(expected.tls_spki_sha256),
+            attested: statement.tls_spki_sha256.text(),
+        });
+    }
+    seen.pass(hex::encode(expected.tls_spki_sha256));
+
+    // CH-6
+    if statement.models.is_empty() {
+        return Err(StatementError::NoModel);
+    }
+    match &expected.models {
+        ModelRule::Any { reason } => seen.push(Outcome::Waived, reason.clone()),
+        ModelRule::OneOf(named) => {
+            for model in &statement.models {
+                if !named.iter().any(|digest| model.manifest_sha256 == Stated::Is(*digest)) {
+                    return Err(StatementError::Model {
+                        id: model.id.clone(),
+                        manifest: model.manifest_sha256.text(),
+                    });
+                }
+            }
+            let shown: Vec<_> = statement.models.iter().map(|m| m.manifest_sha256.text()).collect();
+            seen.pass(shown.join(", "));
+        }
+    }
+    Ok(statement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement() -> RuntimeStatement {
+        RuntimeStatement {
+            format: FORMAT,
+            nonce: Stated::Is([1; 32]),
+            tls_spki_sha256: Stated::Is([2; 32]),
+            ohttp_config_sha256: Stated::None,
+            receipt_key_sha256: Stated::None,
+            models: vec![ModelStatement { id: "m".into(), manifest_sha256: Stated::Is([3; 32]) }],
+            device_evidence_sha256: Stated::None,
+            release_policy_sha256: Stated::None,
+            software: "casemate 0.1.0".into(),
+            not_after: 1000,
+        }
+    }
+
+    fn expected() -> Expectation {
+        Expectation {
+            nonce: [1; 32],
+            tls_spki_sha256: [2; 32],
+            models: ModelRule::OneOf(vec![[9; 32], [3; 32]]),
+        }
+    }
+
+    fn outcome(
+        statement: &RuntimeStatement,
+        expected: &Expectation,
+        now: u64,
+    ) -> Result<(), (StatementError, String)> {
+        let document = statement.to_canonical().unwrap();
+        let mut seen = Transcript::default();
+        match run(&report_data(&document), &document, expected, UnixTime(now), &mut seen) {
+            Ok(_) => {
+                assert_eq!(seen.0.len(), RULES.len());
+                Ok(())
+            }
+            Err(reason) => {
+                let checks = seen.failed(&reason);
+                assert_eq!(checks.len(), RULES.len());
+                let failed: Vec<_> = checks.iter().filter(|c| c.outcome == Outcome::Fail).collect();
+                assert_eq!(failed.len(), 1);
+                Err((reason, failed[0].rule.id.to_string()))
+            }
+        }
+    }
+
+    #[test]
+    fn a_good_statement_passes() {
+        assert_eq!(outcome(&statement(), &expected(), 999), Ok(()));
+    }
+
+    #[test]
+    fn one_mistake_each_is_refused_by_its_rule() {
+        type Edit = fn(&mut RuntimeStatement, &mut Expectation, &mut u64);
+        let cases: [(Edit, &str, &str); 8] = [
+            (|s, _, _| s.nonce = Stated::None, "CH-3", "statement.nonce"),
+            (|_, e, _| e.nonce = [7; 32], "CH-3", "statement.nonce"),
+            (|_, _, now| *now = 1000, "CH-4", "statement.expired"),
+            (|s, _, _| s.tls_spki_sha256 = Stated::None, "CH-5", "statement.tls-key"),
+            (|_, e, _| e.tls_spki_sha256 = [7; 32], "CH-5", "statement.tls-key"),
+            (|s, _, _| s.models.clear(), "CH-6", "statement.no-model"),
+            (|_, e, _| e.models = ModelRule::OneOf(vec![]), "CH-6", "statement.model"),
+            (|s, _, _| s.format = 2, "CH-2", "statement.format"),
+        ];
+        for (edit, rule, code) in cases {
+            let (mut s, mut e, mut now) = (statement(), expected(), 999);
+            edit(&mut s, &mut e, &mut now);
+            let (reason, failed) = outcome(&s, &e, now).unwrap_err();
+            assert_eq!((failed.as_str(), reason.code()), (rule, code));
+        }
+    }
+
+    #[test]
+    fn every_loaded_model_must_be_named() {
+        let mut s = statement();
+        s.models.push(ModelStatement { id: "extra".into(), manifest_sha256: Stated::Is([4; 32]) });
+        assert_eq!(outcome(&s, &expected(), 999).unwrap_err().0.code(), "statement.model");
+        s.models.pop();
+        s.models[0].manifest_sha256 = Stated::None;
+        assert_eq!(outcome(&s, &expected(), 999).unwrap_err().0.code(), "statement.model");
+    }
+
+    #[test]
+    fn a_waived_model_rule_shows_as_waived() {
+        let document = statement().to_canonical().unwrap();
+        let anything = Expectation { models: ModelRule::Any { reason: "demo".into() }, ..expected() };
+        let mut seen = Transcript::default();
+        run(&report_data(&document), &document, &anything, UnixTime(1), &mut seen).unwrap();
+        assert_eq!(seen.0.last().map(|c| c.outcome), Some(Outcome::Waived));
+    }
+
+    #[test]
+    fn other_spellings_and_unknown_members_are_refused() {
+        let good = statement().to_canonical().unwrap();
+        assert_eq!(RuntimeStatement::parse(&good).unwrap(), statement());
+        let spaced = good.replacen(':', ": ", 1);
+        assert_eq!(RuntimeStatement::parse(&spaced).unwrap_err(), StatementError::NotCanonical);
+        let upper = good.replacen("0101", "010A", 1);
+        assert!(RuntimeStatement::parse(&upper).is_err());
+        let extra = good.replacen('{', r#"{"aaa":1,"#, 1);
+        assert_eq!(RuntimeStatement::parse(&extra).unwrap_err().code(), "statement.malformed");
+        let twice = good.replacen('{', r#"{"format":1,"#, 1);
+        assert_eq!(RuntimeStatement::parse(&twice).unwrap_err().code(), "statement.malformed");
+        let without = good.replacen(r#""receipt_key_sha256":"none","#, "", 1);
+        assert_eq!(RuntimeStatement::parse(&without).unwrap_err().code(), "statement.malformed");
+        assert_eq!(
+            RuntimeStatement::parse(&" ".repeat(MAX_LEN + 1)).unwrap_err().code(),
+            "statement.too-long"
+        );
+    }
+
+    #[test]
+    fn every_byte_of_the_document_is_bound() {
+        let good = statement().to_canonical().unwrap();
+        let bound = report_data(&good);
+        for i in 0..good.len() {
+            let mut bytes = good.clone().into_bytes();
+            bytes[i] ^= 1;
+            let Ok(text) = String::from_utf8(bytes) else { continue };
+            let refused = run(&bound, &text, &expected(), UnixTime(1), &mut Transcript::default());
+            assert_eq!(refused.unwrap_err(), StatementError::NotBound);
+        }
+    }
+}
