@@ -1,0 +1,177 @@
+//! The decision: the only place where a [`Permit`] comes into being.
+//!
+//! A pure function of verified evidence, the key's record, the issuer's name and the time (spec/release.md section 5).
+
+use casemate_attest::{Check, Outcome, UnixTime, Verified};
+use casemate_seal::ModelId;
+
+use crate::claims::ClaimSet;
+use crate::policy::{NotMet, PolicyError, Scalar};
+use crate::resource::ResourcePath;
+use crate::store::KeyRecord;
+
+/// Permission to take one key out of the store, once.
+///
+/// It has no public constructor, `Clone`, `Default` or `Deserialize`: [`decide`] makes it and
+/// [`Store::unwrap`](crate::Store::unwrap) takes it.
+#[derive(Debug)]
+pub struct Permit {
+    resource: ResourcePath,
+    policy_sha256: [u8; 32],
+    model: ModelId,
+}
+
+/// Why the key stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The evidence was good, and its time has passed.
+    #[error("the evidence was valid until {valid_until}, and it is {now}")]
+    Expired {
+        /// When it ended.
+        valid_until: UnixTime,
+        /// When the key was asked for.
+        now: UnixTime,
+    },
+    /// Nobody checked what the evidence is bound to, so it could be anybody's.
+    #[error("the evidence was verified without what it is bound to")]
+    NotBound,
+    /// Evidence of a simulator asks for a production key.
+    #[error("the evidence is SIMULATED and this key store is for genuine hardware")]
+    Simulated,
+    /// Genuine evidence asks for a key of a simulator's store. Production and simulation never mix.
+    #[error("the evidence is genuine and this key store is for a simulator")]
+    NotSimulated,
+    /// A version that is no longer released.
+    #[error("version {version} of the model is below its floor {floor}")]
+    BelowFloor {
+        /// The key's version.
+        version: u64,
+        /// The model's floor.
+        floor: u64,
+    },
+    /// The stored policy pins nothing. The store refuses such policies; this is the second lock.
+    #[error(transparent)]
+    Unpinned(PolicyError),
+    /// The policy relies on other issuers only.
+    #[error("the policy relies on the authority \"{expected}\", and this broker is \"{found}\"")]
+    Authority {
+        /// The first authority that the policy names.
+        expected: String,
+        /// This broker's issuer name.
+        found: String,
+    },
+    /// A condition of the policy is not met.
+    #[error("the claim {claim} is {}, and the policy requires {operator} {expected}", spoken(found))]
+    NotMet {
+        /// The claim's dotted name.
+        claim: String,
+        /// The operator.
+        operator: &'static str,
+        /// What the policy compares with.
+        expected: Scalar,
+        /// What the evidence says; `None` when it says nothing that can be compared.
+        found: Option<Scalar>,
+    },
+}
+
+/// Decides whether the machine behind `verified` may have the key of `key`, now.
+///
+/// `issuer` is this broker's name as an authority.
+///
+/// # Errors
+/// [`Denial`], the first reason that applies, in the order of its variants.
+pub fn decide(verified: &Verified, key: &KeyRecord, issuer: &str, now: UnixTime) -> Result<Permit, Denial> {
+    let case = Case {
+        bound: verified.checks().iter().any(is_binding),
+        simulated: verified.simulated(),
+        valid_until: verified.valid_until(),
+        claims: ClaimSet::of(verified),
+    };
+    case.judge(key, issuer, now)?;
+    Ok(Permit { resource: key.resource.clone(), policy_sha256: key.policy.digest(), model: key.model })
+}
+
+/// The rules of attest.md that hold report data against what it should be, one per platform.
+const BINDING_RULES: [&str; 1] = ["SNP-31"];
+
+/// Passed, and not waived.
+fn is_binding(check: &Check) -> bool {
+    BINDING_RULES.contains(&check.rule.id) && check.outcome == Outcome::Pass
+}
+
+/// What the decision needs to know about the evidence. It carries no authority: only [`decide`] makes permits.
+struct Case {
+    bound: bool,
+    simulated: bool,
+    valid_until: UnixTime,
+    claims: ClaimSet,
+}
+
+impl Case {
+    fn judge(&self, key: &KeyRecord, issuer: &str, now: UnixTime) -> Result<(), Denial> {
+        if now > self.valid_until {
+            return Err(Denial::Expired { valid_until: self.valid_until, now });
+        }
+        if !self.bound {
+            return Err(Denial::NotBound);
+        }
+        match (self.simulated, key.anchors.simulated()) {
+            (false, false) | (true, true) => {}
+            (true, false) => return Err(Denial::Simulated),
+            (false, true) => return Err(Denial::NotSimulated),
+        }
+        if key.model.version < key.floor {
+            return Err(Denial::BelowFloor { version: key.model.version, floor: key.floor });
+        }
+        key.policy.require_pinned().map_err(Denial::Unpinned)?;
+        key.policy.evaluate(issuer, &self.claims).map_err(|not_met| match not_met {
+            NotMet::Authority { expected, found } => Denial::Authority { expected, found },
+            NotMet::Condition(failure) => Denial::NotMet {
+                claim: failure.claim,
+                operator: failure.operator,
+                expected: failure.expected,
+                found: failure.found,
+            },
+        })
+    }
+}
+
+impl Permit {
+    /// The key that may leave.
+    pub fn resource(&self) -> &ResourcePath {
+        &self.resource
+    }
+
+    /// SHA-256 of the policy that was met.
+    pub fn policy_sha256(&self) -> [u8; 32] {
+        self.policy_sha256
+    }
+
+    /// The model and version that the key opens.
+    pub fn model(&self) -> ModelId {
+        self.model
+    }
+}
+
+impl Denial {
+    /// The stable code of this denial.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } => "release.evidence.expired",
+            Self::NotBound => "release.evidence.not-bound",
+            Self::Simulated => "release.evidence.simulated",
+            Self::NotSimulated => "release.evidence.not-simulated",
+            Self::BelowFloor { .. } => "release.version.below-floor",
+            Self::Unpinned(error) => error.code(),
+            Self::Authority { .. } => "release.policy.authority",
+            Self::NotMet { .. } => "release.policy.not-met",
+        }
+    }
+}
+
+fn spoken(found: &Option<Scalar>) -> String {
+    found.as_ref().map_or_else(|| "not there".into(), Scalar::to_string)
+}
+
+#[cfg(test)]
+mod tests;
