@@ -3,11 +3,11 @@
 //! Written by hand, and not with a certificate library, because AMD's certificates differ from what
 //! libraries write (an explicit default `trailerField`, serial number 0, raw bytes as an extension value).
 
+use casemate_attest::UnixTime;
 use der::asn1::{GeneralizedTime, UtcTime};
 use der::{DateTime, Encode};
 
 use crate::error::SimError;
-use crate::vendor::UnixTime;
 
 pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;

@@ -1,6 +1,7 @@
 //! Certificates and revocation lists in the form of AMD's (AMD 57230, RFC 5280, RFC 4055).
 
 use aws_lc_rs::digest::{SHA256, digest};
+use casemate_attest::UnixTime;
 
 use crate::ORGANIZATION;
 use crate::asn1::{
@@ -11,7 +12,6 @@ use crate::error::SimError;
 use crate::keys::RsaKey;
 use crate::mistakes::{PssParameters, VekExtension};
 use crate::report::Tcb;
-use crate::vendor::{ProductLine, UnixTime};
 
 const RSASSA_PSS: &[u32] = &[1, 2, 840, 113549, 1, 1, 10];
 const MGF1: &[u32] = &[1, 2, 840, 113549, 1, 1, 8];
@@ -181,7 +181,8 @@ pub(crate) fn basic_constraints(authority: bool, path_length: Option<u64>) -> Ve
 
 /// What a VEK certificate says about the machine.
 pub(crate) struct VekFacts<'a> {
-    pub(crate) line: ProductLine,
+    /// Whether the line has the FMC component, and with it Turin's order of extensions.
+    pub(crate) has_fmc: bool,
     pub(crate) product_name: &'a str,
     pub(crate) tcb: Tcb,
     /// VCEK: the chip; VLEK: nothing.
@@ -198,18 +199,17 @@ impl VekFacts<'_> {
         repeated: Option<VekExtension>,
     ) -> Vec<Vec<u8>> {
         let spl = |value: u8| integer(u64::from(value));
-        let turin = self.line == ProductLine::Turin;
         // Each with the arc below AMD_VEK, its value, and the name under which a test may drop or repeat it.
         let mut all: Vec<(&[u32], Vec<u8>, Option<VekExtension>)> = vec![
-            (&[1], integer(u64::from(turin)), Some(VekExtension::StructVersion)),
+            (&[1], integer(u64::from(self.has_fmc)), Some(VekExtension::StructVersion)),
             (&[2], tlv(IA5_STRING, self.product_name.as_bytes()), Some(VekExtension::ProductName)),
         ];
-        if turin {
+        if self.has_fmc {
             all.push((&[3, 9], spl(self.tcb.fmc), Some(VekExtension::Fmc)));
         }
         all.push((&[3, 1], spl(self.tcb.bootloader), Some(VekExtension::Bootloader)));
         all.push((&[3, 2], spl(self.tcb.tee), Some(VekExtension::Tee)));
-        if turin {
+        if self.has_fmc {
             all.push((&[3, 3], spl(self.tcb.snp), Some(VekExtension::Snp)));
             all.extend([&[3, 5], &[3, 6], &[3, 7]].map(|arc: &[u32; 2]| (&arc[..], spl(0), None)));
         } else {

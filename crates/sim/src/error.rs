@@ -3,11 +3,18 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::vendor::UnixTime;
+use casemate_attest::UnixTime;
+use casemate_attest::snp::ProductLine;
 
 /// Why the simulator could not do what it was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimError {
+    /// This crate does not know what certificates and reports of the line look like.
+    #[error("no simulated vendor can be made for {line}")]
+    UnsupportedLine {
+        /// The product line.
+        line: ProductLine,
+    },
     /// The cryptographic library refused to make a key.
     #[error("could not generate a {algorithm} key")]
     KeyGeneration {
@@ -24,13 +31,13 @@ pub enum SimError {
     #[error("could not draw random bytes")]
     Randomness,
     /// A certificate cannot carry this time (before 1970-01-02 or after the year 9999).
-    #[error("time {} is outside of what a certificate can say", .at.0)]
+    #[error("time {at} is outside of what a certificate can say")]
     TimeOutOfRange {
         /// The time that was asked for.
         at: UnixTime,
     },
     /// A vendor is never renewed to a time before its last issue.
-    #[error("renewal time {} lies before the last issue at {}", .now.0, .issued.0)]
+    #[error("renewal time {now} lies before the last issue at {issued}")]
     RenewalInThePast {
         /// The time that was asked for.
         now: UnixTime,
@@ -101,6 +108,7 @@ impl SimError {
     /// A stable name for the kind of error.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::UnsupportedLine { .. } => "sim.unsupported-line",
             Self::KeyGeneration { .. } => "sim.key-generation",
             Self::Signing { .. } => "sim.signing",
             Self::Randomness => "sim.randomness",

@@ -51,6 +51,7 @@ mod certificate;
 mod error;
 mod keys;
 mod launch;
+mod line;
 mod machine;
 mod mistakes;
 mod report;
@@ -62,7 +63,7 @@ pub use launch::{launch_digest, launch_digest_at, launch_digest_reader};
 pub use machine::{Machine, MachineConfig, Signer};
 pub use mistakes::{AuthorityMistake, CertificateMistake, CrlMistake, PssParameters, VekExtension};
 pub use report::{Cpuid, FirmwareVersion, REPORT_BYTES, SIGNED_BYTES, Tcb};
-pub use vendor::{ProductLine, UnixTime, Vendor};
+pub use vendor::Vendor;
 
 /// The organization in every simulated certificate name, where AMD's say "Advanced Micro Devices".
 pub const ORGANIZATION: &str = "SIMULATED - not AMD";

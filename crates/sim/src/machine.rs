@@ -3,12 +3,13 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA512, digest};
+use casemate_attest::snp::ProductLine;
 
 use crate::error::SimError;
 use crate::keys::VekKey;
+use crate::line;
 use crate::mistakes::{CertificateMistake, PssParameters};
 use crate::report::{self, Cpuid, FirmwareVersion, SIGNED_BYTES, Tcb};
-use crate::vendor::ProductLine;
 
 /// POLICY bit 16 (SMT allowed) and bit 17 (always one), as on most recorded machines.
 const POLICY_SMT: u64 = 0x3_0000;
@@ -101,10 +102,11 @@ impl MachineConfig {
     ///
     /// The chip identifier follows from the line and the digest, so that equal configurations are equal.
     pub fn for_line(line: ProductLine, report_version: u32, launch_digest: [u8; 48]) -> Self {
-        let tcb = healthy_tcb(line);
+        let facts = line::line(line);
+        let tcb = facts.healthy_tcb;
         let version = FirmwareVersion { major: 1, minor: 55, build: 49 };
         let alias_check = if report_version >= 3 { PLATFORM_ALIAS_CHECK } else { 0 };
-        let mitigations = if report_version >= 5 && line != ProductLine::Turin { MITIGATIONS } else { 0 };
+        let mitigations = if report_version >= 5 && !facts.has_fmc { MITIGATIONS } else { 0 };
         Self {
             line,
             report_version,
@@ -122,8 +124,8 @@ impl MachineConfig {
             id_key_digest: [0; 48],
             author_key_digest: [0; 48],
             report_id_ma: [0xff; 32],
-            chip_id: made_up_chip_id(line, &launch_digest),
-            cpuid: cpuid(line),
+            chip_id: made_up_chip_id(facts, &launch_digest),
+            cpuid: facts.cpuid,
             tcb,
             current_tcb: tcb,
             committed_tcb: tcb,
@@ -214,29 +216,11 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// A TCB that recorded machines of the line report.
-fn healthy_tcb(line: ProductLine) -> Tcb {
-    match line {
-        ProductLine::Milan => Tcb { fmc: 0, bootloader: 4, tee: 0, snp: 0x18, microcode: 0xdb },
-        ProductLine::Genoa => Tcb { fmc: 0, bootloader: 0x0a, tee: 0, snp: 0x1b, microcode: 0x58 },
-        ProductLine::Turin => Tcb { fmc: 1, bootloader: 1, tee: 1, snp: 4, microcode: 0x54 },
-    }
-}
-
-/// A processor of the line, as recorded reports state it.
-fn cpuid(line: ProductLine) -> Cpuid {
-    match line {
-        ProductLine::Milan => Cpuid { family: 0x19, model: 0x01, stepping: 1 },
-        ProductLine::Genoa => Cpuid { family: 0x19, model: 0x11, stepping: 1 },
-        ProductLine::Turin => Cpuid { family: 0x1a, model: 0x02, stepping: 1 },
-    }
-}
-
 /// A chip identifier of the line's length, zeros after it.
-fn made_up_chip_id(line: ProductLine, launch_digest: &[u8; 48]) -> [u8; 64] {
-    let seed = [b"casemate simulated chip ".as_slice(), line.as_str().as_bytes(), launch_digest].concat();
+fn made_up_chip_id(line: &line::Line, launch_digest: &[u8; 48]) -> [u8; 64] {
+    let seed = [b"casemate simulated chip ".as_slice(), line.name.as_bytes(), launch_digest].concat();
     let mut chip_id = [0; 64];
-    for (to, from) in chip_id.iter_mut().zip(digest(&SHA512, &seed).as_ref()).take(line.hwid_bytes()) {
+    for (to, from) in chip_id.iter_mut().zip(digest(&SHA512, &seed).as_ref()).take(line.hwid_bytes) {
         *to = *from;
     }
     chip_id

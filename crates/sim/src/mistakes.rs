@@ -3,8 +3,9 @@
 //! Everything made with one of these is otherwise correct and correctly signed, so a test that sees it refused
 //! knows which check refused it. `None` is the product of a vendor without mistakes.
 
+use casemate_attest::UnixTime;
+
 use crate::report::Tcb;
-use crate::vendor::UnixTime;
 
 /// How the RSASSA-PSS parameters of a VEK certificate are written. Both are genuine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,8 +22,10 @@
 //!  0x140    32  REPORT_ID
 //! ```
 
+use casemate_attest::snp::ProductLine;
+
+use crate::line::line;
 use crate::machine::{MachineConfig, Signer};
-use crate::vendor::ProductLine;
 
 /// Length of a report.
 pub const REPORT_BYTES: usize = 0x4a0;
@@ -59,12 +61,11 @@ pub struct Tcb {
 
 impl Tcb {
     /// The eight bytes of a TCB_VERSION in the product line's layout.
-    pub fn to_bytes(self, line: ProductLine) -> [u8; 8] {
-        match line {
-            ProductLine::Milan | ProductLine::Genoa => {
-                [self.bootloader, self.tee, 0, 0, 0, 0, self.snp, self.microcode]
-            }
-            ProductLine::Turin => [self.fmc, self.bootloader, self.tee, self.snp, 0, 0, 0, self.microcode],
+    pub fn to_bytes(self, of: ProductLine) -> [u8; 8] {
+        if line(of).has_fmc {
+            [self.fmc, self.bootloader, self.tee, self.snp, 0, 0, 0, self.microcode]
+        } else {
+            [self.bootloader, self.tee, 0, 0, 0, 0, self.snp, self.microcode]
         }
     }
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use casemate_attest::UnixTime;
+use casemate_attest::snp::ProductLine;
 use der::asn1::{BitStringRef, GeneralizedTime, UtcTime};
 use der::{Decode, Reader, SliceReader, Tag};
 use rustls_pki_types::pem::PemObject;
@@ -14,7 +16,8 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use crate::certificate::name;
 use crate::error::SimError;
 use crate::keys::RsaKey;
-use crate::vendor::{Authority, BACKDATE_SECONDS, ProductLine, Role, UnixTime, Vendor, pem};
+use crate::line::SUPPORTED;
+use crate::vendor::{Authority, BACKDATE_SECONDS, Role, Vendor, pem};
 
 const ROOTS_FILE: &str = "roots.pem";
 const CRL_FILE: &str = "crl.der";
@@ -146,7 +149,7 @@ fn check_crl(line: ProductLine, crl: &[u8], ark: &RsaKey) -> Result<UnixTime, Si
 
 /// The line whose ARK name the certificate has as its subject.
 fn line_of(ark: &Fields<'_>) -> Result<ProductLine, SimError> {
-    [ProductLine::Milan, ProductLine::Genoa, ProductLine::Turin]
+    SUPPORTED
         .into_iter()
         .find(|line| ark.subject == name(&Role::Ark.common_name(*line)))
         .ok_or(SimError::WrongName { object: Role::Ark.certificate() })

@@ -6,6 +6,8 @@ use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use casemate_attest::UnixTime;
+use casemate_attest::snp::ProductLine;
 
 use crate::certificate::{
     Algorithm, CRL_SIGN, KEY_CERT_SIGN, Tbs, TbsCrl, VekFacts, Window, ark_extensions, basic_constraints,
@@ -13,6 +15,7 @@ use crate::certificate::{
 };
 use crate::error::SimError;
 use crate::keys::{RsaKey, VekKey, throwaway_p256_key_info};
+use crate::line::{SUPPORTED, line};
 use crate::machine::{Machine, MachineConfig, Signer};
 use crate::mistakes::{AuthorityMistake, CertificateMistake, CrlMistake, PssParameters};
 
@@ -64,8 +67,12 @@ impl Vendor {
     /// one, the revocation list for a year. [`Vendor::renew`] issues anew.
     ///
     /// # Errors
-    /// [`SimError::KeyGeneration`], [`SimError::Signing`], or [`SimError::TimeOutOfRange`].
+    /// [`SimError::UnsupportedLine`], [`SimError::KeyGeneration`], [`SimError::Signing`], or
+    /// [`SimError::TimeOutOfRange`].
     pub fn create(line: ProductLine, now: UnixTime) -> Result<Self, SimError> {
+        if !SUPPORTED.contains(&line) {
+            return Err(SimError::UnsupportedLine { line });
+        }
         let keys = thread::scope(|scope| {
             // Prime search is the whole cost, and the three are independent.
             let makers = [(); 3].map(|()| scope.spawn(RsaKey::generate));
@@ -341,15 +348,15 @@ impl Vendor {
         };
         let hwid_length = match mistake {
             CertificateMistake::HwidLength(length) => *length,
-            _ => self.line.hwid_bytes(),
+            _ => line(self.line).hwid_bytes,
         };
         let product_name = match (mistake, config.signer) {
             (CertificateMistake::ProductName(other), _) => other,
-            (_, Signer::Vcek) => self.line.vcek_product_name(),
-            (_, Signer::Vlek) => self.line.as_str(),
+            (_, Signer::Vcek) => line(self.line).vcek_product_name,
+            (_, Signer::Vlek) => line(self.line).name,
         };
         let facts = VekFacts {
-            line: self.line,
+            has_fmc: line(self.line).has_fmc,
             product_name,
             tcb,
             hwid: (config.signer == Signer::Vcek).then(|| chip.get(..hwid_length).unwrap_or(chip)),
@@ -385,38 +392,32 @@ impl fmt::Debug for Vendor {
 
 impl Role {
     /// The subject's common name in AMD's scheme.
-    pub(crate) fn common_name(self, line: ProductLine) -> String {
+    pub(crate) fn common_name(self, of: ProductLine) -> String {
         let prefix = match self {
             Self::Ark => "ARK",
             Self::Ask => "SEV",
             Self::Asvk => "SEV-VLEK",
         };
-        format!("{prefix}-{}", line.as_str())
+        format!("{prefix}-{}", line(of).name)
     }
 
     /// Where AMD's certificates say that the revocation list is; here a name that can never resolve (RFC 6761).
-    fn crl_url(self, line: ProductLine) -> String {
+    fn crl_url(self, of: ProductLine) -> String {
         let kind = match self {
             Self::Ark | Self::Ask => "vcek",
             Self::Asvk => "vlek",
         };
-        format!("https://kds.simulated.invalid/{kind}/v1/{}/crl", line.as_str())
+        format!("https://kds.simulated.invalid/{kind}/v1/{}/crl", line(of).name)
     }
 
-    /// AMD's serial number: the line in the high byte, then 0000, 0001 (Genoa's second ASK: 0002), 0101.
-    pub(crate) fn serial(self, line: ProductLine) -> u64 {
-        let generation = match line {
-            ProductLine::Milan => 0x1_0000,
-            ProductLine::Genoa => 0x2_0000,
-            ProductLine::Turin => 0x3_0000,
+    /// AMD's serial number for this certificate.
+    pub(crate) fn serial(self, of: ProductLine) -> u64 {
+        let number = match self {
+            Self::Ark => 0,
+            Self::Ask => line(of).ask_serial,
+            Self::Asvk => 0x101,
         };
-        let number = match (self, line) {
-            (Self::Ark, _) => 0,
-            (Self::Ask, ProductLine::Genoa) => 2,
-            (Self::Ask, _) => 1,
-            (Self::Asvk, _) => 0x101,
-        };
-        generation | number
+        line(of).first_serial | number
     }
 }
 
@@ -441,33 +442,4 @@ fn window(issued: UnixTime, seconds: u64) -> Result<Window, SimError> {
     let not_before = issued.0.checked_sub(BACKDATE_SECONDS).ok_or(out_of_range.clone())?;
     let not_after = not_before.checked_add(seconds).ok_or(out_of_range)?;
     Ok(Window { not_before: UnixTime(not_before), not_after: UnixTime(not_after) })
-}
-
-/// TEMPORARY until the verifier crate has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnixTime(pub u64);
-
-/// TEMPORARY until the verifier crate has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum ProductLine {
-    Milan,
-    Genoa,
-    Turin,
-}
-impl ProductLine {
-    #[allow(missing_docs)]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Milan => "Milan",
-            Self::Genoa => "Genoa",
-            Self::Turin => "Turin",
-        }
-    }
-    pub(crate) fn hwid_bytes(self) -> usize {
-        if self == Self::Turin { 8 } else { 64 }
-    }
-    pub(crate) fn vcek_product_name(self) -> &'static str {
-        if self == Self::Milan { "Milan-B0" } else { self.as_str() }
-    }
 }

@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use casemate_attest::UnixTime;
+use casemate_attest::snp::ProductLine;
 use casemate_sim::{
-    Cpuid, CrlMistake, FirmwareVersion, MachineConfig, ProductLine, PssParameters, SIGNED_BYTES, Signer, Tcb,
-    UnixTime, Vendor, launch_digest_at,
+    Cpuid, CrlMistake, FirmwareVersion, MachineConfig, PssParameters, SIGNED_BYTES, Signer, Tcb, UnixTime,
+    Vendor, launch_digest_at,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 

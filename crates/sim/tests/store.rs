@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use casemate_sim::{AuthorityMistake, CrlMistake, MachineConfig, ProductLine, SimError, UnixTime, Vendor};
+use casemate_attest::UnixTime;
+use casemate_attest::snp::ProductLine;
+use casemate_sim::{AuthorityMistake, CrlMistake, MachineConfig, SimError, Vendor};
 use tempfile::TempDir;
 
 const NOW: UnixTime = UnixTime(1_795_478_400);
