@@ -28,8 +28,8 @@ pub const CHUNK_PLAIN_LEN: usize = 16_384;
 pub const TAG_LEN: usize = 16;
 /// Bytes of every chunk but the last, as stored.
 pub const CHUNK_SEALED_LEN: usize = 16_400;
-/// Longest plaintext, in bytes: the format counts at most 2^38 chunks, so that the probability of a forgery
-/// or of a repeated AES-GCM state stays below 2^-32 for every file of a model; the last chunk is never full.
+/// Longest plaintext, in bytes: Cobblestone counts at most 2^38 chunks, and the last one is never full. The
+/// bound keeps what one derived key encrypts far below AES-GCM's limits (`spec/sealed-model.md` section 8).
 pub const MAX_FILE_LEN: u64 = (1 << 52) - 1;
 /// Chunks that one worker takes at a time: 8,396,800 stored bytes, a good part size for object stores too.
 pub const SPAN_CHUNKS: u64 = 512;

@@ -15,6 +15,13 @@ use crate::manifest::MAX_INTEGER;
 /// A sealed model's 32-byte key: one per (model, version), from a cryptographic random generator.
 ///
 /// Wiped on drop. It cannot be printed, cloned or serialised; [`ModelKey::expose`] is the only way out.
+///
+/// ```compile_fail,E0277
+/// println!("{:?}", casemate_seal::ModelKey::from_bytes([0; 32]));
+/// ```
+/// ```compile_fail,E0599
+/// let second = casemate_seal::ModelKey::from_bytes([0; 32]).clone();
+/// ```
 #[derive(ZeroizeOnDrop)]
 pub struct ModelKey([u8; 32]);
 

@@ -12,7 +12,7 @@ use crate::key::ModelKey;
 use crate::manifest::{FileEntry, Manifest};
 use crate::spans::{Fault, ReadAt, Target, Walk, WriteAt, open_chunks};
 
-/// Opens one file of one model: holds the file's derived keys, which its constructor proved to be those that
+/// Opens one file of one model. It takes a verified manifest and a matching key to make one; it holds the file's derived keys, which its constructor proved to be those that
 /// the signed manifest pins.
 pub struct Opener {
     key: BlobKey,
@@ -246,7 +246,7 @@ impl Opener {
         Ok(Self { key, file, layout, mode: VerifyMode::Aead })
     }
 
-    /// The blob's length, then its header.
+    /// The blob's length, then its header (SEAL-08, SEAL-09).
     fn check_source(&self, source: &dyn ReadAt) -> Result<(), OpenError> {
         self.check_length(source)?;
         let mut header = [0; HEADER_LEN];

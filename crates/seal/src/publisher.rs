@@ -15,6 +15,10 @@ use thiserror::Error;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 /// A publisher's signing key. Wiped on drop; cannot be printed, cloned or serialised.
+///
+/// ```compile_fail,E0277
+/// println!("{:?}", casemate_seal::PublisherSecret::from_seed([0; 32]));
+/// ```
 #[derive(ZeroizeOnDrop)]
 pub struct PublisherSecret {
     seed: [u8; 32],

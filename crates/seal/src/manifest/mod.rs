@@ -44,7 +44,15 @@ pub const MAX_URI_LEN: usize = 512;
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// A manifest whose signature, form and content have been verified. It exists only as the result of
-/// [`Manifest::verify`].
+/// [`Manifest::verify`]:
+///
+/// ```compile_fail,E0599
+/// let manifest = casemate_seal::Manifest::default();
+/// ```
+/// ```compile_fail
+/// let manifest = casemate_seal::Manifest { ..unreachable!() };
+/// ```
+#[derive(Debug)]
 pub struct Manifest {
     statement: Statement,
     digest: [u8; 32],
