@@ -151,6 +151,12 @@ impl Permit {
     pub fn model(&self) -> ModelId {
         self.model
     }
+
+    /// For the tests of the store, which are not about decisions.
+    #[cfg(test)]
+    pub(crate) fn made_up(key: &KeyRecord) -> Self {
+        Self { resource: key.resource.clone(), policy_sha256: key.policy.digest(), model: key.model }
+    }
 }
 
 impl Denial {

@@ -507,7 +507,8 @@ fn edited(error: rusqlite::Error, tampered: impl FnOnce() -> StoreError) -> Stor
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => tampered(),
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => tampered(),
         other => StoreError::Database(other),
     }
 }
