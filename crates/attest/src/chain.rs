@@ -351,3 +351,6 @@ impl ExtendedKeyUsageValidator for NoExtendedKeyUsage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,6 +124,11 @@ impl Report {
         self.simulated
     }
 
+    /// Every rule in order: its number, its outcome, what must hold, and what was compared.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, Outcome, &'static str, &str)> {
+        self.checks.iter().map(|check| (check.id, check.outcome, check.title, check.compared.as_str()))
+    }
+
     fn new(
         verdict: Verdict,
         simulated: bool,

@@ -151,3 +151,6 @@ impl PolicyError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

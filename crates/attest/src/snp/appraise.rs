@@ -283,3 +283,6 @@ fn deny(denial: SnpDenial) -> Step {
 fn names<T: Copy>(values: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
     values.iter().map(|&value| name(value)).collect()
 }
+
+#[cfg(test)]
+mod tests;

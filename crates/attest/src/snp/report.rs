@@ -519,3 +519,6 @@ fn read<const N: usize>(bytes: &[u8; REPORT_LEN], field: Field<N>) -> [u8; N] {
     }
     value
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

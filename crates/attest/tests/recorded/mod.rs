@@ -13,27 +13,27 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 /// Within the validity of the Genoa revocation list of 2024-10-23 to 2025-11-03.
-pub const OCTOBER_2025: UnixTime = UnixTime(1_759_320_000); // 2025-10-01T12:00:00Z
+pub(crate) const OCTOBER_2025: UnixTime = UnixTime(1_759_320_000); // 2025-10-01T12:00:00Z
 /// Within the validity of the Milan revocation list of 2025-05-06 to 2026-05-12.
-pub const JUNE_2025: UnixTime = UnixTime(1_748_779_200); // 2025-06-01T12:00:00Z
+pub(crate) const JUNE_2025: UnixTime = UnixTime(1_748_779_200); // 2025-06-01T12:00:00Z
 /// After the recorded VLEK (2025-12-10) and within the Milan revocation list.
-pub const JANUARY_2026: UnixTime = UnixTime(1_767_268_800); // 2026-01-01T12:00:00Z
+pub(crate) const JANUARY_2026: UnixTime = UnixTime(1_767_268_800); // 2026-01-01T12:00:00Z
 
 /// `CASEMATE_VECTORS`, or `shared/vectors` beside the repository; `None` where neither exists.
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
     let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
     folder.join("snp").is_dir().then_some(folder)
 }
 
 /// A recorded file's bytes.
-pub fn file(path: &str) -> Vec<u8> {
+pub(crate) fn file(path: &str) -> Vec<u8> {
     let path = folder().expect("recordings are at hand").join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Certificate number `index` of a recorded PEM file, or the whole of a DER file.
-pub fn certificate(path: &str, index: usize) -> Vec<u8> {
+pub(crate) fn certificate(path: &str, index: usize) -> Vec<u8> {
     let bytes = file(path);
     if bytes.first() == Some(&0x30) {
         return bytes;
@@ -45,31 +45,31 @@ pub fn certificate(path: &str, index: usize) -> Vec<u8> {
 
 /// A report of a recorded machine, with what endorses it and when.
 #[derive(Clone)]
-pub struct Recording {
-    pub report: Vec<u8>,
-    pub vek: Vec<u8>,
-    pub revocation: Revocation,
-    pub now: UnixTime,
+pub(crate) struct Recording {
+    pub(crate) report: Vec<u8>,
+    pub(crate) vek: Vec<u8>,
+    pub(crate) revocation: Revocation,
+    pub(crate) now: UnixTime,
 }
 
 impl Recording {
-    pub fn new(report: &str, vek: &str, revocation: Revocation, now: UnixTime) -> Self {
+    pub(crate) fn new(report: &str, vek: &str, revocation: Revocation, now: UnixTime) -> Self {
         Self { report: file(report), vek: certificate(vek, 0), revocation, now }
     }
 
-    pub fn parse(&self) -> Result<Evidence, ParseError> {
+    pub(crate) fn parse(&self) -> Result<Evidence, ParseError> {
         Evidence::parse(&self.report)
     }
 
     /// Under AMD's roots.
-    pub fn verify(&self) -> Result<Authentic, Rejected> {
+    pub(crate) fn verify(&self) -> Result<Authentic, Rejected> {
         let evidence = self.parse().expect("the report has the right form");
         let endorsements = Endorsements::snp(self.vek.clone(), self.revocation.clone());
         verify(&evidence, &endorsements, &TrustAnchors::amd(), self.now)
     }
 
     /// Terms that this very machine meets exactly, with the fewest concessions.
-    pub fn exact_policy(&self) -> SnpPolicy {
+    pub(crate) fn exact_policy(&self) -> SnpPolicy {
         let authentic = self.verify().expect("genuine");
         let claims = authentic.claims();
         let snp = claims.snp().expect("a SEV-SNP report");
@@ -96,13 +96,13 @@ impl Recording {
         policy
     }
 
-    pub fn bound(&self) -> Binding {
+    pub(crate) fn bound(&self) -> Binding {
         let data = self.report[0x50..0x90].try_into().expect("64 bytes");
         Binding::report_data(data)
     }
 
     /// The code of the answer: "verified", or that of the error.
-    pub fn appraise(&self, policy: SnpPolicy) -> &'static str {
+    pub(crate) fn appraise(&self, policy: SnpPolicy) -> &'static str {
         match self.verify().expect("genuine").appraise(&Policy::for_snp(policy), &self.bound()) {
             Ok(_) => "verified",
             Err(denied) => denied.code(),
@@ -110,20 +110,20 @@ impl Recording {
     }
 }
 
-pub fn crl(line: &str) -> Revocation {
+pub(crate) fn crl(line: &str) -> Revocation {
     Revocation::Crl(file(&format!("roots/amd/{line}_crl.der")))
 }
 
-pub fn not_checked() -> Revocation {
+pub(crate) fn not_checked() -> Revocation {
     Revocation::DangerNotChecked { reason: "no list of this line was recorded".to_owned() }
 }
 
-pub fn allow() -> Danger {
+pub(crate) fn allow() -> Danger {
     Danger::Allow { reason: "the case needs it".to_owned() }
 }
 
 /// Genoa, version 3, VCEK: the report that most other cases change in one place.
-pub fn genoa() -> Recording {
+pub(crate) fn genoa() -> Recording {
     Recording::new(
         "snp/clerk_genoa_alias_check/report.bin",
         "snp/clerk_genoa_alias_check/vcek_chain.pem",
@@ -133,12 +133,12 @@ pub fn genoa() -> Recording {
 }
 
 /// Milan on AWS, version 3, VLEK.
-pub fn vlek() -> Recording {
+pub(crate) fn vlek() -> Recording {
     Recording::new("snp/trustee_vlek/report.bin", "snp/trustee_vlek/vlek.der", crl("milan"), JUNE_2025)
 }
 
 /// Turin, version 5, VCEK; no revocation list of Turin was recorded.
-pub fn turin() -> Recording {
+pub(crate) fn turin() -> Recording {
     Recording::new(
         "snp/clerk_turin/report.bin",
         "snp/clerk_turin/vcek_chain.pem",
