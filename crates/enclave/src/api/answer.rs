@@ -1,0 +1,107 @@
+//! A running request: the engine works on a thread of its own, the handler hears from it through a channel, and a
+//! handler that goes away, because its client did, ends the work.
+
+use std::num::NonZeroU32;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use casemate_engine::{Cancel, Completion, EngineError, Event, FinishReason, GenerateRequest};
+use casemate_protocol::Plaintext;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::error::ApiError;
+use super::{ApiState, Limits};
+
+/// A started answer. Dropping it cancels the work.
+pub(super) struct Running {
+    // Bounded by the request's token budget.
+    steps: UnboundedReceiver<Step>,
+    cancel: Cancel,
+}
+
+/// What comes next.
+pub(super) enum Next {
+    /// A piece of the answer.
+    Text(Plaintext<String>),
+    /// The end.
+    End(Completion),
+}
+
+enum Step {
+    Event(Event),
+    End(Result<Completion, EngineError>),
+}
+
+/// Hands the request to the engine and waits until its prompt is accepted, so that a refusal has a status of its own.
+pub(super) async fn start(state: &ApiState, request: GenerateRequest) -> Result<Running, ApiError> {
+    let (sender, steps) = unbounded_channel();
+    let mut running = Running { steps, cancel: request.cancel.clone() };
+    let (engine, metrics) = (Arc::clone(&state.engine), Arc::clone(&state.metrics));
+    tokio::task::spawn_blocking(move || {
+        let result = engine.generate(request, &mut |event| match sender.send(Step::Event(event)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+        if let Ok(completion) = &result {
+            metrics.count_usage(completion.usage);
+        }
+        // A handler that is gone needs no end.
+        let _ = sender.send(Step::End(result));
+    });
+    match running.steps.recv().await {
+        Some(Step::Event(Event::Started { .. })) => Ok(running),
+        Some(Step::End(Err(error))) => Err(error.into()),
+        // An end without a start is a cancelled request, and text without a start is not the engine's contract.
+        Some(Step::End(Ok(_)) | Step::Event(Event::Text(_))) => Err(ApiError::Interrupted),
+        None => Err(EngineError::Stopped.into()),
+    }
+}
+
+impl Running {
+    /// The next step. After [`Next::End`] or an error there is none.
+    pub(super) async fn next(&mut self) -> Result<Next, ApiError> {
+        loop {
+            return match self.steps.recv().await {
+                Some(Step::Event(Event::Text(text))) => Ok(Next::Text(Plaintext::new(text))),
+                Some(Step::Event(Event::Started { .. })) => continue,
+                Some(Step::End(Ok(completion))) => Ok(Next::End(completion)),
+                Some(Step::End(Err(error))) => Err(error.into()),
+                None => Err(EngineError::Stopped.into()),
+            };
+        }
+    }
+
+    /// The whole answer.
+    pub(super) async fn whole(mut self) -> Result<(Plaintext<String>, Completion), ApiError> {
+        let mut pieces: Vec<Plaintext<String>> = Vec::new();
+        loop {
+            match self.next().await? {
+                Next::Text(piece) => pieces.push(piece),
+                Next::End(Completion { finish: FinishReason::Cancelled, .. }) => {
+                    return Err(ApiError::Interrupted);
+                }
+                Next::End(completion) => {
+                    // One allocation of the final size: no half-grown copies stay behind.
+                    let mut text = String::with_capacity(pieces.iter().map(|p| p.expose().len()).sum());
+                    pieces.iter().for_each(|p| text.push_str(p.expose()));
+                    return Ok((Plaintext::new(text), completion));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// A number of tokens that a request asks for, within its bounds.
+pub(super) fn new_tokens(param: &'static str, asked: u64, limits: &Limits) -> Result<NonZeroU32, ApiError> {
+    u32::try_from(asked)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .filter(|n| *n <= limits.max_new_tokens)
+        .ok_or(ApiError::TooManyTokens { param, limit: limits.max_new_tokens.get() })
+}

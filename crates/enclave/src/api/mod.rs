@@ -1,0 +1,151 @@
+//! The HTTP API, over any [`Engine`] and any [`AttestSource`].
+//!
+//! | Route | Answer |
+//! |---|---|
+//! | `GET /health` | `{"status":"ok"}` |
+//! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or for none |
+//! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
+//! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
+//! | `GET /v1/models` | OpenAI's shape |
+//! | `GET /metrics` | Prometheus text: counters, no content |
+//!
+//! Prompts and answers are [`Plaintext`](casemate_protocol::Plaintext) from the parser to the engine and from the
+//! engine to the wire. No log call and no metric takes anything else than routes, codes and numbers.
+
+mod answer;
+mod attest;
+mod body;
+mod chat;
+mod error;
+mod infer;
+mod metrics;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use casemate_engine::Engine;
+
+pub use attest::{AttestSource, AttestSourceError};
+pub use error::ApiError;
+pub use metrics::Metrics;
+
+use error::Shape;
+use metrics::Route;
+
+/// Most bytes of a request body.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// Most characters (Unicode scalar values) of a prompt of `POST /infer`.
+pub const MAX_PROMPT_CHARS: usize = 4096;
+/// Tokens of an answer of `POST /infer` where the request does not say.
+pub const DEFAULT_NEW_TOKENS: NonZeroU32 = NonZeroU32::new(256).unwrap();
+/// Most tokens that a request may ask for, and the bound of a chat answer where the request does not say.
+pub const MAX_NEW_TOKENS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+
+/// Bounds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`MAX_BODY_BYTES`].
+    pub body_bytes: usize,
+    /// See [`MAX_PROMPT_CHARS`].
+    pub prompt_chars: usize,
+    /// See [`DEFAULT_NEW_TOKENS`].
+    pub default_new_tokens: NonZeroU32,
+    /// See [`MAX_NEW_TOKENS`].
+    pub max_new_tokens: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: MAX_BODY_BYTES,
+            prompt_chars: MAX_PROMPT_CHARS,
+            default_new_tokens: DEFAULT_NEW_TOKENS,
+            max_new_tokens: MAX_NEW_TOKENS,
+        }
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Answers prompts.
+    pub engine: Arc<dyn Engine>,
+    /// The name that clients call the model by.
+    pub model_id: String,
+    /// Makes attestation documents.
+    pub attest: Arc<dyn AttestSource>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Bounds of requests.
+    pub limits: Limits,
+    /// When the model was loaded, in seconds since 1970; clients see it in `GET /v1/models`.
+    pub loaded_at: u64,
+}
+
+impl ApiState {
+    /// A state with fresh counters and the usual limits.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, model_id: String, attest: Arc<dyn AttestSource>) -> Self {
+        Self {
+            engine,
+            model_id,
+            attest,
+            metrics: Arc::default(),
+            limits: Limits::default(),
+            loaded_at: chat::unix_seconds(),
+        }
+    }
+}
+
+/// All routes.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        .route(Route::Health.path(), get(health))
+        .route(Route::Attest.path(), get(attest::attest))
+        .route(Route::Infer.path(), post(infer::infer))
+        .route(Route::Chat.path(), post(chat::completions))
+        .route(Route::Models.path(), get(chat::models))
+        .route(Route::Metrics.path(), get(metrics::metrics))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(from_fn_with_state(state.clone(), finish))
+        .with_state(state)
+}
+
+async fn health() -> Response {
+    axum::Json(serde_json::json!({"status": "ok"})).into_response()
+}
+
+/// Around every request: renders errors in the form of the route's family, counts, and keeps answers out of caches.
+async fn finish(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let path = request.uri().path();
+    let (route, shape) = (Route::of(path), Shape::of(path));
+    let mut response = next.run(request).await;
+    let mut code = "ok";
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        code = error.code();
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = error.render(shape);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    let status = response.status();
+    state.metrics.count_request(route, status);
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if status.is_server_error() {
+        tracing::error!(route = route.label(), status = status.as_u16(), code, ms, "request");
+    } else {
+        tracing::info!(route = route.label(), status = status.as_u16(), code, ms, "request");
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
