@@ -63,7 +63,7 @@ pub use launch::{launch_digest, launch_digest_at, launch_digest_reader};
 pub use machine::{Machine, MachineConfig, Signer};
 pub use mistakes::{AuthorityMistake, CertificateMistake, CrlMistake, PssParameters, VekExtension};
 pub use report::{Cpuid, FirmwareVersion, REPORT_BYTES, SIGNED_BYTES, Tcb};
-pub use vendor::Vendor;
+pub use vendor::{CSP_ID, Vendor};
 
 /// The organization in every simulated certificate name, where AMD's say "Advanced Micro Devices".
 pub const ORGANIZATION: &str = "SIMULATED - not AMD";

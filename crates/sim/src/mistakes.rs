@@ -85,6 +85,8 @@ pub enum CertificateMistake {
 /// One mistake in the vendor's root bundle. "Issuer" means both the ASK and the ASVK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthorityMistake {
+    /// A correct bundle of the same keys.
+    None,
     /// The issuers are no certificate authorities.
     IssuerIsNoAuthority,
     /// The issuers' key usage does not include signing certificates.

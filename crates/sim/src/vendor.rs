@@ -33,8 +33,8 @@ const CRL_SECONDS: u64 = 371 * DAY;
 
 /// The certificates' serial number of a VEK: AMD writes 0 in every one.
 const VEK_SERIAL: u64 = 0;
-/// The cloud provider that a simulated VLEK names.
-const CSP_ID: &str = "CN=cc-simulated.example";
+/// The cloud provider (CSP_ID) that a simulated VLEK names.
+pub const CSP_ID: &str = "CN=cc-simulated.example";
 
 /// A simulated silicon vendor for one product line.
 pub struct Vendor {
@@ -81,7 +81,7 @@ impl Vendor {
             })
         });
         let [ark, ask, asvk] = keys;
-        Self::issue(line, now, [ark?, ask?, asvk?], None)
+        Self::issue(line, now, [ark?, ask?, asvk?], &AuthorityMistake::None)
     }
 
     /// The product line.
@@ -142,7 +142,7 @@ impl Vendor {
     /// [`SimError::Signing`] or [`SimError::TimeOutOfRange`].
     pub fn with_mistake(&self, mistake: &AuthorityMistake) -> Result<Self, SimError> {
         let keys = [&self.ark, &self.ask, &self.asvk].map(|authority| Arc::clone(&authority.key));
-        Self::issue(self.line, self.issued, keys, Some(mistake))
+        Self::issue(self.line, self.issued, keys, mistake)
     }
 
     /// Test material: a revocation list of this vendor with one mistake or one entry.
@@ -197,7 +197,7 @@ impl Vendor {
         line: ProductLine,
         issued: UnixTime,
         keys: [Arc<RsaKey>; 3],
-        mistake: Option<&AuthorityMistake>,
+        mistake: &AuthorityMistake,
     ) -> Result<Self, SimError> {
         let [ark_key, ask_key, asvk_key] = keys;
         let ark = Self::ark_certificate(line, issued, &ark_key, mistake)?;
@@ -219,17 +219,17 @@ impl Vendor {
         line: ProductLine,
         issued: UnixTime,
         key: &RsaKey,
-        mistake: Option<&AuthorityMistake>,
+        mistake: &AuthorityMistake,
     ) -> Result<Vec<u8>, SimError> {
         let key_info = key.public_key_info()?;
         let usage = match mistake {
-            Some(AuthorityMistake::ArkMayNotRevoke) => KEY_CERT_SIGN,
-            Some(AuthorityMistake::ArkMayNotCertify) => CRL_SIGN,
+            AuthorityMistake::ArkMayNotRevoke => KEY_CERT_SIGN,
+            AuthorityMistake::ArkMayNotCertify => CRL_SIGN,
             _ => KEY_CERT_SIGN | CRL_SIGN,
         };
-        let authority = mistake != Some(&AuthorityMistake::ArkIsNoAuthority);
+        let authority = *mistake != AuthorityMistake::ArkIsNoAuthority;
         let window = match mistake {
-            Some(AuthorityMistake::ArkValidity { not_before, not_after }) => {
+            AuthorityMistake::ArkValidity { not_before, not_after } => {
                 Window { not_before: *not_before, not_after: *not_after }
             }
             _ => window(issued, AUTHORITY_SECONDS)?,
@@ -254,26 +254,26 @@ impl Vendor {
         role: Role,
         key: &RsaKey,
         ark_key: &RsaKey,
-        mistake: Option<&AuthorityMistake>,
+        mistake: &AuthorityMistake,
     ) -> Result<Vec<u8>, SimError> {
         let key_info = key.public_key_info()?;
         let usage = match mistake {
-            Some(AuthorityMistake::IssuerMayNotCertify) => CRL_SIGN,
+            AuthorityMistake::IssuerMayNotCertify => CRL_SIGN,
             _ => KEY_CERT_SIGN,
         };
-        let authority = mistake != Some(&AuthorityMistake::IssuerIsNoAuthority);
+        let authority = *mistake != AuthorityMistake::IssuerIsNoAuthority;
         let window = match mistake {
-            Some(AuthorityMistake::IssuerValidity { not_before, not_after }) => {
+            AuthorityMistake::IssuerValidity { not_before, not_after } => {
                 Window { not_before: *not_before, not_after: *not_after }
             }
             _ => window(issued, AUTHORITY_SECONDS)?,
         };
         let subject = match (mistake, role) {
-            (Some(AuthorityMistake::AskCommonName(other)), Role::Ask) => name(other),
+            (AuthorityMistake::AskCommonName(other), Role::Ask) => name(other),
             _ => name(&role.common_name(line)),
         };
         let signer = match mistake {
-            Some(AuthorityMistake::IssuerNotSignedByArk) => key,
+            AuthorityMistake::IssuerNotSignedByArk => key,
             _ => ark_key,
         };
         let algorithm = Algorithm::Sha384(PssParameters::Explicit);

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
 use casemate_sim::{
-    Cpuid, CrlMistake, FirmwareVersion, MachineConfig, PssParameters, SIGNED_BYTES, Signer, Tcb, UnixTime,
-    Vendor, launch_digest_at,
+    Cpuid, CrlMistake, FirmwareVersion, MachineConfig, PssParameters, SIGNED_BYTES, Signer, Tcb, Vendor,
+    launch_digest_at,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
