@@ -4,6 +4,7 @@ mod model;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use casemate_seal::{
     CHUNK_PLAIN_LEN, CHUNK_SEALED_LEN, Layout, Manifest, ModelId, ModelKey, OpenError, Opener, Provider,
@@ -366,22 +367,76 @@ fn faults_of_source_and_destination() {
     }
 }
 
+/// A source or destination that panics at one offset, and is otherwise a good one.
+struct Panicking<'a> {
+    blob: &'a [u8],
+    read_at: u64,
+    write_at: u64,
+}
+
+impl ReadAt for Panicking<'_> {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        assert!(offset != self.read_at, "deliberate");
+        self.blob.read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.blob.len() as u64)
+    }
+}
+
+impl WriteAt for Panicking<'_> {
+    fn write_all_at(&self, _: &[u8], offset: u64) -> io::Result<()> {
+        assert!(offset != self.write_at, "deliberate");
+        Ok(())
+    }
+}
+
 #[test]
-fn a_panicking_destination_does_not_hang_the_others() {
-    struct Panicking;
-    impl WriteAt for Panicking {
-        fn write_all_at(&self, _: &[u8], offset: u64) -> io::Result<()> {
-            assert!(offset != SPAN as u64, "deliberate");
-            Ok(())
+fn a_panic_in_one_thread_does_not_hang_the_others() {
+    let (entry, blob) = seal_file(&ID, "w.bin", &pattern(8 * SPAN), 2);
+    let second_span = Layout::of_plain(entry.size).unwrap().chunk_offset(SPAN_CHUNKS);
+    for (read_at, write_at) in [(second_span, u64::MAX), (u64::MAX, SPAN as u64)] {
+        for mode in [VerifyMode::Aead, VerifyMode::Full] {
+            let opener = Opener::new(&key(), &manifest_of([entry.clone()]), 0).unwrap().verify(mode);
+            let blob = blob.clone();
+            let (done, panicked) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let faulty = Panicking { blob: &blob, read_at, write_at };
+                let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    opener.open(&faulty, &faulty, 4, &quiet)
+                }));
+                done.send(opened.is_err()).unwrap();
+            });
+            let panicked = panicked.recv_timeout(Duration::from_secs(60));
+            assert_eq!(panicked, Ok(true), "{mode:?}: the panic is passed on, and no thread waits for ever");
         }
     }
-    let (entry, blob) = seal_file(&ID, "w.bin", &pattern(8 * SPAN), 2);
+}
+
+#[test]
+fn a_later_failure_of_an_earlier_span_is_the_one_named() {
+    struct Slow<'a>(&'a [u8]);
+    impl ReadAt for Slow<'_> {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            if (56..SPAN as u64).contains(&offset) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            self.0.read_exact_at(buf, offset)
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+    }
+    let (entry, mut blob) = seal_file(&ID, "w.bin", &pattern(3 * SPAN), 2);
+    let manifest = manifest_of([entry]);
+    blob[56 + 100 * SEALED] ^= 1;
+    blob[56 + 513 * SEALED] ^= 1;
     for mode in [VerifyMode::Aead, VerifyMode::Full] {
-        let opener = Opener::new(&key(), &manifest_of([entry.clone()]), 0).unwrap().verify(mode);
-        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            opener.open(&blob, &Panicking, 4, &quiet)
-        }));
-        assert!(opened.is_err());
+        let opener = Opener::new(&key(), &manifest, 0).unwrap().verify(mode);
+        let error = opener.open_into_slice(&Slow(&blob), &mut vec![0; 3 * SPAN], 2, &quiet).unwrap_err();
+        assert_eq!(error, OpenError::Chunk { file: "w.bin".into(), chunk: 100 });
     }
 }
 
