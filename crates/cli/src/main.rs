@@ -1,2 +1,47 @@
-//! The one binary: casemate.
-fn main() {}
+//! `casemate`: confidential LLM inference that anyone can verify. One binary, every role.
+//!
+//! The contract (spec/cli.md): stdout is data, stderr is talk, `--json` is versioned, exit codes are those of
+//! [`exit::Exit`], errors are a fact and a `hint:`. Commands parse, call and render; they decide nothing.
+
+mod args;
+mod commands;
+mod error;
+mod exit;
+mod files;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::error::CliError;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    output::start_logs(args.log_json);
+    // One provider for everything that speaks TLS in this process; a second call would only fail.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match run(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            error.exit().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Keygen(args) => commands::keygen::run(&args),
+        Command::Seal(args) => commands::seal::run(&args),
+        Command::Broker(args) => commands::broker::run(args.command),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Ask(args) => commands::ask::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Measure(args) => commands::measure::run(&args),
+        Command::Simulate(args) => commands::simulate::run(args.command),
+        Command::Demo(args) => commands::demo::run(&args),
+    }
+}

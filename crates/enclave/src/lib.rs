@@ -1,1 +1,26 @@
-//! The attested inference server that runs inside the TEE.
+//! The attested inference server that runs inside the TEE: `casemate serve`.
+//!
+//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in [`hardening`] and [`locked`] only, each block with
+//! its justification (ARCHITECTURE.md).
+
+pub mod api;
+mod attestation;
+mod attester;
+mod boot;
+mod config;
+#[allow(unsafe_code)]
+mod hardening;
+#[allow(unsafe_code)]
+mod locked;
+mod release;
+mod tls;
+mod weights;
+
+pub use attestation::{AttestationError, AttestationService};
+pub use attester::{Attester, AttesterError, RawEvidence, SimulatedSnp};
+pub use boot::{BootError, Ready, serve};
+pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};
+pub use hardening::{HardeningError, SwapRule};
+pub use release::ReleaseError;
+pub use tls::{TlsError, TlsIdentity};
+pub use weights::WeightsError;

@@ -1,0 +1,407 @@
+//! The command line, as typed. Meaning is given in `commands`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use casemate_enclave::ServeSettings;
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done; for `verify` and `ask`: every required check passed
+  1  our fault or the local system's
+  2  wrong arguments or configuration
+  3  not genuine: signature, chain, revocation, a changed byte
+  4  genuine but refused by a policy
+  5  cannot decide: malformed, expired or missing evidence
+  6  the peer cannot be reached
+
+A whole example, on one machine with simulated hardware:
+  casemate simulate init vendor
+  casemate keygen publisher
+  casemate seal model.gguf -o sealed --publisher-key publisher.key --key-uri kbs:///models/m/1 --key-out model.key
+  casemate broker init store --danger-simulated-root vendor/roots.pem
+  casemate broker put --store store --key model.key --uri kbs:///models/m/1 --policy release-policy.json
+  casemate broker serve --store store --danger-simulated-root vendor/roots.pem
+  casemate serve --model sealed --publisher-key publisher.pub --broker http://127.0.0.1:8080 --danger-simulate vendor
+  casemate ask https://127.0.0.1:8443 --policy client.toml --danger-simulated-root vendor/roots.pem \"What is 2+2?\"";
+
+/// Confidential LLM inference that anyone can verify.
+#[derive(Parser)]
+#[command(name = "casemate", version, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Write logs as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a publisher's signing key
+    Keygen(KeygenArgs),
+    /// Encrypt a model and sign its manifest
+    Seal(SealArgs),
+    /// Hold model keys and release them to attested machines
+    Broker(BrokerArgs),
+    /// Attest, obtain the model key, serve the API (inside the TEE)
+    Serve(ServeArgs),
+    /// Verify a server, then ask it
+    Ask(AskArgs),
+    /// Check evidence, or a running server, against a policy
+    Verify(VerifyArgs),
+    /// Show what a file says; proves nothing
+    Inspect(InspectArgs),
+    /// Print the launch measurement of a program on the simulated machine
+    Measure(MeasureArgs),
+    /// Make a simulated silicon vendor, for tests and demonstrations
+    Simulate(SimulateArgs),
+    /// Run the whole product on this machine with simulated hardware
+    Demo(DemoArgs),
+}
+
+/// Make a publisher's signing key: NAME.key (keep it) and NAME.pub (publish it)
+#[derive(clap::Args)]
+pub(crate) struct KeygenArgs {
+    /// Path without extension
+    pub(crate) name: PathBuf,
+}
+
+/// Encrypt a model and sign its manifest
+#[derive(clap::Args)]
+pub(crate) struct SealArgs {
+    /// A GGUF file, or a directory of model files
+    pub(crate) model: PathBuf,
+    /// Directory to create for the sealed model
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// The publisher's signing key, from `casemate keygen`
+    #[arg(long)]
+    pub(crate) publisher_key: PathBuf,
+    /// Where the broker will hold the key: kbs:///REPOSITORY/TYPE/TAG
+    #[arg(long)]
+    pub(crate) key_uri: String,
+    /// File to create with the model key, for `casemate broker put`
+    #[arg(long)]
+    pub(crate) key_out: PathBuf,
+    /// The model's name [default: the file's name without its extension]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// UUID that names the model through its versions [default: random]
+    #[arg(long)]
+    pub(crate) uuid: Option<String>,
+    /// The model's version; a broker can refuse those below a floor
+    #[arg(long, default_value_t = 1)]
+    pub(crate) model_version: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Hold model keys and release them to attested machines
+#[derive(clap::Args)]
+pub(crate) struct BrokerArgs {
+    #[command(subcommand)]
+    pub(crate) command: BrokerCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BrokerCommand {
+    /// Create a store
+    Init {
+        /// Directory to create
+        store: PathBuf,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+    /// Put a model key and its release policy into the store
+    Put {
+        /// The store's directory
+        #[arg(long)]
+        store: PathBuf,
+        /// The key file that `casemate seal` wrote
+        #[arg(long)]
+        key: PathBuf,
+        /// Where: kbs:///REPOSITORY/TYPE/TAG
+        #[arg(long)]
+        uri: String,
+        /// Release policy (JSON, spec/release.md)
+        #[arg(long)]
+        policy: PathBuf,
+        /// Replace a key that is there
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+    /// List the keys (never their values)
+    List {
+        /// The store's directory
+        #[arg(long)]
+        store: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+    /// Remove a key
+    Remove {
+        /// The store's directory
+        #[arg(long)]
+        store: PathBuf,
+        /// Which: kbs:///REPOSITORY/TYPE/TAG
+        #[arg(long)]
+        uri: String,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+    /// Refuse model versions below a floor from now on
+    SetFloor {
+        /// The store's directory
+        #[arg(long)]
+        store: PathBuf,
+        /// The model's UUID
+        #[arg(long)]
+        uuid: String,
+        /// The lowest version that may still be released
+        #[arg(long)]
+        floor: u64,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+    /// Check the audit log's hash chain and print it
+    Audit {
+        /// The store's directory
+        #[arg(long)]
+        store: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+    /// Serve the Key Broker protocol
+    Serve {
+        /// The store's directory
+        #[arg(long)]
+        store: PathBuf,
+        /// Address to listen on
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// Platform policy (TOML, spec/attest.md) that evidence must meet before any key's own policy is asked
+        #[arg(long)]
+        platform_policy: Option<PathBuf>,
+        /// Issuer name in attestation results and release policies
+        #[arg(long, default_value = casemate_broker::DEFAULT_ISSUER)]
+        issuer: String,
+        /// TLS certificate chain (PEM); without it plain HTTP, which the protocol's own encryption permits
+        #[arg(long, requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// TLS key (PEM)
+        #[arg(long, requires = "tls_cert")]
+        tls_key: Option<PathBuf>,
+        /// Stop when standard input closes, for a supervisor whose end must be ours
+        #[arg(long)]
+        stop_on_stdin_eof: bool,
+        #[command(flatten)]
+        anchors: AnchorArgs,
+    },
+}
+
+/// Which silicon vendors are believed.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct AnchorArgs {
+    /// Believe the simulated vendor whose root certificates are in this file, and nobody else. Every output says
+    /// SIMULATED
+    #[arg(long, value_name = "FILE", env = "CASEMATE_DANGER_SIMULATED_ROOT")]
+    pub(crate) danger_simulated_root: Option<PathBuf>,
+}
+
+/// Attest, obtain the model key, serve the API (inside the TEE)
+#[derive(clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (TOML); flags and environment win over it
+    #[arg(short, long, env = "CASEMATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Check the configuration and exit
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Stop when standard input closes, for a supervisor whose end must be ours
+    #[arg(long)]
+    pub(crate) stop_on_stdin_eof: bool,
+    /// Directory of the sealed model
+    #[arg(long, env = "MODEL_PATH")]
+    model: Option<PathBuf>,
+    /// Public key of the publisher who must have signed the manifest
+    #[arg(long, env = "CASEMATE_PUBLISHER_KEY")]
+    publisher_key: Option<PathBuf>,
+    /// The broker's address, http(s)://host[:port]
+    #[arg(long, env = "CASEMATE_BROKER")]
+    broker: Option<String>,
+    /// Certificate authorities of the broker's TLS (PEM)
+    #[arg(long, env = "CASEMATE_BROKER_CA")]
+    broker_ca: Option<PathBuf>,
+    /// Address to listen on [default: 0.0.0.0:8443]
+    #[arg(long, env = "CASEMATE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// TLS certificate chain (PEM) [default: a key made inside]
+    #[arg(long, env = "CASEMATE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// TLS key (PEM)
+    #[arg(long, env = "CASEMATE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
+    #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
+    danger_simulate: Option<PathBuf>,
+    /// Start although swap is on
+    #[arg(long)]
+    danger_allow_swap: bool,
+    /// User and group number to become when started as root [default: 65534]
+    #[arg(long, env = "CASEMATE_USER")]
+    user: Option<u32>,
+    /// Threads for unsealing and for the engine [default: the cores]
+    #[arg(long, env = "CASEMATE_THREADS")]
+    threads: Option<usize>,
+    /// Tokens of context [default: 4096]
+    #[arg(long, env = "CASEMATE_CONTEXT")]
+    context: Option<u32>,
+}
+
+impl ServeArgs {
+    /// The settings given by flags and environment.
+    pub(crate) fn settings(self) -> ServeSettings {
+        ServeSettings {
+            model: self.model,
+            publisher_key: self.publisher_key,
+            broker: self.broker,
+            broker_ca: self.broker_ca,
+            listen: self.listen,
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
+            danger_simulate: self.danger_simulate,
+            danger_allow_swap: self.danger_allow_swap.then_some(true),
+            user: self.user,
+            threads: self.threads,
+            context: self.context,
+        }
+    }
+}
+
+/// Verify a server, then ask it
+#[derive(clap::Args)]
+pub(crate) struct AskArgs {
+    /// The server, https://host[:port]
+    pub(crate) url: String,
+    /// The question [default: read from standard input]
+    pub(crate) prompt: Option<String>,
+    /// Policy file (TOML): which machines, which models
+    #[arg(long, env = "CASEMATE_POLICY")]
+    pub(crate) policy: PathBuf,
+    /// The longest answer, in tokens
+    #[arg(long, default_value_t = 256)]
+    pub(crate) max_new_tokens: u32,
+    /// Print one JSON object only
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
+}
+
+/// Check evidence, or a running server, against a policy
+#[derive(clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// An evidence file (a raw SEV-SNP report or an attestation document), or the https address of a server
+    pub(crate) evidence: String,
+    /// Policy file (TOML). For a server also which models
+    #[arg(long, env = "CASEMATE_POLICY")]
+    pub(crate) policy: PathBuf,
+    /// VCEK or VLEK certificate of a raw report (DER, or PEM whose first certificate is taken)
+    #[arg(long)]
+    pub(crate) vek: Option<PathBuf>,
+    /// Certificate revocation list for a raw report (DER)
+    #[arg(long)]
+    pub(crate) crl: Option<PathBuf>,
+    /// Do not check revocation, because … (listed as waived)
+    #[arg(long, value_name = "REASON", conflicts_with = "crl")]
+    pub(crate) danger_no_crl: Option<String>,
+    /// The 64 bytes (hex) that the evidence must bind
+    #[arg(long)]
+    pub(crate) report_data: Option<String>,
+    /// Do not compare the report data, because … (listed as waived)
+    #[arg(long, value_name = "REASON", conflicts_with = "report_data")]
+    pub(crate) danger_unbound: Option<String>,
+    /// The time of the check, seconds since 1970 [default: now]
+    #[arg(long)]
+    pub(crate) at: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
+}
+
+/// Show what a file says; proves nothing
+#[derive(clap::Args)]
+pub(crate) struct InspectArgs {
+    /// An SEV-SNP report, an attestation document or a sealed model's sealed.json
+    pub(crate) file: PathBuf,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print the launch measurement of a program on the simulated machine
+#[derive(clap::Args)]
+pub(crate) struct MeasureArgs {
+    /// The program [default: this very binary]
+    pub(crate) program: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Make a simulated silicon vendor, for tests and demonstrations
+#[derive(clap::Args)]
+pub(crate) struct SimulateArgs {
+    #[command(subcommand)]
+    pub(crate) command: SimulateCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SimulateCommand {
+    /// Create a vendor: root, signing keys and revocation list
+    Init {
+        /// Directory to create
+        dir: PathBuf,
+        /// Product line: milan, genoa or turin
+        #[arg(long, default_value = "genoa")]
+        line: String,
+    },
+    /// Write one simulated report with its endorsements: report.bin, vek.der, crl.der
+    Report {
+        /// The vendor's directory
+        vendor: PathBuf,
+        /// Directory to create
+        #[arg(short, long)]
+        out: PathBuf,
+        /// The 64 bytes (hex) to bind
+        #[arg(long)]
+        report_data: String,
+        /// The launch measurement (48 bytes hex) [default: of this binary]
+        #[arg(long)]
+        measurement: Option<String>,
+    },
+}
+
+/// Run the whole product on this machine with simulated hardware
+#[derive(clap::Args)]
+pub(crate) struct DemoArgs {
+    /// A GGUF model
+    #[arg(long, env = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// The question
+    #[arg(long, default_value = "What is 2+2?")]
+    pub(crate) prompt: String,
+}

@@ -1,0 +1,94 @@
+//! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
+
+use casemate_attest::{Evidence, ParseError};
+use casemate_protocol::document::AttestationDocument;
+use casemate_protocol::statement::RuntimeStatement;
+use serde_json::{Value, json};
+
+use crate::args::InspectArgs;
+use crate::error::CliError;
+use crate::files;
+use crate::output;
+
+const DISCLAIMER: &str =
+    "This is what the file SAYS. No signature was checked; it proves nothing. Use `casemate verify`.";
+
+pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
+    let bytes = files::read(&args.file)?;
+    let (kind, content) = decode(&bytes, args)?;
+    if args.json {
+        return output::json(&json!({
+            "schema": "casemate.inspect/1", "proves": "nothing", "kind": kind, "content": content,
+        }));
+    }
+    output::talk(DISCLAIMER);
+    output::data(&format!("{kind}"));
+    output::data(&serde_json::to_string_pretty(&content).map_err(|_| CliError::Render)?);
+    Ok(())
+}
+
+fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), CliError> {
+    match Evidence::parse(bytes) {
+        Ok(evidence) => return Ok(("sev-snp attestation report", evidence_fields(&evidence)?)),
+        // Of the right length, but broken: say what is wrong with it.
+        Err(e @ ParseError::SevSnp(_)) => return Err(e.into()),
+        Err(_) => {}
+    }
+    let unknown = || CliError::UnknownKind { path: args.file.clone() };
+    let value: Value = serde_json::from_slice(bytes).map_err(|_| unknown())?;
+    if value.get("schema").is_some() {
+        let document = AttestationDocument::parse(bytes)?;
+        let evidence = Evidence::parse(&document.evidence_bytes()?)?;
+        let statement = RuntimeStatement::parse(&document.statement).ok();
+        let content = json!({
+            "evidence": evidence_fields(&evidence)?,
+            "statement": statement,
+            "token": document.token,
+        });
+        return Ok(("attestation document", content));
+    }
+    if value.get("payloadType").is_some() {
+        return Ok((
+            "sealed model manifest (signature not checked)",
+            manifest_fields(&value).ok_or_else(unknown)?,
+        ));
+    }
+    Err(unknown())
+}
+
+/// Every field of a SEV-SNP report that a person asks for, under the names of AMD's specification (57230 table 23).
+fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
+    let report = evidence.snp().ok_or(CliError::Render)?;
+    Ok(json!({
+        "version": report.version().number(),
+        "guest_svn": report.guest_svn(),
+        "policy": format!("{:#x}", report.guest_policy().raw()),
+        "debug_allowed": report.guest_policy().debug(),
+        "family_id": hex::encode(report.family_id()),
+        "image_id": hex::encode(report.image_id()),
+        "vmpl": report.vmpl(),
+        "platform_info": format!("{:#x}", report.platform_info().raw()),
+        "report_data": hex::encode(report.report_data()),
+        "measurement": hex::encode(report.measurement()),
+        "host_data": hex::encode(report.host_data()),
+        "id_key_digest": hex::encode(report.id_key_digest()),
+        "author_key_digest": hex::encode(report.author_key_digest()),
+        "report_id": hex::encode(report.report_id()),
+        "chip_id": hex::encode(report.chip_id()),
+        "cpuid": report.cpuid(),
+        "current_tcb": hex::encode(report.current_tcb().0),
+        "reported_tcb": hex::encode(report.reported_tcb().0),
+        "committed_tcb": hex::encode(report.committed_tcb().0),
+        "launch_tcb": hex::encode(report.launch_tcb().0),
+        "launch_mitigations": report.launch_mitigations(),
+        "current_mitigations": report.current_mitigations(),
+    }))
+}
+
+/// The payload of a DSSE envelope, as it is.
+fn manifest_fields(envelope: &Value) -> Option<Value> {
+    use base64::Engine;
+    let payload = envelope.get("payload")?.as_str()?;
+    let payload = base64::prelude::BASE64_STANDARD.decode(payload).ok()?;
+    serde_json::from_slice(&payload).ok()
+}

@@ -1,0 +1,61 @@
+//! One module a command: parse, call, render.
+
+pub(crate) mod ask;
+pub(crate) mod broker;
+pub(crate) mod demo;
+pub(crate) mod inspect;
+pub(crate) mod keygen;
+pub(crate) mod measure;
+pub(crate) mod seal;
+pub(crate) mod serve;
+pub(crate) mod simulate;
+pub(crate) mod verify;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand;
+use casemate_attest::UnixTime;
+
+use crate::error::CliError;
+
+/// The machine's clock.
+pub(crate) fn now() -> Result<UnixTime, CliError> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| CliError::Clock)?;
+    Ok(UnixTime(since.as_secs()))
+}
+
+/// `N` random bytes from the system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], CliError> {
+    let mut bytes = [0u8; N];
+    rand::fill(&mut bytes).map_err(|_| CliError::Randomness)?;
+    Ok(bytes)
+}
+
+/// A runtime for the commands that speak over the network.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+/// Resolves on SIGTERM or SIGINT and, where `on_stdin` says so, when standard input closes.
+pub(crate) async fn stop_signal(on_stdin: bool) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (closed, stdin_closed) = tokio::sync::oneshot::channel::<()>();
+    let mut unused = Some(closed);
+    if on_stdin {
+        let closed = unused.take();
+        // A thread of its own: a blocking read must not hold up the runtime's end.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            drop(closed);
+        });
+    }
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => (),
+        _ = int.recv() => (),
+        _ = stdin_closed => (),
+    }
+}

@@ -1,0 +1,58 @@
+//! `casemate serve`: the enclave role.
+
+use std::num::NonZeroUsize;
+
+use casemate_enclave::{Ready, ServeSettings};
+use serde::Serialize;
+
+use super::{runtime, stop_signal};
+use crate::args::ServeArgs;
+use crate::error::CliError;
+use crate::files;
+use crate::output;
+
+#[derive(Serialize)]
+struct Listening {
+    schema: &'static str,
+    listening: String,
+    tls_spki_sha256: String,
+    model_manifest: String,
+    simulated: bool,
+}
+
+pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
+    let file = match &args.config {
+        Some(path) => {
+            let text = files::read_text(path)?;
+            toml::from_str::<ServeSettings>(&text)
+                .map_err(|e| CliError::ConfigFile { path: path.clone(), reason: e.to_string() })?
+        }
+        None => ServeSettings::default(),
+    };
+    let (check_only, on_stdin) = (args.check_config, args.stop_on_stdin_eof);
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let config = args.settings().over(file).resolve(cores)?;
+    if check_only {
+        output::talk("the configuration is complete");
+        return Ok(());
+    }
+    runtime()?.block_on(casemate_enclave::serve(config, announce, stop_signal(on_stdin)))?;
+    Ok(())
+}
+
+/// One line on stdout, so that a supervisor knows the address and that the server is up.
+fn announce(ready: &Ready) {
+    if ready.simulated {
+        output::simulated_banner();
+    }
+    let line = Listening {
+        schema: "casemate.serve/1",
+        listening: format!("https://{}", ready.address),
+        tls_spki_sha256: hex::encode(ready.tls_spki_sha256),
+        model_manifest: hex::encode(ready.model_manifest),
+        simulated: ready.simulated,
+    };
+    if output::json(&line).is_err() {
+        output::talk("the server is up");
+    }
+}

@@ -1,0 +1,163 @@
+//! `casemate verify`: evidence in a file, offline; or a running server.
+
+use std::path::Path;
+
+use casemate_attest::{Binding, Check, Endorsements, Evidence, Policy, Report, Revocation, UnixTime, verify};
+use casemate_client::{ClientPolicy, ConnectError, connect};
+use casemate_protocol::document::AttestationDocument;
+use casemate_protocol::statement;
+use serde_json::{Value, json};
+
+use super::{now, random, runtime};
+use crate::args::VerifyArgs;
+use crate::error::CliError;
+use crate::files;
+use crate::output;
+
+pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliError> {
+    if args.evidence.starts_with("https://") { server(args) } else { file(args) }
+}
+
+/// A running server: everything that `ask` checks, without asking.
+fn server(args: &VerifyArgs) -> Result<(), CliError> {
+    let policy = ClientPolicy::from_toml(&files::read_text(&args.policy)?)?;
+    let anchors = files::anchors(&args.anchors)?;
+    let now = time(args)?;
+    let connected = runtime()?.block_on(connect(&args.evidence, &policy, &anchors, random()?, now));
+    let checks = match &connected {
+        Ok(server) => server.checks(),
+        Err(failure) => failure.checks.clone(),
+    };
+    if anchors.simulated() {
+        output::simulated_banner();
+    }
+    let headline = match &connected {
+        Ok(server) => super::ask::headline(server),
+        Err(failure) => format!("NOT VERIFIED: {failure}"),
+    };
+    if args.json {
+        output::json(&json!({
+            "schema": casemate_attest::SCHEMA,
+            "verdict": connected.as_ref().map_or_else(|failure| verdict(&failure.error), |_| "verified"),
+            "simulated": anchors.simulated(),
+            "headline": headline,
+            "code": connected.as_ref().err().map(|failure| failure.error.code()),
+            "checks": checks.iter().map(row).collect::<Vec<_>>(),
+            "claims": connected.as_ref().ok().map(|server| server.evidence().claims()),
+            "statement": connected.as_ref().ok().map(|server| server.statement().statement()),
+            "valid_until": connected.as_ref().ok().map(|server| server.valid_until()),
+        }))?;
+    } else {
+        output::table(&checks, output::data);
+        output::data(&headline);
+    }
+    connected.map(drop).map_err(Into::into)
+}
+
+/// The verdict's word in the report, as casemate_attest writes it for evidence in a file.
+fn verdict(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Rejected(_) => "rejected",
+        ConnectError::Denied(_) | ConnectError::Statement(_) => "denied",
+        ConnectError::Document(_) | ConnectError::Malformed(_) => "malformed",
+        ConnectError::Address { .. }
+        | ConnectError::Tls(_)
+        | ConnectError::Unreachable { .. }
+        | ConnectError::NoDocument { .. } => "unreachable",
+    }
+}
+
+fn row(check: &Check) -> Value {
+    json!({
+        "id": check.rule.id,
+        "title": check.rule.title,
+        "spec": check.rule.spec,
+        "outcome": check.outcome,
+        "compared": check.compared,
+    })
+}
+
+/// A file: a raw report with its endorsements beside it, or an attestation document that carries them.
+fn file(args: &VerifyArgs) -> Result<(), CliError> {
+    let bytes = files::read(Path::new(&args.evidence))?;
+    let policy = platform_policy(args)?;
+    let anchors = files::anchors(&args.anchors)?;
+    let now = time(args)?;
+    let input = match Input::read(args, &bytes) {
+        Err(CliError::Parse(error)) => {
+            show(args, &Report::from_parse_error(&error, &anchors))?;
+            return Err(error.into());
+        }
+        input => input?,
+    };
+
+    // Genuine?
+    let authentic = match verify(&input.evidence, &input.endorsements, &anchors, now) {
+        Ok(authentic) => authentic,
+        Err(rejected) => {
+            show(args, &Report::from_rejected(&rejected))?;
+            return Err(rejected.into());
+        }
+    };
+    // Ours?
+    match authentic.appraise(&policy, &input.binding) {
+        Ok(verified) => show(args, &Report::from_verified(&verified)),
+        Err(denied) => {
+            show(args, &Report::from_denied(&denied))?;
+            Err(denied.into())
+        }
+    }
+}
+
+struct Input {
+    evidence: Evidence,
+    endorsements: Endorsements,
+    binding: Binding,
+}
+
+impl Input {
+    fn read(args: &VerifyArgs, bytes: &[u8]) -> Result<Self, CliError> {
+        if bytes.first() == Some(&b'{') {
+            let document = AttestationDocument::parse(bytes)?;
+            return Ok(Self {
+                evidence: Evidence::parse(&document.evidence_bytes()?)?,
+                endorsements: document.endorsements()?,
+                binding: Binding::report_data(statement::report_data(&document.statement)),
+            });
+        }
+        let evidence = Evidence::parse(bytes)?;
+        let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
+        let revocation = match (&args.crl, &args.danger_no_crl) {
+            (Some(path), _) => Revocation::Crl(files::read(path)?),
+            (None, Some(reason)) => Revocation::DangerNotChecked { reason: reason.clone() },
+            (None, None) => Revocation::Missing,
+        };
+        let binding = match (&args.report_data, &args.danger_unbound) {
+            (Some(hex), _) => Binding::report_data(files::hex_bytes::<64>("--report-data", hex)?),
+            (None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
+            (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
+        };
+        Ok(Self { evidence, endorsements: Endorsements::snp(files::certificate(vek)?, revocation), binding })
+    }
+}
+
+/// The platform rules of a client policy, or a file that has only those.
+fn platform_policy(args: &VerifyArgs) -> Result<Policy, CliError> {
+    Ok(ClientPolicy::platform_from_toml(&files::read_text(&args.policy)?)?)
+}
+
+fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
+    args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))
+}
+
+fn show(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
+    if report.simulated() {
+        output::simulated_banner();
+    }
+    if args.json {
+        return output::json(report);
+    }
+    output::report_table(report);
+    output::data(report.headline());
+    Ok(())
+}

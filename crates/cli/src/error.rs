@@ -1,0 +1,222 @@
+//! Every way in which a command ends badly, and the one place that maps it to an exit code and a hint.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::exit::{Exit, exit};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} is not a file or directory that can be sealed", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("the name of {} is not UTF-8", path.display())]
+    NotText { path: PathBuf },
+    #[error("{} holds no file", path.display())]
+    NothingToSeal { path: PathBuf },
+    #[error("{what} is not {bytes} bytes in hex")]
+    Hex { what: &'static str, bytes: usize },
+    #[error("`{found}` is not a product line")]
+    ProductLine { found: String },
+    #[error("`{flag}` is missing")]
+    MissingFlag { flag: &'static str },
+    #[error("{} is not of a kind that can be inspected", path.display())]
+    UnknownKind { path: PathBuf },
+    #[error("{}: {reason}", path.display())]
+    ConfigFile { path: PathBuf, reason: String },
+    #[error("the system's clock is before 1970")]
+    Clock,
+    #[error("the system gives no random bytes")]
+    Randomness,
+    #[error("the network runtime cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("the result cannot be written as JSON")]
+    Render,
+    #[error("cannot start {}: {source}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("`casemate {name}` did not start: {stderr}")]
+    DidNotStart { name: &'static str, stderr: String },
+    #[error("`casemate {command}` did not answer with JSON")]
+    NotJson { command: &'static str },
+    #[error("stage {stage} of the demo did not end as it must: expected {expected}")]
+    Demo { stage: u32, expected: &'static str },
+    #[error("the broker cannot listen on {address}: {source}")]
+    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    KeyFile { path: PathBuf, source: casemate_seal::KeyFileError },
+    #[error(transparent)]
+    Tls(#[from] casemate_enclave::TlsError),
+    #[error(transparent)]
+    Uuid(#[from] casemate_seal::UuidError),
+    #[error(transparent)]
+    Publisher(#[from] casemate_seal::PublisherError),
+    #[error(transparent)]
+    Seal(#[from] casemate_seal::SealError),
+    #[error(transparent)]
+    Manifest(#[from] casemate_seal::ManifestError),
+    #[error(transparent)]
+    Recipient(#[from] casemate_seal::RecipientError),
+    #[error(transparent)]
+    Sim(#[from] casemate_sim::SimError),
+    #[error(transparent)]
+    Anchor(#[from] casemate_attest::AnchorError),
+    #[error(transparent)]
+    Policy(#[from] casemate_client::ClientPolicyError),
+    #[error(transparent)]
+    PlatformPolicy(#[from] casemate_attest::PolicyError),
+    #[error(transparent)]
+    Parse(#[from] casemate_attest::ParseError),
+    #[error(transparent)]
+    Document(#[from] casemate_protocol::document::DocumentError),
+    #[error(transparent)]
+    Rejected(#[from] casemate_attest::Rejected),
+    #[error(transparent)]
+    Denied(#[from] casemate_attest::Denied),
+    #[error(transparent)]
+    Connect(#[from] casemate_client::ConnectFailure),
+    #[error(transparent)]
+    Fetch(#[from] casemate_client::ConnectError),
+    #[error(transparent)]
+    Send(#[from] casemate_client::SendError),
+    #[error(transparent)]
+    ReleasePolicy(#[from] casemate_broker::PolicyError),
+    #[error(transparent)]
+    Resource(#[from] casemate_broker::ResourcePathError),
+    #[error(transparent)]
+    BrokerStart(#[from] casemate_broker::StartError),
+    #[error(transparent)]
+    Store(#[from] casemate_broker::StoreError),
+    #[error(transparent)]
+    Config(#[from] casemate_enclave::ConfigError),
+    #[error(transparent)]
+    Boot(#[from] casemate_enclave::BootError),
+}
+
+impl CliError {
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        exit(self)
+    }
+
+    /// The stable code of this error.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "cli.read",
+            Self::Write { .. } => "cli.write",
+            Self::NotAFile { .. } => "cli.not-a-file",
+            Self::NotText { .. } => "cli.not-text",
+            Self::NothingToSeal { .. } => "cli.nothing-to-seal",
+            Self::Hex { .. } => "cli.hex",
+            Self::ProductLine { .. } => "cli.product-line",
+            Self::MissingFlag { .. } => "cli.missing-flag",
+            Self::UnknownKind { .. } => "cli.unknown-kind",
+            Self::ConfigFile { .. } => "cli.config-file",
+            Self::Clock => "cli.clock",
+            Self::Randomness => "cli.randomness",
+            Self::Runtime(_) => "cli.runtime",
+            Self::Render => "cli.render",
+            Self::Start { .. } => "cli.start",
+            Self::DidNotStart { .. } => "cli.did-not-start",
+            Self::NotJson { .. } => "cli.not-json",
+            Self::Demo { .. } => "cli.demo",
+            Self::Listen { .. } => "cli.listen",
+            Self::Tls(e) => e.code(),
+            Self::KeyFile { source, .. } => source.code(),
+            Self::Uuid(_) => "cli.uuid",
+            Self::Publisher(e) => e.code(),
+            Self::Seal(e) => e.code(),
+            Self::Manifest(e) => e.code(),
+            Self::Recipient(e) => e.code(),
+            Self::Sim(e) => e.code(),
+            Self::Anchor(e) => e.code(),
+            Self::Policy(e) => e.code(),
+            Self::PlatformPolicy(e) => e.code(),
+            Self::ReleasePolicy(e) => e.code(),
+            Self::Resource(e) => e.code(),
+            Self::Store(e) => e.code(),
+            Self::BrokerStart(e) => e.code(),
+            Self::Parse(e) => e.code(),
+            Self::Document(e) => e.code(),
+            Self::Rejected(e) => e.code(),
+            Self::Denied(e) => e.code(),
+            Self::Connect(e) => e.error.code(),
+            Self::Fetch(e) => e.code(),
+            Self::Send(e) => e.code(),
+            Self::Config(e) => e.code(),
+            Self::Boot(e) => e.code(),
+        }
+    }
+
+    /// What the person can do about it, where we know.
+    pub(crate) fn hint(&self) -> Option<String> {
+        use casemate_client::ConnectError;
+        use casemate_enclave::{AttesterError, BootError, HardeningError, ReleaseError, WeightsError};
+        let hint = match self {
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "nothing is overwritten: choose another name or remove it first"
+            }
+            Self::ProductLine { .. } => "choose milan, genoa or turin",
+            Self::MissingFlag { .. } => "see `casemate help verify`",
+            Self::UnknownKind { .. } => {
+                "known are SEV-SNP reports (1184 bytes), attestation documents and sealed.json of a sealed model"
+            }
+            Self::Recipient(_) | Self::Resource(_) => "a key address has the form kbs:///REPOSITORY/TYPE/TAG",
+            Self::Denied(_) => {
+                "the evidence is genuine, but not what your policy asks for; the table shows which value"
+            }
+            Self::Rejected(e) => match e.code() {
+                "snp.root.missing" | "chain.unknown-issuer" => SIMULATED_ROOT,
+                _ => return None,
+            },
+            Self::Connect(failure) => match failure.error.as_ref() {
+                ConnectError::Address { .. } => "give the address as https://HOST:PORT",
+                ConnectError::Unreachable { .. } => {
+                    "is the server up? `casemate serve` listens on 8443 by default"
+                }
+                ConnectError::Rejected(_) => SIMULATED_ROOT,
+                ConnectError::Denied(_) => {
+                    "nothing was sent; if a new release is expected, its measurement belongs into your policy"
+                }
+                ConnectError::Statement(_) => {
+                    "nothing was sent; the machine is genuine, but not the one, the model or the connection that you asked for"
+                }
+                ConnectError::Tls(_)
+                | ConnectError::NoDocument { .. }
+                | ConnectError::Document(_)
+                | ConnectError::Malformed(_) => return None,
+            },
+            Self::Config(_) => {
+                "see `casemate help serve`; a configuration file with `--config` can hold every setting"
+            }
+            Self::Boot(e) => match e {
+                BootError::Hardening(HardeningError::SwapOn { .. }) => {
+                    "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
+                }
+                BootError::Attester(AttesterError::NoDevice) => {
+                    "this version has no driver for real TEE devices yet; --danger-simulate DIR runs on a simulated machine"
+                }
+                BootError::Release(ReleaseError::Refused { .. }) => {
+                    "the broker's audit log has the decision: `casemate broker audit`"
+                }
+                BootError::Release(ReleaseError::Unreachable { .. }) => {
+                    "is the broker up? `casemate broker serve`"
+                }
+                BootError::Weights(WeightsError::Open(_)) => {
+                    "the sealed files are not what the publisher sealed: fetch them again"
+                }
+                BootError::KeyMemory(_) => {
+                    "raise the limit of locked memory (`ulimit -l`); one page of 4 KiB is needed"
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+const SIMULATED_ROOT: &str = "evidence of a simulated machine is genuine only under --danger-simulated-root FILE, and then says SIMULATED";

@@ -1,0 +1,243 @@
+//! Exit codes: documented in `--help`, tested, and chosen here and nowhere else. Every `match` is exhaustive, so that a
+//! new error must choose.
+
+use std::process::ExitCode;
+
+use casemate_attest::{Rejected, RejectionKind};
+use casemate_client::{ConnectError, SendError};
+use casemate_enclave::{BootError, HardeningError, ReleaseError, WeightsError};
+use casemate_seal::{ManifestError, OpenError};
+
+use casemate_broker::StoreError;
+
+use crate::error::CliError;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Our fault, or the local system's: a bug, a file that cannot be written.
+    Internal = 1,
+    /// Wrong arguments or configuration (also clap's own code).
+    Usage = 2,
+    /// Not genuine: a signature, a certificate chain, a revocation, a changed byte.
+    NotGenuine = 3,
+    /// Genuine but refused by a policy: measurement, TCB, debug, binding, model.
+    Refused = 4,
+    /// Cannot decide: malformed, expired or missing evidence and endorsements.
+    Undecidable = 5,
+    /// The peer cannot be reached.
+    Unreachable = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The exit code of an error.
+pub(crate) fn exit(error: &CliError) -> Exit {
+    match error {
+        CliError::Read { .. }
+        | CliError::Write { .. }
+        | CliError::Clock
+        | CliError::Randomness
+        | CliError::Runtime(_)
+        | CliError::Render
+        | CliError::Start { .. }
+        | CliError::DidNotStart { .. }
+        | CliError::NotJson { .. }
+        | CliError::Demo { .. }
+        | CliError::Listen { .. }
+        | CliError::Seal(_)
+        | CliError::Sim(_) => Exit::Internal,
+        CliError::NotAFile { .. }
+        | CliError::NotText { .. }
+        | CliError::NothingToSeal { .. }
+        | CliError::Hex { .. }
+        | CliError::ProductLine { .. }
+        | CliError::MissingFlag { .. }
+        | CliError::ConfigFile { .. }
+        | CliError::Tls(_)
+        | CliError::BrokerStart(_)
+        | CliError::KeyFile { .. }
+        | CliError::Uuid(_)
+        | CliError::Publisher(_)
+        | CliError::Recipient(_)
+        | CliError::Anchor(_)
+        | CliError::Policy(_)
+        | CliError::PlatformPolicy(_)
+        | CliError::ReleasePolicy(_)
+        | CliError::Resource(_)
+        | CliError::Config(_) => Exit::Usage,
+        CliError::UnknownKind { .. } | CliError::Parse(_) | CliError::Document(_) => Exit::Undecidable,
+        CliError::Manifest(e) => manifest(e),
+        CliError::Rejected(e) => rejected(e),
+        CliError::Denied(_) => Exit::Refused,
+        CliError::Connect(e) => connect(&e.error),
+        CliError::Fetch(e) => connect(e),
+        CliError::Send(e) => send(e),
+        CliError::Boot(e) => boot(e),
+        CliError::Store(e) => store(e),
+    }
+}
+
+fn rejected(error: &Rejected) -> Exit {
+    match error.reason.kind() {
+        RejectionKind::NotGenuine => Exit::NotGenuine,
+        RejectionKind::Stale | RejectionKind::Missing => Exit::Undecidable,
+    }
+}
+
+fn connect(error: &ConnectError) -> Exit {
+    match error {
+        ConnectError::Address { .. } => Exit::Usage,
+        ConnectError::Tls(_) => Exit::Internal,
+        ConnectError::Unreachable { .. } | ConnectError::NoDocument { .. } => Exit::Unreachable,
+        ConnectError::Document(_) | ConnectError::Malformed(_) => Exit::Undecidable,
+        ConnectError::Rejected(e) => rejected(e),
+        ConnectError::Denied(_) | ConnectError::Statement(_) => Exit::Refused,
+    }
+}
+
+fn send(error: &SendError) -> Exit {
+    match error {
+        SendError::Expired { .. } => Exit::Undecidable,
+        SendError::Broken(_) => Exit::Unreachable,
+        SendError::Refused { .. } => Exit::Refused,
+        SendError::Shape => Exit::Undecidable,
+    }
+}
+
+fn boot(error: &BootError) -> Exit {
+    match error {
+        BootError::Hardening(HardeningError::SwapOn { .. }) => Exit::Usage,
+        BootError::Hardening(HardeningError::System { .. }) => Exit::Internal,
+        BootError::Weights(e) => weights(e),
+        BootError::File { .. } => Exit::Usage,
+        BootError::Manifest(e) => manifest(e),
+        BootError::Attester(_) => Exit::Undecidable,
+        BootError::Tls(_) => Exit::Usage,
+        BootError::Release(e) => release(e),
+        BootError::KeyLength { .. } => Exit::Undecidable,
+        BootError::KeyMemory(_)
+        | BootError::Engine(_)
+        | BootError::Attestation(_)
+        | BootError::Listen { .. } => Exit::Internal,
+    }
+}
+
+fn weights(error: &WeightsError) -> Exit {
+    match error {
+        WeightsError::Unreadable { .. } | WeightsError::Memory { .. } => Exit::Internal,
+        WeightsError::EnvelopeTooLarge { .. } => Exit::Undecidable,
+        WeightsError::NotOneGguf { .. } => Exit::Usage,
+        WeightsError::Open(e) => open(e),
+    }
+}
+
+fn open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::WrongKey
+        | OpenError::Commitment { .. }
+        | OpenError::Truncated { .. }
+        | OpenError::Trailing { .. }
+        | OpenError::Header { .. }
+        | OpenError::Chunk { .. }
+        | OpenError::Digest { .. } => Exit::NotGenuine,
+        OpenError::NoSuchFile { .. }
+        | OpenError::Destination { .. }
+        | OpenError::Range { .. }
+        | OpenError::Read { .. }
+        | OpenError::Write { .. }
+        | OpenError::Layout { .. }
+        | OpenError::Library => Exit::Internal,
+    }
+}
+
+fn release(error: &ReleaseError) -> Exit {
+    match error {
+        ReleaseError::Address { .. } | ReleaseError::ResourceUri { .. } | ReleaseError::Authority(_) => {
+            Exit::Usage
+        }
+        ReleaseError::Unreachable { .. } => Exit::Unreachable,
+        ReleaseError::Refused { .. } => Exit::Refused,
+        ReleaseError::Protocol { .. } | ReleaseError::Message(_) | ReleaseError::Attester(_) => {
+            Exit::Undecidable
+        }
+        ReleaseError::Jwe(_) => Exit::NotGenuine,
+        ReleaseError::Randomness => Exit::Internal,
+    }
+}
+
+fn manifest(error: &ManifestError) -> Exit {
+    match error {
+        // What the signature says, and what a signed manifest may not say.
+        ManifestError::Unsigned
+        | ManifestError::UnknownPublisher { .. }
+        | ManifestError::BadSignature { .. }
+        | ManifestError::RootDigest => Exit::NotGenuine,
+        ManifestError::NoTrustedPublisher | ManifestError::Signing { .. } => Exit::Usage,
+        ManifestError::Oversized { .. }
+        | ManifestError::Syntax { .. }
+        | ManifestError::DuplicateMember { .. }
+        | ManifestError::Missing { .. }
+        | ManifestError::Unknown { .. }
+        | ManifestError::Type { .. }
+        | ManifestError::NotCanonical { .. }
+        | ManifestError::Base64 { .. }
+        | ManifestError::Hex { .. }
+        | ManifestError::Integer { .. }
+        | ManifestError::PayloadType { .. }
+        | ManifestError::TooManySignatures { .. }
+        | ManifestError::SignatureOrder { .. }
+        | ManifestError::StatementType { .. }
+        | ManifestError::PredicateType { .. }
+        | ManifestError::Format { .. }
+        | ManifestError::Suite { .. }
+        | ManifestError::Subjects { .. }
+        | ManifestError::Uuid
+        | ManifestError::ModelName { .. }
+        | ManifestError::NoFiles
+        | ManifestError::TooManyFiles { .. }
+        | ManifestError::FileName { .. }
+        | ManifestError::FileOrder { .. }
+        | ManifestError::DuplicateName { .. }
+        | ManifestError::NameConflict { .. }
+        | ManifestError::FileTooLarge { .. }
+        | ManifestError::TotalTooLarge
+        | ManifestError::BlobName { .. }
+        | ManifestError::DuplicateBlob { .. }
+        | ManifestError::NoRecipients
+        | ManifestError::TooManyRecipients { .. }
+        | ManifestError::Recipient { .. }
+        | ManifestError::DuplicateRecipient { .. } => Exit::Undecidable,
+    }
+}
+
+fn store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Exists { .. }
+        | StoreError::NoStore { .. }
+        | StoreError::RootKeyMode { .. }
+        | StoreError::RootKeyLength { .. }
+        | StoreError::Anchors { .. }
+        | StoreError::KeyExists { .. }
+        | StoreError::NoKey { .. }
+        | StoreError::SecretLength { .. }
+        | StoreError::VersionRange { .. }
+        | StoreError::BelowFloor { .. }
+        | StoreError::FloorFalls { .. } => Exit::Usage,
+        StoreError::Policy(_) => Exit::Refused,
+        StoreError::Format { .. } => Exit::Undecidable,
+        StoreError::RootKey
+        | StoreError::FloorTampered
+        | StoreError::KeyTampered { .. }
+        | StoreError::Audit(_) => Exit::NotGenuine,
+        StoreError::File { .. }
+        | StoreError::Changed { .. }
+        | StoreError::Database(_)
+        | StoreError::Entropy(_)
+        | StoreError::Crypto => Exit::Internal,
+    }
+}

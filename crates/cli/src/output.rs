@@ -1,0 +1,88 @@
+//! The two streams: stdout is data, stderr is talk. The only module that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{IsTerminal, Write};
+
+use casemate_attest::{Check, Outcome, Report};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::error::CliError;
+
+/// Logs go to stderr; `RUST_LOG` chooses, default `info` for our own crates.
+pub(crate) fn start_logs(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("warn,casemate_broker=info,casemate_enclave=info,casemate_engine=info,casemate=info")
+    });
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if json { logs.json().init() } else { logs.with_ansi(std::io::stderr().is_terminal()).init() }
+}
+
+/// One line of data. A reader that closed the pipe is not an error of ours.
+pub(crate) fn data(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// One JSON object as one line of data.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
+    data(&serde_json::to_string(value).map_err(|_| CliError::Render)?);
+    Ok(())
+}
+
+/// One line of talk.
+pub(crate) fn talk(line: &str) {
+    eprintln!("{line}");
+}
+
+/// An error: a fact with its code, and a hint where there is one.
+pub(crate) fn error(error: &CliError) {
+    eprintln!("error: {error} [{}]", error.code());
+    if let Some(hint) = error.hint() {
+        eprintln!("\nhint: {hint}");
+    }
+}
+
+/// The warning that goes with every output that rests on simulated hardware.
+pub(crate) fn simulated_banner() {
+    talk(
+        "SIMULATED: the root of trust was made on a computer by `casemate simulate`, not by AMD. This proves nothing about a real machine.",
+    );
+}
+
+/// The table of checks: rule, outcome, title, what was compared.
+pub(crate) fn table(checks: &[Check], line: fn(&str)) {
+    let rows =
+        checks.iter().map(|c| (c.rule.id, c.outcome, c.rule.title, c.compared.as_str())).collect::<Vec<_>>();
+    table_rows(&rows, line);
+}
+
+/// As [`table`], of a report.
+pub(crate) fn report_table(report: &Report) {
+    table_rows(&report.rows().collect::<Vec<_>>(), data);
+}
+
+fn table_rows(rows: &[(&str, Outcome, &str, &str)], line: fn(&str)) {
+    let width = rows.iter().map(|row| row.2.len()).max().unwrap_or(0);
+    for (id, outcome, title, compared) in rows {
+        let outcome = match outcome {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "FAIL",
+            Outcome::NotReached => "not reached",
+            Outcome::Waived => "WAIVED",
+        };
+        line(format!("  {id:<8} {outcome:<12} {title:<width$}  {compared}").trim_end());
+    }
+}
+
+/// A progress bar on a terminal, nothing elsewhere.
+pub(crate) fn progress(what: &'static str, bytes: u64) -> ProgressBar {
+    let bar =
+        ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr_with_hz(10)).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bytes}/{total_bytes} {bytes_per_sec} {wide_bar}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,326 @@
+//! From an address to a [`VerifiedServer`], and from a prompt to an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_attest::{
+    Check, Denied, Evidence, ParseError, Rejected, TrustAnchors, UnixTime, Verified, verify,
+};
+use casemate_protocol::Plaintext;
+use casemate_protocol::document::{self, AttestationDocument, DocumentError};
+use casemate_protocol::statement::{self, AttestedStatement, Expectation, StatementRefused};
+use reqwest::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::ClientPolicy;
+use crate::tls::OneKey;
+
+/// A server that passed every check of the policy. Only [`connect`] makes one, and only it takes a prompt.
+///
+/// All its connections end at the TLS key that the evidence binds, and it sends nothing after
+/// [`valid_until`](VerifiedServer::valid_until).
+#[derive(Debug)]
+pub struct VerifiedServer {
+    http: reqwest::Client,
+    base: String,
+    verified: Verified,
+    statement: AttestedStatement,
+    token: Option<String>,
+}
+
+/// Why there is no verified server. Nothing confidential was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address is not `https://host[:port]`.
+    #[error("`{url}` is not the https address of a server")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+    /// TLS could not be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
+    /// No connection, or it broke.
+    #[error("the server at {base} cannot be reached: {source}")]
+    Unreachable {
+        /// The server.
+        base: String,
+        /// The reason.
+        source: reqwest::Error,
+    },
+    /// The server gave no attestation document.
+    #[error("the server answered {status} instead of an attestation document")]
+    NoDocument {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The document is malformed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The evidence is malformed.
+    #[error(transparent)]
+    Malformed(#[from] ParseError),
+    /// The evidence is not genuine.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// Genuine, but not what the policy asks for.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The runtime statement is not acceptable.
+    #[error(transparent)]
+    Statement(#[from] StatementRefused),
+}
+
+impl ConnectError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "connect.address",
+            Self::Tls(_) => "connect.tls",
+            Self::Unreachable { .. } => "connect.unreachable",
+            Self::NoDocument { .. } => "connect.no-document",
+            Self::Document(e) => e.code(),
+            Self::Malformed(e) => e.code(),
+            Self::Rejected(e) => e.code(),
+            Self::Denied(e) => e.code(),
+            Self::Statement(e) => e.reason.code(),
+        }
+    }
+}
+
+/// A failed [`connect`] with every check that would have run.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct ConnectFailure {
+    /// Why.
+    pub error: Box<ConnectError>,
+    /// The checks of platform and statement in order; those after the failure are not reached.
+    pub checks: Vec<Check>,
+}
+
+/// Why a verified server gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The verification has run out; connect again.
+    #[error("the server's evidence was good until {valid_until}, it is {now}")]
+    Expired {
+        /// Deadline, seconds since 1970.
+        valid_until: UnixTime,
+        /// The time of the request.
+        now: UnixTime,
+    },
+    /// The connection broke.
+    #[error("the connection to the verified server broke: {0}")]
+    Broken(#[source] reqwest::Error),
+    /// The server refused the request.
+    #[error("the server answered {status} ({code})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's stable code.
+        code: String,
+    },
+    /// The answer is not of the agreed shape.
+    #[error("the server's answer is not of the agreed shape")]
+    Shape,
+}
+
+impl SendError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } => "send.expired",
+            Self::Broken(_) => "send.broken",
+            Self::Refused { .. } => "send.refused",
+            Self::Shape => "send.shape",
+        }
+    }
+}
+
+/// What the server answered to `/infer`.
+#[derive(Debug, Deserialize)]
+pub struct Answer {
+    /// The generated text.
+    pub response: Plaintext<String>,
+}
+
+/// Verifies the server at `url` against `policy` under `anchors`. `nonce` must be fresh random bytes; `now` is the
+/// client's clock. Nothing but the nonce is sent.
+pub async fn connect(
+    url: &str,
+    policy: &ClientPolicy,
+    anchors: &TrustAnchors,
+    nonce: [u8; 32],
+    now: UnixTime,
+) -> Result<VerifiedServer, ConnectFailure> {
+    let early = |error: ConnectError| ConnectFailure { error: Box::new(error), checks: Vec::new() };
+    let base = url.trim_end_matches('/').to_owned();
+    if !base.starts_with("https://") {
+        return Err(early(ConnectError::Address { url: url.to_owned() }));
+    }
+
+    // 1. Connect and remember the key that the connection ends at.
+    let key = OneKey::new();
+    let http = http_client(&key, &base).map_err(early)?;
+    let bytes = fetch_document(&http, &base, &nonce).await.map_err(early)?;
+    let spki =
+        key.spki_sha256().ok_or_else(|| early(ConnectError::Tls(rustls::Error::NoCertificatesPresented)))?;
+
+    // 2. Parse; believe nothing yet.
+    let document = AttestationDocument::parse(&bytes).map_err(|e| early(e.into()))?;
+    let evidence = document.evidence_bytes().map_err(|e| early(e.into()))?;
+    let endorsements = document.endorsements().map_err(|e| early(e.into()))?;
+    let evidence = Evidence::parse(&evidence).map_err(|e| early(e.into()))?;
+
+    // 3. Genuine?
+    let authentic = verify(&evidence, &endorsements, anchors, now).map_err(|rejected| ConnectFailure {
+        checks: with_statement(rejected.checks.clone(), statement::not_reached()),
+        error: Box::new(rejected.into()),
+    })?;
+
+    // 4. Ours, and bound to this statement?
+    let binding = casemate_attest::Binding::report_data(statement::report_data(&document.statement));
+    let verified = authentic.appraise(&policy.attest, &binding).map_err(|denied| ConnectFailure {
+        checks: with_statement(denied.checks.clone(), statement::not_reached()),
+        error: Box::new(denied.into()),
+    })?;
+
+    // 5. Does the statement answer our nonce, on our connection, with our model?
+    let expected = Expectation { nonce, tls_spki_sha256: spki, models: policy.models.clone() };
+    let statement = statement::check(&verified, &document.statement, &expected, now).map_err(|refused| {
+        ConnectFailure {
+            checks: with_statement(verified.checks().to_vec(), refused.checks.clone()),
+            error: Box::new(refused.into()),
+        }
+    })?;
+    Ok(VerifiedServer { http, base, verified, statement, token: document.token })
+}
+
+/// Fetches a public page, such as `/health`, from a server that nobody verified. What it says proves nothing.
+pub async fn unverified_get(base: &str, path: &str) -> Result<(u16, String), ConnectError> {
+    let base = base.trim_end_matches('/');
+    let http = http_client(&OneKey::new(), base)?;
+    let unreachable = |source| ConnectError::Unreachable { base: base.to_owned(), source };
+    let sent = http.get(format!("{base}{path}")).timeout(ATTEST_TIMEOUT).send().await;
+    let response = sent.map_err(unreachable)?;
+    let status = response.status().as_u16();
+    let body = body_up_to(response, document::MAX_LEN).await.map_err(unreachable)?.unwrap_or_default();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+// === impl VerifiedServer ===
+
+impl VerifiedServer {
+    /// The verified evidence.
+    pub fn evidence(&self) -> &Verified {
+        &self.verified
+    }
+
+    /// What the enclave states about itself.
+    pub fn statement(&self) -> &AttestedStatement {
+        &self.statement
+    }
+
+    /// The broker's attestation result, where the server has one. A claim of the server, not checked here.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Every check of platform and statement, in order.
+    pub fn checks(&self) -> Vec<Check> {
+        with_statement(self.verified.checks().to_vec(), self.statement.checks().to_vec())
+    }
+
+    /// The moment after which nothing more is sent.
+    pub fn valid_until(&self) -> UnixTime {
+        self.statement.valid_until()
+    }
+
+    /// Sends a prompt and waits for the whole answer (`POST /infer`).
+    pub async fn infer(
+        &self,
+        prompt: &Plaintext<String>,
+        max_new_tokens: u32,
+        now: UnixTime,
+    ) -> Result<Answer, SendError> {
+        if now >= self.valid_until() {
+            return Err(SendError::Expired { valid_until: self.valid_until(), now });
+        }
+        let body = InferBody { prompt: prompt.expose(), max_new_tokens };
+        let sent = self.http.post(format!("{}/infer", self.base)).json(&body).send().await;
+        let response = sent.map_err(|e| SendError::Broken(e.without_url()))?;
+        let status = response.status();
+        let bytes =
+            body_up_to(response, MAX_ANSWER).await.map_err(SendError::Broken)?.ok_or(SendError::Shape)?;
+        if status != StatusCode::OK {
+            let code = serde_json::from_slice::<ErrorBody>(&bytes)
+                .map_or_else(|_| "unknown".into(), |e| e.error.code);
+            return Err(SendError::Refused { status: status.as_u16(), code });
+        }
+        serde_json::from_slice(&bytes).map_err(|_| SendError::Shape)
+    }
+}
+
+#[derive(Serialize)]
+struct InferBody<'a> {
+    prompt: &'a str,
+    max_new_tokens: u32,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: ErrorMember,
+}
+
+#[derive(Deserialize)]
+struct ErrorMember {
+    code: String,
+}
+
+fn http_client(key: &Arc<OneKey>, base: &str) -> Result<reqwest::Client, ConnectError> {
+    reqwest::Client::builder()
+        .use_preconfigured_tls(key.client_config().map_err(ConnectError::Tls)?)
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build()
+        .map_err(|source| ConnectError::Unreachable { base: base.to_owned(), source })
+}
+
+async fn fetch_document(
+    http: &reqwest::Client,
+    base: &str,
+    nonce: &[u8; 32],
+) -> Result<Vec<u8>, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable { base: base.to_owned(), source };
+    let url = format!("{base}/attest?nonce={}", hex::encode(nonce));
+    let response = http.get(url).timeout(ATTEST_TIMEOUT).send().await.map_err(unreachable)?;
+    if response.status() != StatusCode::OK {
+        return Err(ConnectError::NoDocument { status: response.status().as_u16() });
+    }
+    let body = body_up_to(response, document::MAX_LEN).await.map_err(unreachable)?;
+    body.ok_or(ConnectError::Document(DocumentError::TooLong { len: document::MAX_LEN.saturating_add(1) }))
+}
+
+/// The body, or `None` where it is longer than `limit`.
+async fn body_up_to(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        if body.len().saturating_add(part.len()) > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Some(body))
+}
+
+fn with_statement(mut platform: Vec<Check>, statement: Vec<Check>) -> Vec<Check> {
+    platform.extend(statement);
+    platform
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ATTEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer that `/infer` can give is far below.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;

@@ -1,0 +1,243 @@
+//! `casemate serve`: the boot as a script of numbered steps, top to bottom.
+//!
+//! The listener opens last. Until the evidence was accepted, the key released and every chunk authenticated, there is
+//! no port to talk to, so `GET /health` can say `ok` and mean it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use casemate_engine::{Engine, EngineError, EngineOptions, LlamaEngine};
+use casemate_protocol::statement::{ModelStatement, Stated};
+use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::api::{self, ApiState};
+use crate::attestation::{AttestationError, AttestationService};
+use crate::attester::{Attester, AttesterError, SimulatedSnp};
+use crate::config::{MachineSource, ServeConfig, TlsSource};
+use crate::hardening::{self, HardeningError};
+use crate::locked::Locked;
+use crate::release::{BrokerClient, ReleaseError};
+use crate::tls::{TlsError, TlsIdentity};
+use crate::weights::{SealedFiles, WeightsError};
+
+/// What is known once the server listens.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The address that the listener got.
+    pub address: SocketAddr,
+    /// SHA-256 of the TLS key's SubjectPublicKeyInfo.
+    pub tls_spki_sha256: [u8; 32],
+    /// Digest of the loaded model's manifest.
+    pub model_manifest: [u8; 32],
+    /// Whether the hardware is simulated.
+    pub simulated: bool,
+}
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Step 1 or 3.
+    #[error(transparent)]
+    Hardening(#[from] HardeningError),
+    /// Step 2 or 6.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Step 2: a key or certificate file.
+    #[error("cannot use {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Step 2: the manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Step 2: evidence device.
+    #[error(transparent)]
+    Attester(#[from] AttesterError),
+    /// Step 4.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Step 5.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// Step 5: what the broker released is not a model key.
+    #[error("the broker released {found} bytes, not a 32-byte model key")]
+    KeyLength {
+        /// Length found.
+        found: usize,
+    },
+    /// Step 5: no page could be locked for the key.
+    #[error("cannot lock memory for the model key: {0}")]
+    KeyMemory(#[source] std::io::Error),
+    /// Step 7.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Step 8.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    /// Step 8: the listener.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl BootError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Hardening(e) => e.code(),
+            Self::Weights(e) => e.code(),
+            Self::File { .. } => "boot.file",
+            Self::Manifest(e) => e.code(),
+            Self::Attester(e) => e.code(),
+            Self::Tls(e) => e.code(),
+            Self::Release(e) => e.code(),
+            Self::KeyLength { .. } => "boot.key-length",
+            Self::KeyMemory(_) => "boot.key-memory",
+            Self::Engine(e) => e.code(),
+            Self::Attestation(e) => e.code(),
+            Self::Listen { .. } => "boot.listen",
+        }
+    }
+}
+
+/// Boots and serves until `shutdown` resolves. `ready` is called once, when the listener is open.
+pub async fn serve(
+    config: ServeConfig,
+    ready: impl FnOnce(&Ready),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), BootError> {
+    // 1. Nothing of this process reaches a disk or another process.
+    hardening::harden(config.swap)?;
+
+    // 2. Open every input while we may; verify the manifest before anything that it names is used.
+    let publisher = publisher_key(&config.publisher_key)?;
+    let sealed = SealedFiles::read(&config.model)?;
+    let manifest = Manifest::verify(sealed.envelope(), &[publisher])?;
+    let gguf = sealed.gguf(&manifest)?;
+    let Some(Recipient::Kbs { uri: resource }) = manifest.recipients().first().cloned() else {
+        return Err(BootError::File { path: config.model, reason: "the manifest names no broker that holds the key" });
+    };
+    let authorities = broker_authorities(&config)?;
+    let attester: Arc<dyn Attester> = match &config.machine {
+        MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
+        MachineSource::Hardware => return Err(AttesterError::NoDevice.into()),
+    };
+    let tls = match &config.tls {
+        // 4. (early, because the operator's files need the starting user) Keys of this boot.
+        TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
+        TlsSource::Files { certificate, key } => TlsIdentity::from_files(certificate, key)?,
+    };
+    let listener = bind(config.listen)?;
+    tracing::info!(manifest = %hex::encode(manifest.digest()), model = manifest.name(), "manifest verified");
+
+    // 3. From here on an unprivileged user.
+    if hardening::drop_privileges(config.user, config.user)? {
+        tracing::info!(user = config.user, "privileges dropped");
+    }
+
+    // 5. Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
+    let simulated = attester.simulated();
+    if simulated {
+        tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
+    }
+    let broker = BrokerClient::new(&config.broker, authorities)?;
+    let released = broker.release(attester.as_ref(), &resource).await?;
+    let key = model_key(&released.secret)?;
+    drop(released.secret);
+    tracing::info!(resource, "broker released the model key");
+
+    // 6. Decrypt straight into anonymous memory, every chunk authenticated.
+    let started = Instant::now();
+    let memory = gguf.unseal(&key, &manifest, config.threads.get(), &|_| {})?;
+    // 7. The key has done its work: zeroised and its page returned. The engine maps the memory.
+    drop(key);
+    tracing::info!(bytes = gguf.size(), ms = started.elapsed().as_millis() as u64, "weights unsealed into memory");
+    let options = EngineOptions { threads: config.threads, context_tokens: config.context };
+    let engine: Arc<dyn Engine> = Arc::new(LlamaEngine::load(memory.path(), options)?);
+    // The engine has its own mapping; the last name of the memory file goes.
+    drop(memory);
+
+    // 8. State what runs here, bind it into evidence, and open the listener.
+    let models =
+        vec![ModelStatement { id: manifest.name().to_owned(), manifest_sha256: Stated::Is(manifest.digest()) }];
+    let service = Arc::new(AttestationService::new(attester.clone(), tls.spki_sha256(), models));
+    service.set_token(released.token)?;
+    // A document that cannot be made now would fail every client later.
+    service.document(None)?;
+    let state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
+    let address = listener.local_addr().map_err(|source| BootError::Listen { address: config.listen, source })?;
+    listener.set_nonblocking(true).map_err(|source| BootError::Listen { address, source })?;
+    let handle = axum_server::Handle::new();
+    let rustls = axum_server::tls_rustls::RustlsConfig::from_config(tls.config());
+    let server = axum_server::from_tcp_rustls(listener, rustls)
+        .map_err(|source| BootError::Listen { address, source })?
+        .handle(handle.clone())
+        .serve(api::router(state).into_make_service());
+    let renewal = tokio::spawn(renew_token(broker, attester, service));
+    tokio::spawn(async move {
+        shutdown.await;
+        handle.graceful_shutdown(Some(DRAIN));
+    });
+    ready(&Ready {
+        address,
+        tls_spki_sha256: tls.spki_sha256(),
+        model_manifest: manifest.digest(),
+        simulated,
+    });
+    let ended = server.await;
+    renewal.abort();
+    ended.map_err(|source| BootError::Listen { address, source })
+}
+
+/// Keeps the broker's attestation result fresh. A failure is logged; the document then goes without a token.
+async fn renew_token(broker: BrokerClient, attester: Arc<dyn Attester>, service: Arc<AttestationService>) {
+    loop {
+        tokio::time::sleep(TOKEN_RENEWAL).await;
+        match broker.renew_token(attester.as_ref()).await {
+            Ok(token) => {
+                if let Err(e) = service.set_token(token) {
+                    tracing::info!(code = e.code(), "attestation result not renewed");
+                }
+            }
+            Err(e) => tracing::info!(code = e.code(), "attestation result not renewed"),
+        }
+    }
+}
+
+fn publisher_key(path: &std::path::Path) -> Result<PublisherKey, BootError> {
+    let wrong = |reason| BootError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|_| wrong("it cannot be read"))?;
+    PublisherKey::from_pem(&text).map_err(|_| wrong("it is not an Ed25519 public key in PEM"))
+}
+
+fn broker_authorities(config: &ServeConfig) -> Result<Vec<CertificateDer<'static>>, BootError> {
+    let Some(path) = &config.broker_ca else { return Ok(Vec::new()) };
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    read.map_err(|_| BootError::File { path: path.clone(), reason: "it does not hold PEM certificates" })
+}
+
+fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
+    let bytes: [u8; 32] =
+        secret.try_into().map_err(|_| BootError::KeyLength { found: secret.len() })?;
+    Locked::new(ModelKey::from_bytes(bytes)).map_err(BootError::KeyMemory)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, BootError> {
+    TcpListener::bind(address).map_err(|source| BootError::Listen { address, source })
+}
+
+/// How long running answers may take to finish after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The broker's results live five minutes; a minute is left for a broker that answers late.
+const TOKEN_RENEWAL: Duration = Duration::from_secs(240);

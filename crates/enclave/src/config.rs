@@ -1,0 +1,257 @@
+//! What the person typed, and what is meant: `ServeSettings` (file, environment, flags) becomes a total `ServeConfig`.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use casemate_engine::DEFAULT_CONTEXT_TOKENS;
+use serde::Deserialize;
+
+use crate::hardening::SwapRule;
+
+/// Settings of `casemate serve` as they may stand in the configuration file. A flag or environment variable wins over
+/// the file. Unknown keys are refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeSettings {
+    /// Directory of the sealed model (`MODEL_PATH`).
+    pub model: Option<PathBuf>,
+    /// File with the publisher's public key that must have signed the manifest.
+    pub publisher_key: Option<PathBuf>,
+    /// The broker's address.
+    pub broker: Option<String>,
+    /// PEM file with the authorities of the broker's TLS certificate.
+    pub broker_ca: Option<PathBuf>,
+    /// Address to listen on.
+    pub listen: Option<SocketAddr>,
+    /// PEM file with the operator's TLS certificate chain.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the operator's TLS key.
+    pub tls_key: Option<PathBuf>,
+    /// Directory of the simulated silicon vendor, in place of hardware.
+    pub danger_simulate: Option<PathBuf>,
+    /// Run on a machine with swap.
+    pub danger_allow_swap: Option<bool>,
+    /// Numeric user and group to become when started as root.
+    pub user: Option<u32>,
+    /// Threads for unsealing and for the engine.
+    pub threads: Option<usize>,
+    /// Tokens of context.
+    pub context: Option<u32>,
+}
+
+/// A complete configuration.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// Directory of the sealed model.
+    pub model: PathBuf,
+    /// The publisher's public key file.
+    pub publisher_key: PathBuf,
+    /// The broker's address.
+    pub broker: String,
+    /// Authorities of the broker's TLS certificate; none are needed for `http`.
+    pub broker_ca: Option<PathBuf>,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Where the TLS identity comes from.
+    pub tls: TlsSource,
+    /// Where evidence comes from.
+    pub machine: MachineSource,
+    /// Whether swap is refused.
+    pub swap: SwapRule,
+    /// User and group to become when started as root.
+    pub user: u32,
+    /// Threads for unsealing and for the engine.
+    pub threads: NonZeroUsize,
+    /// Tokens of context.
+    pub context: NonZeroU32,
+}
+
+/// Where the TLS identity comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsSource {
+    /// A key made inside, gone when the process ends.
+    Generated,
+    /// The operator's files.
+    Files {
+        /// Certificate chain, PEM.
+        certificate: PathBuf,
+        /// Private key, PEM.
+        key: PathBuf,
+    },
+}
+
+/// Where evidence comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MachineSource {
+    /// The machine's own device.
+    Hardware,
+    /// The simulated vendor in this directory. Every output says SIMULATED.
+    Simulated(PathBuf),
+}
+
+/// Why settings are not a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting has no default and was not given.
+    #[error("`{setting}` is not set")]
+    Missing {
+        /// Its name as a flag.
+        setting: &'static str,
+    },
+    /// One of a pair was given.
+    #[error("`{given}` needs `{other}` beside it")]
+    Unpaired {
+        /// The flag that was given.
+        given: &'static str,
+        /// The flag that is missing.
+        other: &'static str,
+    },
+    /// A number is out of range.
+    #[error("`{setting}` is {found}, not {low} to {high}")]
+    Range {
+        /// Its name as a flag.
+        setting: &'static str,
+        /// What was given.
+        found: u64,
+        /// The smallest permitted value.
+        low: u64,
+        /// The largest permitted value.
+        high: u64,
+    },
+}
+
+impl ConfigError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "config.missing",
+            Self::Unpaired { .. } => "config.unpaired",
+            Self::Range { .. } => "config.range",
+        }
+    }
+}
+
+impl ServeSettings {
+    /// These settings, completed by `below` where nothing was said.
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            model: self.model.or(below.model),
+            publisher_key: self.publisher_key.or(below.publisher_key),
+            broker: self.broker.or(below.broker),
+            broker_ca: self.broker_ca.or(below.broker_ca),
+            listen: self.listen.or(below.listen),
+            tls_cert: self.tls_cert.or(below.tls_cert),
+            tls_key: self.tls_key.or(below.tls_key),
+            danger_simulate: self.danger_simulate.or(below.danger_simulate),
+            danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
+            user: self.user.or(below.user),
+            threads: self.threads.or(below.threads),
+            context: self.context.or(below.context),
+        }
+    }
+
+    /// The configuration that these settings mean, on a machine with `cores` cores.
+    pub fn resolve(self, cores: NonZeroUsize) -> Result<ServeConfig, ConfigError> {
+        let tls = match (self.tls_cert, self.tls_key) {
+            (None, None) => TlsSource::Generated,
+            (Some(certificate), Some(key)) => TlsSource::Files { certificate, key },
+            (Some(_), None) => return Err(ConfigError::Unpaired { given: "--tls-cert", other: "--tls-key" }),
+            (None, Some(_)) => return Err(ConfigError::Unpaired { given: "--tls-key", other: "--tls-cert" }),
+        };
+        let threads = match self.threads {
+            None => cores,
+            Some(threads) => NonZeroUsize::new(threads)
+                .filter(|t| *t <= cores)
+                .ok_or(out_of_range("--threads", threads as u64, 1, cores.get() as u64))?,
+        };
+        let context = match self.context {
+            None => DEFAULT_CONTEXT_TOKENS,
+            Some(context) => NonZeroU32::new(context)
+                .filter(|c| (MIN_CONTEXT..=MAX_CONTEXT).contains(&c.get()))
+                .ok_or(out_of_range("--context", context.into(), MIN_CONTEXT.into(), MAX_CONTEXT.into()))?,
+        };
+        let user = self.user.unwrap_or(NOBODY);
+        if user == 0 || user == u32::MAX {
+            return Err(out_of_range("--user", user.into(), 1, u64::from(u32::MAX) - 1));
+        }
+        Ok(ServeConfig {
+            model: self.model.ok_or(ConfigError::Missing { setting: "--model" })?,
+            publisher_key: self.publisher_key.ok_or(ConfigError::Missing { setting: "--publisher-key" })?,
+            broker: self.broker.ok_or(ConfigError::Missing { setting: "--broker" })?,
+            broker_ca: self.broker_ca,
+            listen: self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            tls,
+            machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
+            swap: if self.danger_allow_swap == Some(true) { SwapRule::DangerAllow } else { SwapRule::Refuse },
+            user,
+            threads,
+            context,
+        })
+    }
+}
+
+fn out_of_range(setting: &'static str, found: u64, low: u64, high: u64) -> ConfigError {
+    ConfigError::Range { setting, found, low, high }
+}
+
+/// HTTPS port of the enclave.
+pub const DEFAULT_PORT: u16 = 8443;
+/// User and group `nobody` of Debian and of the containers built from it.
+const NOBODY: u32 = 65534;
+/// Less holds no useful conversation.
+const MIN_CONTEXT: u32 = 256;
+/// More than any model was trained with.
+const MAX_CONTEXT: u32 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORES: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
+    fn complete() -> ServeSettings {
+        ServeSettings {
+            model: Some("m".into()),
+            publisher_key: Some("p".into()),
+            broker: Some("http://b".into()),
+            ..ServeSettings::default()
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_careful_ones() {
+        let config = complete().resolve(CORES).unwrap();
+        assert_eq!(config.swap, SwapRule::Refuse);
+        assert_eq!(config.machine, MachineSource::Hardware);
+        assert_eq!((config.listen.port(), config.user, config.threads), (8443, 65534, CORES));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let file = ServeSettings { broker: Some("http://file".into()), threads: Some(7), ..complete() };
+        let merged = ServeSettings { broker: Some("http://flag".into()), ..ServeSettings::default() }.over(file);
+        assert_eq!((merged.broker.as_deref(), merged.threads), (Some("http://flag"), Some(7)));
+    }
+
+    #[test]
+    fn one_mistake_each_has_its_code() {
+        type Edit = fn(&mut ServeSettings);
+        let cases: [(Edit, &str); 9] = [
+            (|s| s.threads = Some(3), "config.range"),
+            (|s| s.model = None, "config.missing"),
+            (|s| s.publisher_key = None, "config.missing"),
+            (|s| s.broker = None, "config.missing"),
+            (|s| s.tls_cert = Some("c".into()), "config.unpaired"),
+            (|s| s.tls_key = Some("k".into()), "config.unpaired"),
+            (|s| s.threads = Some(0), "config.range"),
+            (|s| s.context = Some(1), "config.range"),
+            (|s| s.user = Some(0), "config.range"),
+        ];
+        for (edit, code) in cases {
+            let mut settings = complete();
+            edit(&mut settings);
+            assert_eq!(settings.resolve(CORES).unwrap_err().code(), code);
+        }
+    }
+}

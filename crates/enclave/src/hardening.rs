@@ -1,0 +1,113 @@
+//! Step 1 of the boot: nothing of this process may reach a disk or another process.
+//!
+//! No core dump, not dumpable (so no other process of the same user reads our memory), no new privileges, no swap, and an
+//! unprivileged user once every input file is open. `unsafe` here is calls into libc that take plain numbers.
+
+use std::fs;
+use std::io;
+
+/// What could not be hardened.
+#[derive(Debug, thiserror::Error)]
+pub enum HardeningError {
+    /// A system call failed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Swap is on, so keys and weights could be written to a disk.
+    #[error("swap is on: {device}")]
+    SwapOn {
+        /// The first swap device.
+        device: String,
+    },
+}
+
+impl HardeningError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::System { .. } => "boot.hardening",
+            Self::SwapOn { .. } => "boot.swap-on",
+        }
+    }
+}
+
+/// Whether a machine with swap may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwapRule {
+    /// Refuse to start.
+    Refuse,
+    /// Somebody wrote `--danger-allow-swap`.
+    DangerAllow,
+}
+
+/// Forbids core dumps, tracing by other processes and new privileges, and checks for swap.
+pub(crate) fn harden(swap: SwapRule) -> Result<(), HardeningError> {
+    if swap == SwapRule::Refuse {
+        let text = fs::read_to_string("/proc/swaps")
+            .map_err(|source| HardeningError::System { what: "read /proc/swaps", source })?;
+        if let Some(device) = swap_device(&text) {
+            return Err(HardeningError::SwapOn { device });
+        }
+    }
+    no_core_dumps()?;
+    prctl(libc::PR_SET_DUMPABLE, 0, "make the process undumpable")?;
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "forbid new privileges")
+}
+
+/// Becomes the unprivileged user `uid`:`gid` if the process is root; otherwise it already is unprivileged.
+///
+/// Every input file must be open before. Returns whether the user changed.
+pub(crate) fn drop_privileges(uid: u32, gid: u32) -> Result<bool, HardeningError> {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return Ok(false);
+    }
+    // glibc applies these to every thread of the process (setxid), unlike the raw system calls.
+    // SAFETY: a null list of length zero is the documented way to drop all supplementary groups.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) }, "drop the supplementary groups")?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setresgid(gid, gid, gid) }, "change the group")?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setresuid(uid, uid, uid) }, "change the user")?;
+    // A change of credentials resets both, see prctl(2).
+    prctl(libc::PR_SET_DUMPABLE, 0, "make the process undumpable")?;
+    Ok(true)
+}
+
+fn no_core_dumps() -> Result<(), HardeningError> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit for the duration of the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) }, "forbid core dumps")
+}
+
+fn prctl(option: libc::c_int, value: libc::c_ulong, what: &'static str) -> Result<(), HardeningError> {
+    let zero: libc::c_ulong = 0;
+    // SAFETY: both options that we use take one number and three zeros.
+    check(unsafe { libc::prctl(option, value, zero, zero, zero) }, what)
+}
+
+fn check(result: libc::c_int, what: &'static str) -> Result<(), HardeningError> {
+    if result == 0 { Ok(()) } else { Err(HardeningError::System { what, source: io::Error::last_os_error() }) }
+}
+
+/// The first device of /proc/swaps, whose first line is a heading.
+fn swap_device(proc_swaps: &str) -> Option<String> {
+    let line = proc_swaps.lines().nth(1)?;
+    Some(line.split_whitespace().next().unwrap_or("unknown").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swap_is_seen() {
+        let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert_eq!(swap_device(heading), None);
+        assert_eq!(swap_device(&format!("{heading}/dev/dm-1 partition 8 0 -2\n")).as_deref(), Some("/dev/dm-1"));
+    }
+}

@@ -1,0 +1,299 @@
+//! Asks the broker for the model key: the client side of RCAR 0.4.0 (spec/release.md).
+//!
+//! The key travels encrypted to a key made for this one release, whose public half the evidence binds. The connection
+//! to the broker carries no secret in the clear, so its TLS is defence in depth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use casemate_protocol::jwe::{Jwe, JweError, TeePrivateKey};
+use casemate_protocol::kbs::{
+    self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, Request, RuntimeData,
+    SnpEvidence, TokenResponse,
+};
+use reqwest::{Response, StatusCode, header};
+use rustls::crypto::aws_lc_rs as provider;
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use crate::attester::{Attester, AttesterError};
+
+/// The broker, as this enclave reaches it.
+pub(crate) struct BrokerClient {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// An attested session with the broker, good for one key.
+pub(crate) struct Released {
+    /// The secret itself.
+    pub(crate) secret: Zeroizing<Vec<u8>>,
+    /// The broker's attestation result (EAR, a JWT).
+    pub(crate) token: String,
+}
+
+/// Why no key was released.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The broker's address is not `http(s)://host[:port]`.
+    #[error("`{url}` is not the http or https address of a broker")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+    /// The address of the key in the manifest is not `kbs:///repository/type/tag`.
+    #[error("`{uri}` is not a key address of the form kbs:///repository/type/tag")]
+    ResourceUri {
+        /// What the manifest says.
+        uri: String,
+    },
+    /// TLS could not be configured with the operator's certificate authority.
+    #[error("the broker's certificate authority cannot be used: {0}")]
+    Authority(#[source] rustls::Error),
+    /// No connection, or it broke.
+    #[error("the broker at {base} cannot be reached during {call}: {source}")]
+    Unreachable {
+        /// The broker.
+        base: String,
+        /// The call.
+        call: &'static str,
+        /// The reason.
+        source: reqwest::Error,
+    },
+    /// The broker said no.
+    #[error("the broker refused {call} with status {status}: {detail}")]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The broker's words, with its code in front.
+        detail: String,
+    },
+    /// The broker's answer is not the protocol.
+    #[error("the broker's answer to {call} is not RCAR {}", kbs::VERSION)]
+    Protocol {
+        /// The call.
+        call: &'static str,
+    },
+    /// A message could not be formed.
+    #[error(transparent)]
+    Message(#[from] KbsError),
+    /// The released key does not open.
+    #[error(transparent)]
+    Jwe(#[from] JweError),
+    /// There is no evidence.
+    #[error(transparent)]
+    Attester(#[from] AttesterError),
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes")]
+    Randomness,
+}
+
+impl ReleaseError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "release.address",
+            Self::ResourceUri { .. } => "release.resource-uri",
+            Self::Authority(_) => "release.authority",
+            Self::Unreachable { .. } => "release.unreachable",
+            Self::Refused { .. } => "release.refused",
+            Self::Protocol { .. } => "release.protocol",
+            Self::Message(e) => e.code(),
+            Self::Jwe(e) => e.code(),
+            Self::Attester(e) => e.code(),
+            Self::Randomness => "release.randomness",
+        }
+    }
+}
+
+// === impl BrokerClient ===
+
+impl BrokerClient {
+    /// A client for the broker at `url`. `authorities` are the only roots that its TLS certificate may have.
+    pub(crate) fn new(url: &str, authorities: Vec<CertificateDer<'static>>) -> Result<Self, ReleaseError> {
+        let base = url.trim_end_matches('/').to_owned();
+        if !(base.starts_with("http://") || base.starts_with("https://")) {
+            return Err(ReleaseError::Address { url: url.to_owned() });
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority).map_err(ReleaseError::Authority)?;
+        }
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(ReleaseError::Authority)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let http = reqwest::Client::builder()
+            .use_preconfigured_tls(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .build()
+            .map_err(|source| ReleaseError::Unreachable { base: base.clone(), call: "set-up", source })?;
+        Ok(Self { http, base })
+    }
+
+    /// Attests and fetches the key at `resource` (`kbs:///repository/type/tag`).
+    pub(crate) async fn release(&self, attester: &dyn Attester, resource: &str) -> Result<Released, ReleaseError> {
+        let path = resource_path(resource)?;
+        let key = tee_key()?;
+        let session = self.attest(attester, &key).await?;
+
+        let url = format!("{}{BASE_PATH}/resource/{path}", self.base);
+        let request = self.http.get(url).header(header::COOKIE, &session.cookie);
+        let response = self.send(request, "resource").await?;
+        let jwe: Jwe = json(response, "resource").await?;
+        Ok(Released { secret: key.open(&jwe)?, token: session.token })
+    }
+
+    /// Attests anew and returns a fresh attestation result.
+    pub(crate) async fn renew_token(&self, attester: &dyn Attester) -> Result<String, ReleaseError> {
+        Ok(self.attest(attester, &tee_key()?).await?.token)
+    }
+
+    async fn attest(&self, attester: &dyn Attester, key: &TeePrivateKey) -> Result<Session, ReleaseError> {
+        // 1. Ask for a nonce.
+        let request = self.http.post(format!("{}{BASE_PATH}/auth", self.base)).json(&Request::snp());
+        let response = self.send(request, "auth").await?;
+        let cookie = session_cookie(&response).ok_or(ReleaseError::Protocol { call: "auth" })?;
+        let challenge: Challenge = json(response, "auth").await?;
+        let algorithm = challenge.extra_params.get("selected-hash-algorithm").and_then(|v| v.as_str());
+        // Without a selection the protocol's default is the same algorithm.
+        if algorithm.is_some_and(|a| a != kbs::HASH_ALGORITHM) {
+            return Err(ReleaseError::Protocol { call: "auth" });
+        }
+
+        // 2. Bind nonce and key into evidence.
+        let runtime_data = RuntimeData { nonce: challenge.nonce, tee_pubkey: key.public() };
+        let raw = attester.evidence(&kbs::report_data(&runtime_data, "")?)?;
+        let evidence = SnpEvidence::encode(&raw.evidence, &raw.vek_der, &raw.crl_der);
+        let primary_evidence =
+            serde_json::to_value(evidence).map_err(|_| ReleaseError::Protocol { call: "attest" })?;
+        let attestation = Attestation {
+            init_data: None,
+            runtime_data,
+            tee_evidence: CompositeEvidence { primary_evidence, additional_evidence: String::new() },
+        };
+
+        // 3. Present it.
+        let request = self
+            .http
+            .post(format!("{}{BASE_PATH}/attest", self.base))
+            .header(header::COOKIE, &cookie)
+            .json(&attestation);
+        let response = self.send(request, "attest").await?;
+        let TokenResponse { token } = json(response, "attest").await?;
+        Ok(Session { cookie, token })
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, call: &'static str) -> Result<Response, ReleaseError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|source| ReleaseError::Unreachable { base: self.base.clone(), call, source })?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            status => {
+                let body = body(response, call).await.unwrap_or_default();
+                let detail = serde_json::from_slice::<ErrorInformation>(&body)
+                    .map_or_else(|_| "no reason given".to_owned(), |e| e.detail);
+                Err(ReleaseError::Refused { call, status: status.as_u16(), detail })
+            }
+        }
+    }
+}
+
+struct Session {
+    cookie: String,
+    token: String,
+}
+
+/// `kbs:///repository/type/tag` to `repository/type/tag`; each part in a plain alphabet, so that none can climb.
+fn resource_path(uri: &str) -> Result<&str, ReleaseError> {
+    let wrong = || ReleaseError::ResourceUri { uri: uri.to_owned() };
+    let path = uri.strip_prefix("kbs:///").ok_or_else(wrong)?;
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    if path.split('/').count() != 3 || !path.split('/').all(plain) {
+        return Err(wrong());
+    }
+    Ok(path)
+}
+
+fn tee_key() -> Result<TeePrivateKey, ReleaseError> {
+    let rng = SystemRandom::new();
+    // A draw outside 1..n has a chance of 2^-32 at most; a second failure means that the generator is broken.
+    for _ in 0..2 {
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        rng.fill(bytes.as_mut_slice()).map_err(|_| ReleaseError::Randomness)?;
+        if let Ok(key) = TeePrivateKey::from_random(&bytes) {
+            return Ok(key);
+        }
+    }
+    Err(ReleaseError::Randomness)
+}
+
+fn session_cookie(response: &Response) -> Option<String> {
+    let cookies = response.headers().get_all(header::SET_COOKIE);
+    let name = format!("{}=", kbs::SESSION_COOKIE);
+    cookies
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .filter_map(|v| v.split(';').next())
+        .find(|pair| pair.trim().starts_with(&name))
+        .map(|pair| pair.trim().to_owned())
+}
+
+async fn json<T: serde::de::DeserializeOwned>(response: Response, call: &'static str) -> Result<T, ReleaseError> {
+    let body = body(response, call).await?;
+    serde_json::from_slice(&body).map_err(|_| ReleaseError::Protocol { call })
+}
+
+/// The whole body, up to [`MAX_ANSWER`].
+async fn body(mut response: Response, call: &'static str) -> Result<Vec<u8>, ReleaseError> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(|_| ReleaseError::Protocol { call })? {
+        if body.len() + part.len() > MAX_ANSWER {
+            return Err(ReleaseError::Protocol { call });
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
+}
+
+/// The largest answer that we read: a token of a few KiB or a wrapped key.
+const MAX_ANSWER: usize = 256 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_resource_addresses_are_followed() {
+        assert_eq!(resource_path("kbs:///models/smollm2/1").unwrap(), "models/smollm2/1");
+        for wrong in [
+            "",
+            "kbs://host/a/b/c",
+            "kbs:///a/b",
+            "kbs:///a/b/c/d",
+            "kbs:///a//c",
+            "kbs:///a/../c",
+            "kbs:///a/b/c?x=1",
+            "kbs:///a/b/c#x",
+            "kbs:///a/b/%2e",
+            "https://x/a/b/c",
+        ] {
+            assert_eq!(resource_path(wrong).unwrap_err().code(), "release.resource-uri", "{wrong}");
+        }
+    }
+}
