@@ -110,3 +110,63 @@ impl Ledger {
         checks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::SEV_SNP;
+
+    fn pass() -> Result<((), Finding), &'static str> {
+        Ok(((), Finding::Pass(String::new())))
+    }
+
+    fn full(outcome: impl Fn(usize) -> Option<Finding>) -> Ledger {
+        let mut ledger = Ledger::new(SEV_SNP);
+        for (index, rule) in SEV_SNP.iter().enumerate() {
+            if let Some(finding) = outcome(index) {
+                ledger.record(rule, Ok::<_, &str>(((), finding))).expect("a finding");
+            }
+        }
+        ledger
+    }
+
+    #[test]
+    fn complete_means_every_rule_once_in_order_and_none_failed() {
+        assert!(full(|_| Some(Finding::Pass(String::new()))).is_complete());
+        assert!(full(|_| Some(Finding::Waived(String::new()))).is_complete());
+        assert!(!Ledger::new(SEV_SNP).is_complete());
+        for skipped in 0..SEV_SNP.len() {
+            let ledger = full(|index| (index != skipped).then(|| Finding::Pass(String::new())));
+            assert!(!ledger.is_complete(), "without rule {skipped}");
+        }
+    }
+
+    #[test]
+    fn a_failed_rule_or_one_too_many_is_not_complete() {
+        let mut twice = full(|_| Some(Finding::Pass(String::new())));
+        twice.record(&SEV_SNP[0], pass()).expect("a finding");
+        assert!(!twice.is_complete());
+
+        let mut failed = full(|index| (index != 30).then(|| Finding::Pass(String::new())));
+        assert_eq!(failed.record(&SEV_SNP[30], Err::<((), Finding), _>("no")), Err("no"));
+        assert!(!failed.is_complete());
+
+        let mut swapped = Ledger::new(SEV_SNP);
+        for index in [1, 0].into_iter().chain(2..SEV_SNP.len()) {
+            swapped.record(&SEV_SNP[index], pass()).expect("a finding");
+        }
+        assert!(!swapped.is_complete());
+    }
+
+    #[test]
+    fn rules_after_a_failure_are_not_reached() {
+        let mut ledger = Ledger::new(SEV_SNP);
+        ledger.record(&SEV_SNP[0], pass()).expect("a finding");
+        ledger.record(&SEV_SNP[1], Err::<((), Finding), _>("because")).expect_err("an error");
+        let checks = ledger.finish();
+        assert_eq!(checks.len(), SEV_SNP.len());
+        assert_eq!((checks[1].outcome, checks[1].compared.as_str()), (Outcome::Fail, "because"));
+        assert!(checks[2..].iter().all(|check| check.outcome == Outcome::NotReached));
+        assert!(checks.iter().zip(SEV_SNP).all(|(check, rule)| check.rule == rule));
+    }
+}

@@ -9,6 +9,21 @@
 //! This crate does no input or output, asks no clock and draws no random numbers: time, certificates and revocation
 //! lists are arguments. `Authentic` and `Verified` can be made by nothing but the functions above. The rules are
 //! numbered in `spec/attest.md` and in [`rules`]; every verdict lists each of them with its outcome.
+//!
+//! ```
+//! use casemate_attest::{Binding, Endorsements, Evidence, Policy, Revocation, TrustAnchors, UnixTime, verify};
+//!
+//! # fn example(report: &[u8], vcek: Vec<u8>, crl: Vec<u8>, now: u64, expected: [u8; 64]) -> Result<(), Box<dyn std::error::Error>> {
+//! let evidence = Evidence::parse(report)?;
+//! let endorsements = Endorsements::snp(vcek, Revocation::Crl(crl));
+//! let authentic = verify(&evidence, &endorsements, &TrustAnchors::amd(), UnixTime(now))?;
+//!
+//! let policy = Policy::strict_for_measurement([0x32; 48]);
+//! let verified = authentic.appraise(&policy, &Binding::report_data(expected))?;
+//! assert!(!verified.simulated());
+//! # Ok(()) }
+//! # assert!(example(&[], vec![], vec![], 0, [0; 64]).is_err());
+//! ```
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -18,6 +18,21 @@ use crate::time::UnixTime;
 /// Genuine hardware said this. Whether it is ours, and fresh, is another question: [`Authentic::appraise`].
 ///
 /// Made only by [`verify`].
+///
+/// ```compile_fail
+/// fn needs_clone(_: impl Clone) {}
+/// fn twice(authentic: casemate_attest::Authentic) { needs_clone(authentic) }
+/// ```
+///
+/// It is used up by the appraisal: one genuine report is appraised once.
+///
+/// ```compile_fail
+/// use casemate_attest::{Authentic, Binding, Policy};
+/// fn twice(authentic: Authentic, policy: &Policy, binding: &Binding) {
+///     let _ = authentic.appraise(policy, binding);
+///     let _ = authentic.appraise(policy, binding);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Authentic {
     inner: Inner,
@@ -34,7 +49,27 @@ enum Inner {
 
 /// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
 ///
-/// Made only by [`Authentic::appraise`], after every rule was looked at and none failed.
+/// Made only by [`Authentic::appraise`], after every rule was looked at and none failed. Nothing else makes one: not a
+/// literal, not `Default`, not `Clone`, not a deserializer.
+///
+/// ```
+/// fn takes_proof(verified: &casemate_attest::Verified) -> &[u8; 64] { verified.report_data() }
+/// ```
+/// ```compile_fail
+/// fn forge(verified: casemate_attest::Verified) -> casemate_attest::Verified {
+///     casemate_attest::Verified { simulated: false, ..verified }
+/// }
+/// ```
+/// ```compile_fail
+/// let forged: casemate_attest::Verified = Default::default();
+/// ```
+/// ```compile_fail
+/// fn needs_clone(_: impl Clone) {}
+/// fn twice(verified: casemate_attest::Verified) { needs_clone(verified) }
+/// ```
+/// ```compile_fail
+/// let forged: casemate_attest::Verified = toml::from_str("").unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Verified {
     checks: Vec<Check>,

@@ -1,0 +1,72 @@
+//! The specification and the code name the same codes, rules and fields.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use casemate_attest::rules::SEV_SNP;
+use walkdir::WalkDir;
+
+const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
+const FAMILIES: [&str; 8] =
+    ["anchors.", "binding.", "crl.", "evidence.", "internal.", "policy.", "snp.", "x509."];
+
+#[test]
+fn every_code_is_in_the_table_of_codes_and_nothing_else_is() {
+    let (_, section) = SPECIFICATION.split_once("## 9. Codes").expect("section 9");
+    let (section, _) = section.split_once("## 10.").expect("section 10");
+    let specified: BTreeSet<_> = between(section, '`').filter(is_code).collect();
+
+    let mut sources = String::new();
+    for entry in WalkDir::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let entry = entry.expect("a file of this crate");
+        if entry.file_type().is_file() && !entry.path().ends_with("tests.rs") {
+            sources.push_str(&std::fs::read_to_string(entry.path()).expect("a source file"));
+        }
+    }
+    let written: BTreeSet<_> = sources
+        .lines()
+        .filter(|line| line.contains("=> \""))
+        .flat_map(|line| between(line, '"'))
+        .filter(is_code)
+        .collect();
+
+    assert!(written.len() > 80, "the scan found only {} codes", written.len());
+    let missing: Vec<_> = written.difference(&specified).collect();
+    let stale: Vec<_> = specified.difference(&written).collect();
+    assert!(missing.is_empty(), "not specified: {missing:?}");
+    assert!(stale.is_empty(), "specified and not in the code: {stale:?}");
+}
+
+#[test]
+fn every_rule_is_specified_and_no_other() {
+    let (_, section) = SPECIFICATION.split_once("## 6. Rules").expect("section 6");
+    let (section, _) = section.split_once("## 7.").expect("section 7");
+    for rule in SEV_SNP {
+        assert!(
+            section.contains(&format!("**{} ", rule.id)) || section.contains(&format!(", {} ", rule.id)),
+            "{}",
+            rule.id
+        );
+    }
+    assert!(!section.contains(&format!("SNP-{:02}", SEV_SNP.len() + 1)));
+}
+
+#[test]
+fn every_policy_key_is_specified() {
+    let (_, section) = SPECIFICATION.split_once("## 7. Policy").expect("section 7");
+    let (_, table) = section.split_once("| key | value | rule |").expect("the table");
+    for line in include_str!("policies/example.toml").lines() {
+        if let Some((key, _)) = line.split_once(" = ") {
+            assert!(table.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+}
+
+fn between(text: &str, quote: char) -> impl Iterator<Item = &str> {
+    text.split(quote).skip(1).step_by(2)
+}
+
+fn is_code(text: &&str) -> bool {
+    FAMILIES.iter().any(|family| text.starts_with(family))
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-')
+}
