@@ -1,0 +1,5 @@
+//! A permit does not come from nothing.
+
+fn main() {
+    let _ = casemate_broker::Permit::default();
+}

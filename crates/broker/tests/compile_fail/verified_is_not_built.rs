@@ -1,0 +1,5 @@
+//! Only `Authentic::appraise` says that evidence is ours.
+
+fn main() {
+    let _ = casemate_attest::Verified { simulated: false };
+}
