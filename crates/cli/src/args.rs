@@ -20,6 +20,8 @@ A whole example, on one machine with simulated hardware:
   casemate simulate init vendor
   casemate keygen publisher
   casemate seal model.gguf -o sealed --publisher-key publisher.key --key-uri kbs:///models/m/1 --key-out model.key
+  casemate policy release --measurement \"$(casemate measure)\" > release-policy.json
+  casemate policy client --measurement \"$(casemate measure)\" --manifest DIGEST > client.toml
   casemate broker init store --danger-simulated-root vendor/roots.pem
   casemate broker put --store store --key model.key --uri kbs:///models/m/1 --policy release-policy.json
   casemate broker serve --store store --danger-simulated-root vendor/roots.pem
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Show what a file says; proves nothing
     Inspect(InspectArgs),
+    /// Print a policy to start from
+    Policy(PolicyArgs),
     /// Print the launch measurement of a program on the simulated machine
     Measure(MeasureArgs),
     /// Make a simulated silicon vendor, for tests and demonstrations
@@ -302,6 +306,9 @@ pub(crate) struct AskArgs {
     /// The longest answer, in tokens
     #[arg(long, default_value_t = 256)]
     pub(crate) max_new_tokens: u32,
+    /// Seconds to wait for a server that is not up yet
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub(crate) wait: u64,
     /// Print one JSON object only
     #[arg(long)]
     pub(crate) json: bool,
@@ -350,6 +357,35 @@ pub(crate) struct InspectArgs {
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print a policy to start from
+#[derive(clap::Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// A release policy for the broker: this measurement and nothing else (JSON)
+    Release {
+        /// The launch measurement, 48 bytes hex
+        #[arg(long)]
+        measurement: String,
+        /// The broker's issuer name
+        #[arg(long, default_value = casemate_broker::DEFAULT_ISSUER)]
+        issuer: String,
+    },
+    /// A client's policy: this measurement, this model, current firmware (TOML)
+    Client {
+        /// The launch measurement, 48 bytes hex
+        #[arg(long)]
+        measurement: String,
+        /// The manifest digest that `casemate seal` printed, 32 bytes hex
+        #[arg(long)]
+        manifest: String,
+    },
 }
 
 /// Print the launch measurement of a program on the simulated machine

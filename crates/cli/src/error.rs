@@ -169,7 +169,7 @@ impl CliError {
                 "the evidence is genuine, but not what your policy asks for; the table shows which value"
             }
             Self::Rejected(e) => match e.code() {
-                "snp.root.missing" | "chain.unknown-issuer" => SIMULATED_ROOT,
+                "snp.root.missing" | "x509.unknown-issuer" => SIMULATED_ROOT,
                 _ => return None,
             },
             Self::Connect(failure) => match failure.error.as_ref() {

@@ -20,7 +20,7 @@ use crate::attester::{Attester, AttesterError, SimulatedSnp};
 use crate::config::{MachineSource, ServeConfig, TlsSource};
 use crate::hardening::{self, HardeningError};
 use crate::locked::Locked;
-use crate::release::{BrokerClient, ReleaseError};
+use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::weights::{SealedFiles, WeightsError};
 
@@ -152,7 +152,7 @@ pub async fn serve(
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
     }
     let broker = BrokerClient::new(&config.broker, authorities)?;
-    let released = broker.release(attester.as_ref(), &resource).await?;
+    let released = release(&broker, attester.as_ref(), &resource).await?;
     let key = model_key(&released.secret)?;
     drop(released.secret);
     tracing::info!(resource, "broker released the model key");
@@ -200,6 +200,21 @@ pub async fn serve(
     ended.map_err(|source| BootError::Listen { address, source })
 }
 
+/// Asks the broker, again and again while it cannot be reached: machines of one start-up come up in any order. A refusal
+/// is final.
+async fn release(broker: &BrokerClient, attester: &dyn Attester, resource: &str) -> Result<Released, ReleaseError> {
+    let deadline = Instant::now() + BROKER_PATIENCE;
+    loop {
+        match broker.release(attester, resource).await {
+            Err(ReleaseError::Unreachable { base, .. }) if Instant::now() < deadline => {
+                tracing::info!(broker = base, "broker cannot be reached yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// Keeps the broker's attestation result fresh. A failure is logged; the document then goes without a token.
 async fn renew_token(broker: BrokerClient, attester: Arc<dyn Attester>, service: Arc<AttestationService>) {
     loop {
@@ -237,6 +252,8 @@ fn bind(address: SocketAddr) -> Result<TcpListener, BootError> {
     TcpListener::bind(address).map_err(|source| BootError::Listen { address, source })
 }
 
+/// How long a broker that cannot be reached is waited for.
+const BROKER_PATIENCE: Duration = Duration::from_secs(20);
 /// How long running answers may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The broker's results live five minutes; a minute is left for a broker that answers late.

@@ -1,8 +1,10 @@
 //! `casemate ask`: verify, then ask.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
-use casemate_client::{ClientPolicy, VerifiedServer, connect};
+use casemate_attest::TrustAnchors;
+use casemate_client::{ClientPolicy, ConnectError, ConnectFailure, VerifiedServer, connect};
 use casemate_protocol::Plaintext;
 use serde::Serialize;
 
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
     let prompt = prompt(args)?;
     runtime()?.block_on(async {
         // 1. Verify. The prompt is not sent before a `VerifiedServer` exists.
-        let server = match connect(&args.url, &policy, &anchors, random()?, now()?).await {
+        let server = match connect_within(args, &policy, &anchors).await? {
             Ok(server) => server,
             Err(failure) => {
                 show_checks(args, &failure.checks, anchors.simulated(), "NOT VERIFIED: nothing was sent");
@@ -60,6 +62,30 @@ pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
             response: &response,
         })
     })
+}
+
+/// Connects; where the server is not reachable yet, tries again for as long as `--wait` says.
+async fn connect_within(
+    args: &AskArgs,
+    policy: &ClientPolicy,
+    anchors: &TrustAnchors,
+) -> Result<Result<VerifiedServer, ConnectFailure>, CliError> {
+    let deadline = Instant::now() + Duration::from_secs(args.wait);
+    let mut told = false;
+    loop {
+        let connected = connect(&args.url, policy, anchors, random()?, now()?).await;
+        match &connected {
+            Err(failure)
+                if matches!(*failure.error, ConnectError::Unreachable { .. })
+                    && Instant::now() < deadline => {}
+            _ => return Ok(connected),
+        }
+        if !told {
+            output::talk(&format!("waiting for {}", args.url));
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 fn prompt(args: &AskArgs) -> Result<Plaintext<String>, CliError> {

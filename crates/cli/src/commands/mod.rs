@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
 pub(crate) mod measure;
+pub(crate) mod policy;
 pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod simulate;

@@ -29,6 +29,7 @@ fn init(dir: &Path, line: &str) -> Result<(), CliError> {
         "turin" => ProductLine::Turin,
         other => return Err(CliError::ProductLine { found: other.to_owned() }),
     };
+    files::create_dir(dir)?;
     let vendor = Vendor::create(line, now()?)?;
     vendor.save(dir)?;
     output::data(&dir.join("roots.pem").display().to_string());

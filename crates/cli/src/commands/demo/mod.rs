@@ -4,18 +4,18 @@
 //! should ends the demo with an error: a refusal that does not happen is a failure.
 
 mod children;
-mod policies;
 mod refusals;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use casemate_broker::DEFAULT_ISSUER;
 use serde_json::Value;
 
 use self::children::{Daemon, Run, run_to_end};
 use super::measure::{launch_digest, this_program};
-use super::{random, runtime};
+use super::{policy, random, runtime};
 use crate::args::DemoArgs;
 use crate::error::CliError;
 use crate::output;
@@ -72,8 +72,8 @@ impl Demo {
         self.stage("the broker holds the key; its policy names the measurement of this very binary");
         let measurement = hex::encode(launch_digest(&self.program)?);
         self.note(&format!("measurement {measurement}"));
-        self.write("release-policy.json", &policies::release(&measurement))?;
-        self.write("client.toml", &policies::client(&measurement, &manifest))?;
+        self.write("release-policy.json", &policy::release(&measurement, DEFAULT_ISSUER))?;
+        self.write("client.toml", &policy::client(&measurement, &manifest))?;
         self.command(&["broker", "init", &self.path("store"), "--danger-simulated-root", &root])?;
         self.command(&[
             "broker",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
 use super::children::{Run, run_to_end};
-use super::{Demo, policies};
+use super::{Demo, policy};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output;
@@ -33,7 +33,7 @@ impl Demo {
         prompt: &str,
         manifest: &str,
     ) -> Result<(), CliError> {
-        self.write("other-client.toml", &policies::client(&"5a".repeat(48), manifest))?;
+        self.write("other-client.toml", &policy::client(&"5a".repeat(48), manifest))?;
         let before = self.body_bytes(runtime, url)?;
         let policy = self.path("other-client.toml");
         let run = run_to_end(

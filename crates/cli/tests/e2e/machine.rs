@@ -1,0 +1,187 @@
+//! What the operating system sees of a running server: no plaintext on a disk, one copy in memory, no content in logs,
+//! an unprivileged user.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::Case;
+use crate::fixture::{Fixture, Server, casemate, model, run};
+use crate::path::http;
+
+pub const CASES: &[(&str, Case)] = &[
+    ("machine::no_plaintext_weights_on_any_disk", no_plaintext_weights_on_any_disk),
+    ("machine::one_copy_of_the_weights_in_memory", one_copy_of_the_weights_in_memory),
+    ("machine::no_prompt_or_answer_in_any_log", no_prompt_or_answer_in_any_log),
+    ("machine::the_process_is_hardened", the_process_is_hardened),
+];
+
+fn start(f: &Fixture, broker: &Server, folder: &Path, env: &[(&str, &str)]) -> Server {
+    let args = f.serve_args(&broker.url, &f.path("sealed"));
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    Server::start(&casemate(), &args, env, Some(folder)).unwrap_or_else(|run| panic!("serve: {}", run.stderr))
+}
+
+/// A server whose working and temporary folders are watched; then every file that it could have written, and everything
+/// that it holds open, is searched for pieces of the plaintext.
+fn no_plaintext_weights_on_any_disk(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let folder = f.folder("disk");
+    // The unprivileged user may write here.
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let tmp = folder.to_str().unwrap().to_owned();
+    let server = start(f, &broker, &folder, &[("TMPDIR", &tmp), ("HOME", &tmp), ("XDG_CACHE_HOME", &tmp)]);
+    assert_eq!(http(&server.url).post("/infer", &json!({ "prompt": "Hi", "max_new_tokens": 8 })).status, 200);
+
+    let needles = needles();
+    // The search itself must be able to find: the model file has every needle.
+    assert_eq!(found_in(&model().unwrap(), &needles), needles.len());
+    // Every file below the folders that it can write, and the sealed model.
+    let mut searched = 0;
+    for root in [folder.clone(), PathBuf::from(f.path("sealed")), PathBuf::from(f.path("store"))] {
+        for entry in
+            walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_file())
+        {
+            assert_eq!(found_in(entry.path(), &needles), 0, "plaintext in {}", entry.path().display());
+            searched += 1;
+        }
+    }
+    assert!(searched >= 3, "only {searched} files were searched");
+    // Nothing that it holds open for writing is a file on a disk.
+    for fd in fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap().map(Result::unwrap) {
+        let target = fs::read_link(fd.path()).unwrap();
+        let text = target.to_string_lossy().into_owned();
+        let memory =
+            ["socket:", "pipe:", "anon_inode:", "/memfd:", "/dev/null"].iter().any(|p| text.starts_with(p));
+        if !memory {
+            let info = fs::read_to_string(format!(
+                "/proc/{}/fdinfo/{}",
+                server.child.id(),
+                fd.file_name().to_string_lossy()
+            ));
+            let info = info.unwrap();
+            let flags = info.lines().find_map(|l| l.strip_prefix("flags:")).unwrap().trim();
+            let flags = u32::from_str_radix(flags, 8).unwrap();
+            assert_eq!(flags & 0o3, 0, "{text} is open for writing");
+        }
+    }
+    // And no writable shared mapping of a file.
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.child.id())).unwrap();
+    for line in maps
+        .lines()
+        .filter(|l| l.split_whitespace().nth(1).is_some_and(|p| p.contains('w') && p.ends_with('s')))
+    {
+        let inode = line.split_whitespace().nth(4).unwrap();
+        assert!(inode == "0" || line.contains("/memfd:") || line.contains("/dev/"), "{line}");
+    }
+}
+
+/// 64-byte pieces of the weights from all over the file, each with enough variety to be unique.
+fn needles() -> Vec<Vec<u8>> {
+    let file = File::open(model().unwrap()).unwrap();
+    let len = file.metadata().unwrap().size();
+    let mut needles = Vec::new();
+    for step in 4..20u64 {
+        let mut piece = vec![0; 64];
+        file.read_exact_at(&mut piece, len / 20 * step).unwrap();
+        let distinct: std::collections::BTreeSet<_> = piece.iter().collect();
+        if distinct.len() > 24 {
+            needles.push(piece);
+        }
+    }
+    assert!(needles.len() >= 8, "the model has too little variety to search for");
+    needles
+}
+
+fn found_in(path: &Path, needles: &[Vec<u8>]) -> usize {
+    let bytes = fs::read(path).unwrap();
+    // One pass: the first four bytes decide where to look closer.
+    let mut found = vec![false; needles.len()];
+    let first: std::collections::HashMap<&[u8], usize> =
+        needles.iter().enumerate().map(|(i, needle)| (&needle[..4], i)).collect();
+    for at in 0..bytes.len().saturating_sub(63) {
+        if let Some(&i) = first.get(&bytes[at..at + 4]) {
+            found[i] |= bytes[at..].starts_with(&needles[i]);
+        }
+    }
+    found.iter().filter(|f| **f).count()
+}
+
+fn one_copy_of_the_weights_in_memory(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let folder = f.folder("memory");
+    let server = start(f, &broker, &folder, &[]);
+    assert_eq!(http(&server.url).post("/infer", &json!({ "prompt": "Hi", "max_new_tokens": 8 })).status, 200);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let kib = |name: &str| -> u64 {
+        let line =
+            status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {status}"));
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let model = fs::metadata(model().unwrap()).unwrap().len() / 1024;
+    // The memory file is the copy; private memory holds context and buffers only.
+    assert!(kib("RssShmem") <= model + 1024, "more than one copy: {status}");
+    assert!(kib("RssShmem") >= model / 2, "the weights are not in the memory file: {status}");
+    // Context of 4,096 tokens and compute buffers of this model are about 150 MiB; a second copy would add the model.
+    let peak = kib("VmHWM");
+    assert!(peak < 2 * model + 180 * 1024, "peak {peak} KiB for a model of {model} KiB");
+    eprintln!(
+        "model {model} KiB, RssShmem {} KiB, RssAnon {} KiB, peak {peak} KiB",
+        kib("RssShmem"),
+        kib("RssAnon")
+    );
+}
+
+fn no_prompt_or_answer_in_any_log(f: &Fixture) {
+    const MARKER: &str = "xq7-vermilion-otter-marker";
+    let root = f.root();
+    let store = f.path("store");
+    let args =
+        ["broker", "serve", "--store", &store, "--listen", "127.0.0.1:0", "--danger-simulated-root", &root];
+    let broker = Server::start(&casemate(), &args, &[("RUST_LOG", "trace")], None)
+        .unwrap_or_else(|r| panic!("{}", r.stderr));
+    let folder = f.folder("logs");
+    let server = start(f, &broker, &folder, &[("RUST_LOG", "trace")]);
+    let http = http(&server.url);
+    let prompt = format!("Repeat after me: {MARKER}");
+    let answer = http.post("/infer", &json!({ "prompt": prompt, "max_new_tokens": 16 })).json();
+    let answer = answer["response"].as_str().unwrap().to_owned();
+    http.post("/infer", &json!({ "prompt": format!("{MARKER}{}", "x".repeat(5000)) }));
+    http.post("/infer", &json!({ "prompt": 7, "note": MARKER }));
+    http.post(
+        "/v1/chat/completions",
+        &json!({ "model": MARKER, "messages": [{ "role": "user", "content": MARKER }] }),
+    );
+    http.post("/v1/chat/completions", &json!({ "messages": MARKER }));
+    http.get(&format!("/{MARKER}"));
+    let log = [server.log(), broker.log()].concat();
+    assert!(log.len() > 1000 && log.contains("TRACE"), "the logs were not captured: {log:.300}");
+    assert!(!log.contains(MARKER), "the prompt is in a log");
+    for words in answer.split_inclusive(['.', '\n']).map(str::trim).filter(|w| w.len() > 12) {
+        assert!(!log.contains(words), "the answer is in a log: {words}");
+    }
+}
+
+fn the_process_is_hardened(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let folder = f.folder("hardened");
+    let server = start(f, &broker, &folder, &[]);
+    let pid = server.child.id();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
+    assert!(!field("Uid:").split_whitespace().any(|uid| uid == "0"), "runs as root: {status}");
+    assert!(!field("Gid:").split_whitespace().any(|gid| gid == "0"), "runs with root's group: {status}");
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("CapEff:"), "0000000000000000");
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    // An undumpable process's files in /proc belong to root, whoever runs it.
+    assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
+    // Without swap permission it would not have started; with a named device it refuses (unit test in the enclave).
+    let check =
+        run(&["serve", "--check-config", "--model", "m", "--publisher-key", "p", "--broker", "http://b"]);
+    assert_eq!(check.exit, Some(0), "{}", check.stderr);
+}
