@@ -24,6 +24,8 @@ mod anchors;
 mod broker;
 mod chance;
 mod claims;
+#[cfg(doctest)]
+mod compile_fail;
 mod decide;
 mod fault;
 mod http;

@@ -247,7 +247,8 @@ async fn a_recipient_that_cannot_be_encrypted_to_is_refused_although_bound() {
 #[tokio::test]
 async fn evidence_that_is_not_genuine_is_refused() {
     let broker = Broker::new();
-    let cases: [(fn(&mut Vec<u8>), &str); 5] = [
+    type Spoil = fn(&mut Vec<u8>);
+    let cases: [(Spoil, &str); 5] = [
         (|report| report.truncate(1183), "evidence.unknown-format"),
         (|report| report.clear(), "evidence.unknown-format"),
         (|report| report[0x2A0] ^= 1, "snp.signature.invalid"),
