@@ -135,6 +135,12 @@ impl TrustAnchors {
         self.lines.iter().find(|anchors| anchors.line == line)
     }
 
+    #[cfg(test)]
+    pub(crate) fn without(&self, line: ProductLine) -> Self {
+        let lines = self.lines.iter().filter(|anchors| anchors.line != line).cloned().collect();
+        Self { lines, simulated: self.simulated }
+    }
+
     fn owns_key(&self, certificate: &Certificate) -> bool {
         self.lines.iter().flat_map(LineAnchors::certificates).any(|own| own.spki == certificate.spki)
     }

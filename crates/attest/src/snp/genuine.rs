@@ -221,3 +221,6 @@ fn certified_chip(report: &Report, vek: &Vek) -> Step<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,11 @@ pub(crate) enum Subject {
 }
 
 impl CertTcb {
+    #[cfg(test)]
+    pub(crate) fn of(tcb: Tcb) -> Self {
+        Self(tcb)
+    }
+
     pub(crate) fn get(self) -> Tcb {
         self.0
     }
