@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -104,10 +104,12 @@ impl Engine for Stub {
         }
         match &self.behaviour {
             Behaviour::Hang => {
-                while !request.cancel.is_cancelled() {
+                // Longer than any case waits, so that a case fails and does not hang.
+                let deadline = Instant::now() + Duration::from_secs(15);
+                while !request.cancel.is_cancelled() && Instant::now() < deadline {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                self.cancelled.store(true, Ordering::Release);
+                self.cancelled.store(request.cancel.is_cancelled(), Ordering::Release);
                 return end(FinishReason::Cancelled, usage);
             }
             Behaviour::EndCancelled => return end(FinishReason::Cancelled, usage),
@@ -846,6 +848,11 @@ struct Log {
 static LOG: LazyLock<Log> = LazyLock::new(|| Log { text: Mutex::default(), spans: AtomicUsize::new(1) });
 
 impl Log {
+    /// Also after a case failed while it read.
+    fn text(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn install(&self) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| tracing::subscriber::set_global_default(Capture).unwrap());
@@ -854,7 +861,7 @@ impl Log {
     fn write(&self, name: &str, record: impl FnOnce(&mut Fields)) {
         let mut fields = Fields(name.to_owned());
         record(&mut fields);
-        let mut text = self.text.lock().unwrap();
+        let mut text = self.text();
         text.push_str(&fields.0);
         text.push('\n');
     }
@@ -965,7 +972,7 @@ async fn no_log_holds_a_prompt_or_an_answer() {
         assert!(!metrics.text().contains(&marker));
     }
     assert!(answered >= 4, "the stub does echo the marker: {answered}");
-    let log = LOG.text.lock().unwrap();
+    let log = LOG.text();
     assert!(
         log.contains("request.body.malformed") && log.contains("engine.queue.full"),
         "requests are logged"
@@ -974,5 +981,5 @@ async fn no_log_holds_a_prompt_or_an_answer() {
     drop(log);
     // The capture works.
     tracing::trace!(probe = %marker);
-    assert!(LOG.text.lock().unwrap().contains(&marker));
+    assert!(LOG.text().contains(&marker));
 }
