@@ -2,5 +2,14 @@
 # Every test, on the profile that ships. The end-to-end tests use the real model in the cache folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export CASEMATE_MODEL="${MODEL:-$(scripts/fetch-model.sh)}"
+CASEMATE_MODEL="${MODEL:-$(scripts/fetch-model.sh)}"
+export CASEMATE_MODEL
+
+# The conformance cases of the sealed-model format, made again by the second implementation.
+if python3 -c 'import cryptography' 2>/dev/null; then
+  python3 spec/tools/sealed_model.py check vectors/sealed-model
+else
+  echo "test: not run: spec/tools/sealed_model.py check (needs the Python package cryptography)" >&2
+fi
+
 cargo test --release --locked --workspace "$@"

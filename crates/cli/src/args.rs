@@ -18,15 +18,19 @@ Exit codes:
 
 A whole example, on one machine with simulated hardware:
   casemate simulate init vendor
+  export CASEMATE_DANGER_SIMULATED_ROOT=vendor/roots.pem
   casemate keygen publisher
-  casemate seal model.gguf -o sealed --publisher-key publisher.key --key-uri kbs:///models/m/1 --key-out model.key
-  casemate policy release --measurement \"$(casemate measure)\" > release-policy.json
-  casemate policy client --measurement \"$(casemate measure)\" --manifest DIGEST > client.toml
-  casemate broker init store --danger-simulated-root vendor/roots.pem
-  casemate broker put --store store --key model.key --uri kbs:///models/m/1 --policy release-policy.json
-  casemate broker serve --store store --danger-simulated-root vendor/roots.pem
-  casemate serve --model sealed --publisher-key publisher.pub --broker http://127.0.0.1:8080 --danger-simulate vendor
-  casemate ask https://127.0.0.1:8443 --policy client.toml --danger-simulated-root vendor/roots.pem \"What is 2+2?\"";
+  casemate seal model.gguf -o sealed --publisher-key publisher.key \\
+      --key-uri kbs:///models/m/1 --key-out model.key                    # prints DIGEST
+  casemate policy release --measurement $(casemate measure) > release-policy.json
+  casemate policy client --measurement $(casemate measure) --manifest DIGEST > client.toml
+  casemate broker init store
+  casemate broker put --store store --key model.key --uri kbs:///models/m/1 \\
+      --policy release-policy.json
+  casemate broker serve --store store &
+  casemate serve --model sealed --publisher-key publisher.pub --broker http://127.0.0.1:8080 \\
+      --danger-simulate vendor &
+  casemate ask --wait 60 https://127.0.0.1:8443 --policy client.toml \"What is 2+2?\"";
 
 /// Confidential LLM inference that anyone can verify.
 #[derive(Parser)]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use casemate_broker::{PolicyError, StoreError};
+
 use crate::exit::{Exit, exit};
 
 /// Why a command failed.
@@ -163,6 +165,10 @@ impl CliError {
             Self::MissingFlag { .. } => "see `casemate help verify`",
             Self::UnknownKind { .. } => {
                 "known are SEV-SNP reports (1184 bytes), attestation documents and sealed.json of a sealed model"
+            }
+            Self::ReleasePolicy(PolicyError::Unpinned { hint })
+            | Self::Store(StoreError::Policy(PolicyError::Unpinned { hint })) => {
+                return Some(hint.to_string());
             }
             Self::Recipient(_) | Self::Resource(_) => "a key address has the form kbs:///REPOSITORY/TYPE/TAG",
             Self::Denied(_) => {

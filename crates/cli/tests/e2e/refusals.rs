@@ -20,6 +20,9 @@ pub const CASES: &[(&str, Case)] = &[
     ("refusal::another_simulated_vendor_is_a_stranger", another_simulated_vendor_is_a_stranger),
     ("refusal::a_version_below_the_floor_gets_no_key", a_version_below_the_floor_gets_no_key),
     ("refusal::no_broker_no_start", no_broker_no_start),
+    ("refusal::release_policies_that_pin_nothing", release_policies_that_pin_nothing),
+    ("refusal::malformed_keys_and_policies", malformed_keys_and_policies),
+    ("refusal::reports_with_mistakes", reports_with_mistakes),
     ("refusal::nothing_is_overwritten_or_half_written", nothing_is_overwritten_or_half_written),
 ];
 
@@ -245,4 +248,111 @@ fn nothing_is_overwritten_or_half_written(f: &Fixture) {
     run(&["keygen", &f.path("publisher")]).refused(1, "cli.write");
     run(&["broker", "init", &f.path("store"), "--danger-simulated-root", &f.root()]).refused(1, "cli.write");
     run(&["simulate", "init", &f.path("vendor")]).refused(1, "cli.write");
+}
+
+fn put(f: &Fixture, store: &str, key: &str, policy: &str) -> crate::fixture::Run {
+    let root = f.root();
+    let args =
+        ["broker", "put", "--store", store, "--key", key, "--uri", KEY_URI, "--policy", policy, "--replace"];
+    run(&[&args[..], &["--danger-simulated-root", &root]].concat())
+}
+
+fn release_policies_that_pin_nothing(f: &Fixture) {
+    let folder = f.folder("unpinned");
+    let store = f.new_store("unpinned/store");
+    let put = |name: &str, policy: &str| {
+        let path = folder.join(name);
+        fs::write(&path, policy).unwrap();
+        put(f, &store, &f.path("model.key"), path.to_str().unwrap())
+    };
+    let condition = |claim: &str, value: &str| format!(r#"{{"claim":"{claim}","equals":"{value}"}}"#);
+    let policy = |conditions: &[String], more: &str| {
+        let authority = "https://casemate.dev/broker";
+        let all = conditions.join(",");
+        format!(r#"{{"version":"1.0.0"{more},"anyOf":[{{"authority":"{authority}","allOf":[{all}]}}]}}"#)
+    };
+
+    // The policy of the Azure tutorials.
+    let tutorial = [
+        condition("x-ms-compliance-status", "azure-compliant-cvm"),
+        condition("x-ms-isolation-tee.x-ms-attestation-type", "sevsnpvm"),
+    ];
+    let refused = put("tutorial.json", &policy(&tutorial, ""));
+    refused.refused(4, "policy.unpinned");
+    assert!(refused.stderr.contains("any confidential VM of any customer"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("\nhint: "), "{}", refused.stderr);
+
+    // Somebody writes that any workload may have the key.
+    let written = put("written.json", &policy(&tutorial, r#","danger-any-workload":true"#));
+    assert_eq!(written.exit, Some(0), "{}", written.stderr);
+}
+
+fn malformed_keys_and_policies(f: &Fixture) {
+    let folder = f.folder("malformed");
+    let store = f.new_store("malformed/store");
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = fs::read_to_string(f.path("release.json")).unwrap();
+    let key = f.path("model.key");
+    let put = |key: &str, policy: &str| put(f, &store, key, policy);
+    put(&key, &file("a", "garbage")).refused(2, "policy.");
+    put(&key, &file("b", &good.replace("1.0.0", "2.0.0"))).refused(2, "policy.version");
+    put(&key, &file("c", &good[..good.len() / 2])).refused(2, "policy.");
+    put(&key, &file("d", &"[".repeat(100_000))).refused(2, "policy.");
+    put(&file("e", "{}"), &f.path("release.json")).refused(2, "seal.key-file.malformed");
+    let text = fs::read_to_string(&key).unwrap();
+    put(&file("g", &text.replace("/v1", "/v2")), &f.path("release.json")).refused(2, "seal.key-file.format");
+    // The good pair is still there, untouched.
+    let list = f.ok(&["broker", "list", "--store", &store, "--danger-simulated-root", &f.root()]);
+    assert_eq!(list.stdout.lines().count(), 1);
+}
+
+/// One mistake each in a raw report, on the command line, with exit codes.
+fn reports_with_mistakes(f: &Fixture) {
+    let data = "11".repeat(64);
+    let out = f.path("mistakes");
+    f.ok(&["simulate", "report", &f.path("vendor"), "-o", &out, "--report-data", &data]);
+    let file = |name: &str| format!("{out}/{name}");
+    let good = fs::read(file("report.bin")).unwrap();
+    let (vek, crl, policy, root) = (file("vek.der"), file("crl.der"), f.path("client.toml"), f.root());
+    let verify = |report: &[u8], more: &[&str]| {
+        let path = file("changed.bin");
+        fs::write(&path, report).unwrap();
+        let args = ["verify", &path, "--policy", &policy, "--danger-simulated-root", &root];
+        run(&[&args[..], more].concat())
+    };
+    let full: &[&str] = &["--vek", &vek, "--crl", &crl, "--report-data", &data];
+    assert_eq!(verify(&good, full).exit, Some(0));
+
+    let edit = |at: usize, value: u8| {
+        let mut report = good.clone();
+        report[at] = value;
+        report
+    };
+    verify(&good[..1183], full).refused(5, "evidence.unknown-format");
+    verify(&[&good[..], &[0]].concat(), full).refused(5, "evidence.unknown-format");
+    verify(&[], full).refused(5, "evidence.unknown-format");
+    verify(&edit(0, 9), full).refused(5, "snp.format.version");
+    verify(&edit(0x90, good[0x90] ^ 1), full).refused(3, "snp.signature.invalid");
+    verify(&good, &["--vek", &vek, "--report-data", &data]).refused(5, "crl.missing");
+    verify(&good, &["--crl", &crl, "--report-data", &data]).refused(2, "cli.missing-flag");
+    verify(&good, &["--vek", &vek, "--crl", &crl]).refused(2, "cli.missing-flag");
+    verify(&good, &["--vek", &crl, "--crl", &crl, "--report-data", &data]).refused(3, "x509.");
+    verify(&good, &["--vek", &vek, "--crl", &vek, "--report-data", &data]).refused(3, "crl.");
+    let other = "22".repeat(64);
+    verify(&good, &["--vek", &vek, "--crl", &crl, "--report-data", &other]).refused(4, "binding.report-data");
+    // In twenty years the certificates have run out; before their time they do not hold yet.
+    verify(&good, &[full, &["--at", "2400000000"]].concat()).refused(5, "expired");
+    verify(&good, &[full, &["--at", "1000000000"]].concat()).refused(5, "not-yet-valid");
+
+    // Waivers are written, listed, and change the headline.
+    let waived =
+        ["--vek", &vek, "--danger-no-crl", "an air-gapped site", "--danger-unbound", "an old report"];
+    let verified = verify(&good, &waived);
+    assert_eq!(verified.exit, Some(0), "{}", verified.stderr);
+    assert!(verified.stdout.contains("an air-gapped site"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("3 waived: SNP-07, SNP-30, SNP-31"), "{}", verified.stdout);
 }
