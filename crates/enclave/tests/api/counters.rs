@@ -1,0 +1,60 @@
+//! Counters hold numbers and nothing else.
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode, header};
+use casemate_enclave::api::Limits;
+use serde_json::json;
+
+use crate::stub::{Behaviour, CHAT, chat_body, serve, serve_with};
+
+#[tokio::test]
+async fn metrics_count_without_content() {
+    let served = serve(Behaviour::Echo);
+    served.get("/health").await;
+    served.get("/health").await;
+    served.get("/never-a-label").await;
+    let infer = r#"{"prompt":"one two"}"#;
+    served.post("/infer", infer).await;
+    served.post("/infer", "nonsense").await;
+    let chat = chat_body(json!({"stream": true})).to_string();
+    served.post(CHAT, chat.clone()).await;
+    let answer = served.get("/metrics").await;
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+    let body_bytes = infer.len() + "nonsense".len() + chat.len();
+    assert_eq!(served.state.metrics.request_body_bytes(), body_bytes as u64);
+    for line in [
+        r#"casemate_requests_total{route="/health",status="200"} 2"#,
+        r#"casemate_requests_total{route="/infer",status="200"} 1"#,
+        r#"casemate_requests_total{route="/infer",status="400"} 1"#,
+        r#"casemate_requests_total{route="/v1/chat/completions",status="200"} 1"#,
+        r#"casemate_requests_total{route="other",status="404"} 1"#,
+        &format!("casemate_request_body_bytes_total {body_bytes}"),
+        "casemate_prompt_tokens_total 4",
+        "casemate_generated_tokens_total 6",
+        "casemate_engine_queue_depth 3",
+        "# TYPE casemate_requests_total counter",
+        "# TYPE casemate_engine_queue_depth gauge",
+    ] {
+        assert!(answer.text().lines().any(|l| l == line), "{line}\n{}", answer.text());
+    }
+    assert!(!answer.text().contains("never-a-label"));
+}
+
+#[tokio::test]
+async fn bodies_of_refused_requests_are_counted() {
+    let limits = Limits { body_bytes: 10, ..Limits::default() };
+    let served = serve_with(Behaviour::Echo, limits, false);
+    let answer = served.post("/infer", "x".repeat(11)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(served.state.metrics.request_body_bytes(), 11);
+    let request = Request::post("/infer").body(Body::from("12345")).unwrap();
+    assert_eq!(served.send(request).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(served.state.metrics.request_body_bytes(), 16);
+    // A body that breaks off.
+    let frames: Vec<Result<Bytes, std::io::Error>> =
+        vec![Ok("1234".into()), Err(std::io::ErrorKind::BrokenPipe.into())];
+    let body = Body::from_stream(futures_util::stream::iter(frames));
+    let answer = served.post("/infer", body).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "request.body.unreadable"));
+    assert_eq!(served.state.metrics.request_body_bytes(), 20);
+}

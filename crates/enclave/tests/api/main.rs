@@ -1,0 +1,8 @@
+//! The HTTP API over a stub engine: every route, status, code and shape, and no content in any log.
+
+mod answers;
+mod cancel;
+mod counters;
+mod logs;
+mod refusals;
+mod stub;

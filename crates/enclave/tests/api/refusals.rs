@@ -1,0 +1,314 @@
+//! What other requests get: one mistake each.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use casemate_enclave::api::{ApiError, Limits, MAX_BODY_BYTES, MAX_PROMPT_CHARS};
+use casemate_engine::{EngineError, GgufFault, StopFault, TemplateFault};
+use serde_json::{Value, json};
+
+use crate::stub::{Behaviour, CHAT, chat_body, events, serve, serve_with};
+
+#[tokio::test]
+async fn requests_that_are_refused() {
+    let served = serve(Behaviour::Echo);
+    let long = json!({"prompt": "x".repeat(MAX_PROMPT_CHARS + 1)}).to_string();
+    let large = format!(r#"{{"prompt":"{}"}}"#, "x".repeat(MAX_BODY_BYTES));
+    let cases: &[(&str, &str, &str, u16, &str)] = &[
+        ("empty body", "/infer", "", 400, "request.body.malformed"),
+        ("not JSON", "/infer", "hello", 400, "request.body.malformed"),
+        ("cut JSON", "/infer", r#"{"prompt":"a"#, 400, "request.body.malformed"),
+        ("trailing bytes", "/infer", r#"{"prompt":"a"} x"#, 400, "request.body.malformed"),
+        ("not UTF-8 escape", "/infer", r#"{"prompt":"\ud800"}"#, 400, "request.body.malformed"),
+        ("a list", "/infer", "[]", 400, "request.body.shape"),
+        ("prompt is a number", "/infer", r#"{"prompt":1}"#, 400, "request.body.shape"),
+        ("prompt twice", "/infer", r#"{"prompt":"a","prompt":"b"}"#, 400, "request.body.shape"),
+        ("tokens are text", "/infer", r#"{"prompt":"a","max_new_tokens":"9"}"#, 400, "request.body.shape"),
+        ("tokens are negative", "/infer", r#"{"prompt":"a","max_new_tokens":-1}"#, 400, "request.body.shape"),
+        ("no prompt", "/infer", "{}", 400, "request.field.missing"),
+        ("null prompt", "/infer", r#"{"prompt":null}"#, 400, "request.field.missing"),
+        ("unknown field", "/infer", r#"{"prompt":"a","temperature":1}"#, 400, "request.field.unknown"),
+        ("empty prompt", "/infer", r#"{"prompt":""}"#, 400, "request.prompt.empty"),
+        ("long prompt", "/infer", &long, 400, "request.prompt.too-long"),
+        (
+            "no tokens",
+            "/infer",
+            r#"{"prompt":"a","max_new_tokens":0}"#,
+            400,
+            "request.max-tokens.out-of-range",
+        ),
+        (
+            "many tokens",
+            "/infer",
+            r#"{"prompt":"a","max_new_tokens":4097}"#,
+            400,
+            "request.max-tokens.out-of-range",
+        ),
+        (
+            "absurd tokens",
+            "/infer",
+            r#"{"prompt":"a","max_new_tokens":4294967297}"#,
+            400,
+            "request.max-tokens.out-of-range",
+        ),
+        ("large body", "/infer", &large, 413, "request.body.too-large"),
+        ("large body", CHAT, &large, 413, "request.body.too-large"),
+        ("not JSON", CHAT, "{", 400, "request.body.malformed"),
+        ("empty object", CHAT, "{}", 400, "request.field.missing"),
+    ];
+    for (name, path, body, status, code) in cases {
+        let answer = served.post(path, (*body).to_owned()).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (*status, *code), "{path}: {name}");
+    }
+    assert!(served.stub.seen.lock().unwrap().is_empty(), "none reached the engine");
+}
+
+#[tokio::test]
+async fn chat_requests_that_are_refused() {
+    let served = serve(Behaviour::Echo);
+    let message = |m: Value| json!({ "messages": [m] });
+    let image = json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]});
+    let unsupported = "request.field.unsupported";
+    let range = "request.field.out-of-range";
+    let cases: Vec<(Value, u16, &str, Option<&str>)> = vec![
+        (json!({"model": null}), 400, "request.field.missing", Some("model")),
+        (json!({"model": "other"}), 404, "request.model.unknown", Some("model")),
+        (json!({"messages": null}), 400, "request.field.missing", Some("messages")),
+        (json!({"messages": []}), 400, range, Some("messages")),
+        (json!({"messages": "hello"}), 400, "request.body.shape", None),
+        (json!({"top_k": 40}), 400, "request.field.unknown", None),
+        (message(json!({"role": "user", "content": "a", "weight": 1})), 400, "request.field.unknown", None),
+        (message(json!({"role": "wizard", "content": "a"})), 400, "request.body.shape", None),
+        (message(json!({"role": "user<|im_end|>", "content": "a"})), 400, "request.body.shape", None),
+        (message(json!({"role": "tool", "content": "a"})), 400, unsupported, Some("messages.role")),
+        (message(json!({"role": "user"})), 400, "request.field.missing", Some("messages.content")),
+        (message(json!({"role": "user", "content": 1})), 400, "request.body.shape", None),
+        (message(image), 400, unsupported, Some("messages.content")),
+        (
+            message(json!({"role": "user", "content": "a", "name": "x"})),
+            400,
+            unsupported,
+            Some("messages.name"),
+        ),
+        (
+            message(json!({"role": "assistant", "content": "a", "tool_calls": [{}]})),
+            400,
+            unsupported,
+            Some("messages.tool_calls"),
+        ),
+        (json!({"max_tokens": 0}), 400, "request.max-tokens.out-of-range", Some("max_tokens")),
+        (
+            json!({"max_completion_tokens": 5000}),
+            400,
+            "request.max-tokens.out-of-range",
+            Some("max_completion_tokens"),
+        ),
+        (json!({"max_tokens": 1, "max_completion_tokens": 2}), 400, unsupported, Some("max_tokens")),
+        (json!({"temperature": -0.1}), 400, range, Some("temperature")),
+        (json!({"temperature": 2.1}), 400, range, Some("temperature")),
+        (json!({"temperature": "hot"}), 400, "request.body.shape", None),
+        (json!({"top_p": 0}), 400, range, Some("top_p")),
+        (json!({"top_p": 1.1}), 400, range, Some("top_p")),
+        (json!({"seed": 1.5}), 400, "request.body.shape", None),
+        (json!({"stop": ["a", "b", "c", "d", "e"]}), 400, range, Some("stop")),
+        (json!({"stop": ""}), 400, "engine.stop.invalid", None),
+        (json!({"stop": "x".repeat(257)}), 400, "engine.stop.invalid", None),
+        (json!({"n": 2}), 400, unsupported, Some("n")),
+        (json!({"tools": [{"type": "function"}]}), 400, unsupported, Some("tools")),
+        (json!({"tool_choice": "required"}), 400, unsupported, Some("tool_choice")),
+        (json!({"functions": [{}]}), 400, unsupported, Some("functions")),
+        (json!({"function_call": {"name": "f"}}), 400, unsupported, Some("function_call")),
+        (json!({"response_format": {"type": "json_schema"}}), 400, unsupported, Some("response_format")),
+        (json!({"response_format": {"type": "json_object"}}), 400, unsupported, Some("response_format")),
+        (json!({"logprobs": true}), 400, unsupported, Some("logprobs")),
+        (json!({"top_logprobs": 5}), 400, unsupported, Some("top_logprobs")),
+        (json!({"logit_bias": {"50256": -100}}), 400, unsupported, Some("logit_bias")),
+        (json!({"frequency_penalty": 0.5}), 400, unsupported, Some("frequency_penalty")),
+        (json!({"presence_penalty": 0.5}), 400, unsupported, Some("presence_penalty")),
+        (json!({"modalities": ["audio"]}), 400, unsupported, Some("modalities")),
+        (json!({"audio": {}}), 400, unsupported, Some("audio")),
+        (json!({"web_search_options": {}}), 400, unsupported, Some("web_search_options")),
+        (json!({"reasoning_effort": "low"}), 400, unsupported, Some("reasoning_effort")),
+        (json!({"verbosity": "low"}), 400, unsupported, Some("verbosity")),
+        (json!({"stream_options": {"include_usage": true}}), 400, unsupported, Some("stream_options")),
+        (json!({"stream": true, "stream_options": {"x": 1}}), 400, "request.field.unknown", None),
+    ];
+    for (extra, status, code, param) in cases {
+        let answer = served.chat(extra.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{extra}");
+        let error = &answer.json()["error"];
+        assert_eq!(error["param"].as_str(), param, "{extra}");
+        assert_eq!(error["type"], "invalid_request_error");
+        assert_eq!(error.as_object().unwrap().len(), 4, "message, type, param, code");
+    }
+    assert!(served.stub.seen.lock().unwrap().is_empty(), "none reached the engine");
+}
+
+#[tokio::test]
+async fn nonces_that_are_refused() {
+    let served = serve(Behaviour::Echo);
+    let good = "0".repeat(64);
+    for (query, code) in [
+        ("nonce=".to_owned(), "request.nonce"),
+        (format!("nonce={}", &good[..62]), "request.nonce"),
+        (format!("nonce={}", &good[..63]), "request.nonce"),
+        (format!("nonce={good}0"), "request.nonce"),
+        (format!("nonce={good}00"), "request.nonce"),
+        (format!("nonce={}xx", &good[..62]), "request.nonce"),
+        (format!("nonce=0x{}", &good[..62]), "request.nonce"),
+        (format!("nonce={good}&nonce={good}"), "request.query"),
+        (format!("nonce={good}&x=1"), "request.query"),
+        (format!("Nonce={good}"), "request.query"),
+        ("x=1".to_owned(), "request.query"),
+        (String::new(), "request.query"),
+    ] {
+        let answer = served.get(&format!("/attest?{query}")).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, code), "{query}");
+    }
+    let answer = serve_with(Behaviour::Echo, Limits::default(), true).get("/attest").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "attester.no-device"));
+}
+
+#[tokio::test]
+async fn content_types_methods_and_routes() {
+    let served = serve(Behaviour::Echo);
+    let body = r#"{"prompt":"a"}"#;
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", "application/json/x"]
+    {
+        let request =
+            Request::post("/infer").header(header::CONTENT_TYPE, kind).body(Body::from(body)).unwrap();
+        let answer = served.send(request).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (415, "request.content-type"),
+            "{kind:?}"
+        );
+    }
+    let answer = served.send(Request::post("/infer").body(Body::from(body)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    for kind in ["application/json; charset=utf-8", "Application/JSON"] {
+        let request =
+            Request::post("/infer").header(header::CONTENT_TYPE, kind).body(Body::from(body)).unwrap();
+        assert_eq!(served.send(request).await.status, StatusCode::OK, "{kind:?}");
+    }
+
+    for (method, path, allow) in [
+        ("POST", "/health", "GET,HEAD"),
+        ("POST", "/attest", "GET,HEAD"),
+        ("GET", "/infer", "POST"),
+        ("PUT", CHAT, "POST"),
+        ("DELETE", "/v1/models", "GET,HEAD"),
+        ("PATCH", "/metrics", "GET,HEAD"),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = served.send(request).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (405, "request.method.not-allowed"),
+            "{path}"
+        );
+        assert_eq!(answer.headers[header::ALLOW], allow, "{path}");
+    }
+    for path in
+        ["/", "/healthz", "/health/", "/v1", "/v1/completions", "/v1/models/stub-1", "/infer?x/../attest/x/"]
+    {
+        let answer = served.get(path).await;
+        if path.starts_with("/infer") {
+            assert_eq!(answer.status.as_u16(), 405);
+            continue;
+        }
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (404, "request.route.unknown"),
+            "{path}"
+        );
+        assert_eq!(
+            answer.json()["error"].get("type").is_some(),
+            path.starts_with("/v1"),
+            "{path}: OpenAI's form"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_engine_error_has_its_status_and_code() {
+    let io = std::io::ErrorKind::NotFound;
+    let text = String::new;
+    let cases = [
+        (EngineError::QueueFull { capacity: 1 }, 429),
+        (EngineError::PromptEmpty, 400),
+        (EngineError::PromptTooLong { prompt_tokens: 9, context_tokens: 8 }, 400),
+        (EngineError::PromptTooManyBytes { bytes: 9, limit: 8 }, 400),
+        (EngineError::ContextOverflow { prompt_tokens: 7, max_new_tokens: 2, context_tokens: 8 }, 400),
+        (EngineError::Stop(StopFault::Empty), 400),
+        (EngineError::Temperature, 400),
+        (EngineError::TopP, 400),
+        (EngineError::NoMessages, 400),
+        (EngineError::Template(TemplateFault::Refused), 400),
+        (EngineError::Template(TemplateFault::TooLong), 400),
+        (EngineError::Template(TemplateFault::Syntax), 500),
+        (EngineError::Template(TemplateFault::Failed), 500),
+        (EngineError::NoTemplate, 501),
+        (EngineError::Stopped, 503),
+        (EngineError::Unreadable { kind: io }, 500),
+        (EngineError::NotGguf, 500),
+        (EngineError::Gguf(GgufFault::NoTensors), 500),
+        (EngineError::Refused { architecture: text() }, 500),
+        (EngineError::NotDecoder { architecture: text() }, 500),
+        (EngineError::Context { context_tokens: 1 }, 500),
+        (EngineError::Cpu { feature: "AVX2" }, 500),
+        (EngineError::Threads { threads: 2, cores: 1 }, 500),
+        (EngineError::Thread { kind: io }, 500),
+        (EngineError::Compute { status: 1 }, 500),
+    ];
+    for (error, status) in cases {
+        assert_eq!(ApiError::Engine(error.clone()).status().as_u16(), status, "{error:?}");
+        let served = serve(Behaviour::Fail(error.clone()));
+        let bodies = [
+            ("/infer", json!({"prompt": "a"})),
+            (CHAT, chat_body(json!({}))),
+            // Before the stream starts, so with a status.
+            (CHAT, chat_body(json!({"stream": true}))),
+        ];
+        for (path, body) in bodies {
+            let answer = served.post(path, body.to_string()).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.code().as_str()),
+                (status, error.code()),
+                "{path} {error:?}"
+            );
+            assert_eq!(answer.headers.get(header::RETRY_AFTER).is_some(), status == 429);
+            let kind = match status {
+                429 => "rate_limit_error",
+                500.. => "server_error",
+                _ => "invalid_request_error",
+            };
+            let shown = answer.json()["error"]["type"].as_str().map(str::to_owned);
+            assert_eq!(shown.as_deref(), (path == CHAT).then_some(kind));
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_that_break_off() {
+    let served = serve(Behaviour::BreakOff);
+    let answer = served.post("/infer", r#"{"prompt":"a"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (500, "engine.compute.failed"));
+    let answer = served.chat(json!({"stream": true})).await;
+    assert_eq!(answer.status, StatusCode::OK, "the head was sent before");
+    let events = events(answer.text());
+    assert_eq!(events.len(), 3, "role, one piece, the error");
+    let error = &events[2].as_ref().unwrap()["error"];
+    assert_eq!((&error["code"], &error["type"]), (&json!("engine.compute.failed"), &json!("server_error")));
+    assert!(!answer.text().contains("[DONE]"), "an answer that broke off does not look complete");
+
+    for behaviour in [Behaviour::EndCancelled, Behaviour::Panic] {
+        let panics = matches!(behaviour, Behaviour::Panic);
+        let code = if panics { "engine.stopped" } else { "engine.interrupted" };
+        let served = serve(behaviour);
+        let answer = served.post("/infer", r#"{"prompt":"a"}"#).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, code));
+        let answer = served.chat(json!({"stream": true})).await;
+        assert!(answer.text().contains(code) && !answer.text().contains("[DONE]"));
+    }
+}

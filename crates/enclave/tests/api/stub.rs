@@ -1,0 +1,255 @@
+//! A deterministic engine, a stub for evidence, and how the cases talk to the API.
+
+use std::num::NonZeroU32;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, router};
+use casemate_engine::{
+    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
+    TokenBudget, Usage,
+};
+use casemate_protocol::document::AttestationDocument;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::logs::LOG;
+
+/// Answers "echo " and the last message, a word at a time; deterministic.
+pub(crate) struct Stub {
+    pub(crate) info: ModelInfo,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) seen: Mutex<Vec<GenerateRequest>>,
+    pub(crate) cancelled: AtomicBool,
+}
+
+#[derive(Clone)]
+pub(crate) enum Behaviour {
+    Echo,
+    /// Refuses every request.
+    Fail(EngineError),
+    /// Fails after the first piece.
+    BreakOff,
+    /// Starts and then waits to be cancelled.
+    Hang,
+    /// Ends as cancelled although nobody did.
+    EndCancelled,
+    /// Panics.
+    Panic,
+}
+
+impl Stub {
+    pub(crate) fn new(behaviour: Behaviour) -> Arc<Self> {
+        let info = ModelInfo {
+            name: "stub".into(),
+            architecture: "stub".into(),
+            parameters: 1,
+            tensor_bytes: 4,
+            context_tokens: 2048,
+            trained_context_tokens: 2048,
+            chat: ChatSupport::Template,
+        };
+        Arc::new(Self { info, behaviour, seen: Mutex::default(), cancelled: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn last(&self) -> GenerateRequest {
+        self.seen.lock().unwrap().last().unwrap().clone()
+    }
+
+    pub(crate) async fn wait_until_cancelled(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.cancelled.load(Ordering::Acquire) {
+            assert!(Instant::now() < deadline, "the generation was not cancelled");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Engine for Stub {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn queue_depth(&self) -> usize {
+        3
+    }
+
+    fn generate(
+        &self,
+        request: GenerateRequest,
+        sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Completion, EngineError> {
+        self.seen.lock().unwrap().push(request.clone());
+        let Input::Chat(messages) = &request.input else { panic!("the API only sends conversations") };
+        let text = format!("echo {}", messages.last().unwrap().content);
+        let prompt_tokens =
+            u32::try_from(messages.iter().map(|m| m.content.split(' ').count()).sum::<usize>()).unwrap();
+        let mut usage = Usage { prompt_tokens, completion_tokens: 0 };
+        let end = |finish, usage| Ok(Completion { finish, usage });
+        if let Behaviour::Fail(error) = &self.behaviour {
+            return Err(error.clone());
+        }
+        if sink(Event::Started { prompt_tokens }).is_break() {
+            return end(FinishReason::Cancelled, usage);
+        }
+        match &self.behaviour {
+            Behaviour::Hang => {
+                // Longer than any case waits, so that a case fails and does not hang.
+                let deadline = Instant::now() + Duration::from_secs(15);
+                while !request.cancel.is_cancelled() && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                self.cancelled.store(request.cancel.is_cancelled(), Ordering::Release);
+                return end(FinishReason::Cancelled, usage);
+            }
+            Behaviour::EndCancelled => return end(FinishReason::Cancelled, usage),
+            Behaviour::Panic => panic!("stub"),
+            _ => {}
+        }
+        let (TokenBudget::Exact(most) | TokenBudget::UpTo(most)) = request.budget;
+        for piece in text.split_inclusive(' ') {
+            if usage.completion_tokens == most.get() {
+                return end(FinishReason::Length, usage);
+            }
+            usage.completion_tokens += 1;
+            if sink(Event::Text(piece.to_owned())).is_break() {
+                return end(FinishReason::Cancelled, usage);
+            }
+            if matches!(self.behaviour, Behaviour::BreakOff) {
+                return Err(EngineError::Compute { status: -3 });
+            }
+        }
+        end(FinishReason::Stop, usage)
+    }
+}
+
+pub(crate) struct StubAttest {
+    pub(crate) fails: bool,
+}
+
+impl AttestSource for StubAttest {
+    fn attestation_document(
+        &self,
+        nonce: Option<[u8; 32]>,
+    ) -> Result<AttestationDocument, AttestSourceError> {
+        if self.fails {
+            return Err(AttestSourceError { code: "attester.no-device" });
+        }
+        let statement = nonce.map_or("none".into(), hex::encode);
+        Ok(AttestationDocument::new("sev-snp", b"report", b"vek", b"crl", statement, None))
+    }
+}
+
+pub(crate) struct Served {
+    pub(crate) stub: Arc<Stub>,
+    pub(crate) state: ApiState,
+    pub(crate) router: Router,
+}
+
+pub(crate) fn serve(behaviour: Behaviour) -> Served {
+    serve_with(behaviour, Limits::default(), false)
+}
+
+pub(crate) fn serve_with(behaviour: Behaviour, limits: Limits, attest_fails: bool) -> Served {
+    LOG.install();
+    let stub = Stub::new(behaviour);
+    let attest = Arc::new(StubAttest { fails: attest_fails });
+    let mut state = ApiState::new(stub.clone(), "stub-1".into(), attest);
+    state.limits = limits;
+    Served { stub, router: router(state.clone()), state }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/json");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Served {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
+        Answer { status: head.status, headers: head.headers, body: to_bytes(body, usize::MAX).await.unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(post(path, body)).await
+    }
+
+    pub(crate) async fn chat(&self, extra: Value) -> Answer {
+        self.post(CHAT, chat_body(extra).to_string()).await
+    }
+}
+
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+
+pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap()
+}
+
+/// A good chat request with some fields set or, with null, taken away.
+pub(crate) fn chat_body(extra: Value) -> Value {
+    let mut body = json!({"model": "stub-1", "messages": [{"role": "user", "content": "a b"}]});
+    for (key, value) in extra.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+pub(crate) fn n(v: u32) -> NonZeroU32 {
+    NonZeroU32::new(v).unwrap()
+}
+
+/// The JSON of each event; `None` for the end mark.
+pub(crate) fn events(text: &str) -> Vec<Option<Value>> {
+    assert!(text.ends_with("\n\n"));
+    text.trim_end()
+        .split("\n\n")
+        .map(|event| {
+            let data = event.strip_prefix("data: ").unwrap();
+            assert!(!data.contains('\n'));
+            (data != "[DONE]").then(|| serde_json::from_str(data).unwrap())
+        })
+        .collect()
+}
+
+pub(crate) async fn listen(served: &Served) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = served.router.clone();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+pub(crate) fn raw_post(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
