@@ -142,10 +142,11 @@ mod tests {
     #[test]
     fn every_side_runs_in_every_round_and_warm_up_does_not_count() {
         let calls = std::cell::RefCell::new(Vec::new());
+        let log = &calls;
         let side = |name: &'static str| Side {
             name,
-            work: Box::new(|| {
-                calls.borrow_mut().push(name);
+            work: Box::new(move || {
+                log.borrow_mut().push(name);
                 Duration::from_secs(1)
             }),
         };
