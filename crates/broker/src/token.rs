@@ -8,7 +8,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use aws_lc_rs::{digest, signature::ECDSA_P256_SHA256_FIXED_SIGNING as ES256};
 use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64URL;
+use base64::prelude::{BASE64_STANDARD as B64, BASE64_URL_SAFE_NO_PAD as B64URL};
 use casemate_attest::{UnixTime, Verified};
 use casemate_protocol::kbs::RuntimeData;
 use jsonwebtoken::jwk::Jwk;
@@ -38,6 +38,11 @@ impl TokenError {
     pub fn code(&self) -> &'static str {
         "broker.token"
     }
+}
+
+/// The nonce's bytes as base64url, as EAT wants them in JSON; RCAR has them in standard base64.
+fn url_nonce(nonce: &str) -> String {
+    B64.decode(nonce).map_or_else(|_| nonce.to_owned(), |bytes| B64URL.encode(bytes))
 }
 
 impl TokenSigner {
@@ -96,7 +101,7 @@ impl TokenSigner {
             "exp": now.0.saturating_add(SESSION_SECONDS),
             "jti": hex::encode(token_id),
             "eat_profile": EAT_PROFILE,
-            "eat_nonce": runtime.nonce,
+            "eat_nonce": url_nonce(&runtime.nonce),
             "ear.verifier-id": {
                 "developer": "https://casemate.dev",
                 "build": concat!("casemate-broker ", env!("CARGO_PKG_VERSION")),

@@ -269,6 +269,24 @@ async fn evidence_that_is_not_genuine_is_refused() {
     refused(&broker, &guest, body, 401, "snp.signature.invalid").await;
 }
 
+/// Every 31st byte of a good request, each in a session of its own: one bit changed anywhere gets no token.
+#[tokio::test]
+async fn one_flipped_bit_anywhere_in_the_request_gets_no_token() {
+    let broker = Broker::new();
+    let length = broker.guest().await.attestation().to_string().len();
+    for at in (0..length).step_by(31) {
+        let guest = broker.guest().await;
+        let mut body = guest.attestation().to_string().into_bytes();
+        let Some(byte) = body.get_mut(at) else { break };
+        *byte ^= 1 << (at % 7);
+        let flipped =
+            String::from_utf8_lossy(&body[at.saturating_sub(20)..(at + 20).min(length)]).into_owned();
+        let answer = broker.post("/kbs/v0/attest", Some(&guest.cookie), body).await;
+        let (status, code) = answer.refusal();
+        assert!(matches!(status, 400 | 401), "byte {at} of {length}, {flipped}: {status} {code}");
+    }
+}
+
 #[tokio::test]
 async fn revocation_is_checked_and_cannot_be_left_out() {
     let broker = Broker::new();

@@ -7,7 +7,7 @@ use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap};
 use aws_lc_rs::{aead, digest, signature};
 use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64URL;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as B64URL};
 use casemate_broker::{DEFAULT_ISSUER, EAT_PROFILE};
 use casemate_protocol::jwe::TeePrivateKey;
 use jsonwebtoken::jwk::JwkSet;
@@ -106,7 +106,8 @@ async fn the_token_verifies_under_the_published_key_and_says_what_the_specificat
         [&claims["iat"], &claims["nbf"], &claims["exp"]],
         [&json!(NOW), &json!(NOW), &json!(NOW + 300)]
     );
-    assert_eq!((&claims["eat_profile"], &claims["eat_nonce"]), (&json!(EAT_PROFILE), &json!(guest.nonce)));
+    let nonce = B64URL.encode(BASE64_STANDARD.decode(&guest.nonce).unwrap());
+    assert_eq!((&claims["eat_profile"], &claims["eat_nonce"]), (&json!(EAT_PROFILE), &json!(nonce)));
     let tee_pubkey = serde_json::to_value(guest.key.public()).unwrap();
     assert_eq!(claims["cnf"]["jwk"], tee_pubkey);
     assert_eq!(claims["casemate"], json!({ "simulated": true }));
