@@ -20,7 +20,7 @@ use casemate_seal::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::json;
 
-/// The peer's read size. Larger and smaller ones were not faster where this was written.
+/// The peer's read size. Sizes from 64 KiB to 4 MiB were equally fast where this was written, within the noise.
 const PLAIN_READ_BYTES: usize = 1 << 20;
 const MIB: u64 = 1 << 20;
 
