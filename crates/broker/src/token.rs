@@ -1,4 +1,5 @@
-//! Attestation results: an EAR as a JWT (draft-ietf-rats-ear, RFC 7519), signed with ES256.
+//! Attestation results: an EAR as a JWT (draft-ietf-rats-ear, RFC 7519), signed with ES256. Draft 04 renames the
+//! claims; these are the names that deployed readers know (spec/release.md section 6).
 //!
 //! The key is made when the broker starts and never leaves the process. A restarted broker has another key, and its
 //! clients attest again. Others verify a token with the key set that they fetched from this broker, never with the key
