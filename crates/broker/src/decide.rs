@@ -3,7 +3,7 @@
 //! A pure function of verified evidence, the key's record, the issuer's name and the time (spec/release.md section 5).
 
 use casemate_attest::{Check, Outcome, UnixTime, Verified};
-use casemate_seal::ModelId;
+use casemate_protocol::ModelId;
 
 use crate::claims::ClaimSet;
 use crate::policy::{NotMet, PolicyError, Scalar};

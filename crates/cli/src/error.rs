@@ -85,13 +85,13 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Send(#[from] casemate_client::SendError),
     #[error(transparent)]
-    ReleasePolicy(#[from] casemate_broker::PolicyError),
+    ReleasePolicy(#[from] PolicyError),
     #[error(transparent)]
     Resource(#[from] casemate_broker::ResourcePathError),
     #[error(transparent)]
     BrokerStart(#[from] casemate_broker::StartError),
     #[error(transparent)]
-    Store(#[from] casemate_broker::StoreError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Config(#[from] casemate_enclave::ConfigError),
     #[error(transparent)]

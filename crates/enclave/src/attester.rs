@@ -65,7 +65,7 @@ impl SimulatedSnp {
         let vendor = Vendor::load(vendor_dir)?;
         let mut image = File::open("/proc/self/exe").map_err(AttesterError::Image)?;
         let digest = casemate_sim::launch_digest_reader(&mut image).map_err(AttesterError::Image)?;
-        let machine = vendor.machine(&MachineConfig::new(digest))?;
+        let machine = vendor.machine(&MachineConfig::for_line(vendor.line(), REPORT_VERSION, digest))?;
         Ok(Self { machine })
     }
 }
@@ -84,3 +84,6 @@ impl Attester for SimulatedSnp {
         true
     }
 }
+
+/// The newest report version, as current firmware writes it.
+const REPORT_VERSION: u32 = 5;

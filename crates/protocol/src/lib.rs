@@ -24,4 +24,6 @@ pub mod kbs;
 mod plaintext;
 pub mod statement;
 
+/// Which model, and which version of it, a message or a stored key speaks of (spec/sealed-model.md).
+pub use casemate_seal::ModelId;
 pub use plaintext::Plaintext;

@@ -9,7 +9,7 @@
 
 use aws_lc_rs::digest;
 use casemate_attest::UnixTime;
-use casemate_seal::ModelId;
+use casemate_protocol::ModelId;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::json;
 

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use casemate_attest::UnixTime;
+use casemate_protocol::ModelId;
 use casemate_protocol::jwe::{Jwe, JweError, JweRandomness, encrypt_to};
 use casemate_protocol::kbs::TeePubKey;
-use casemate_seal::ModelId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use zeroize::Zeroizing;
 

@@ -42,7 +42,8 @@ fn report(vendor: &Path, out: &Path, report_data: &str, measurement: Option<&str
         Some(text) => files::hex_bytes::<48>("--measurement", text)?,
         None => launch_digest(&this_program()?)?,
     };
-    let machine = Vendor::load(vendor)?.machine(&MachineConfig::new(measurement))?;
+    let vendor = Vendor::load(vendor)?;
+    let machine = vendor.machine(&MachineConfig::for_line(vendor.line(), 5, measurement))?;
     let report = machine.report(&report_data)?;
     files::create_dir(out)?;
     files::create(&out.join("report.bin"), &report, PUBLIC)?;
