@@ -1,7 +1,7 @@
 //! What a client demands of a server: one TOML file.
 
 use casemate_attest::Policy;
-use casemate_protocol::statement::ModelRule;
+use casemate_protocol::statement::{ModelRule, TlsKeyRule};
 use serde::Deserialize;
 
 /// A client's policy: which machines and which models.
@@ -9,6 +9,9 @@ use serde::Deserialize;
 /// ```toml
 /// [model]
 /// manifests = ["<64 hex digits>"]     # or: danger-any = "why any model will do"
+///
+/// [tls]                               # leave out: only a TLS key made inside the enclave is accepted
+/// danger-operator-key = "why the operator may read along"
 ///
 /// [sev-snp]                           # spec/attest.md, policy reference
 /// …
@@ -19,6 +22,8 @@ pub struct ClientPolicy {
     pub attest: Policy,
     /// Which models.
     pub models: ModelRule,
+    /// Who may hold the server's TLS key.
+    pub tls_key: TlsKeyRule,
 }
 
 /// Why a file is not a policy.
@@ -33,6 +38,9 @@ pub enum ClientPolicyError {
     /// `[model]` names neither manifests nor a reason for taking any.
     #[error("[model] needs either `manifests` or `danger-any`, and not both")]
     ModelRule,
+    /// `[tls]` accepts the operator's key without a reason.
+    #[error("[tls] danger-operator-key is empty; write down the reason")]
+    NoReason,
     /// A manifest digest is not 64 hex digits.
     #[error("`{text}` in [model] manifests is not 64 hex digits")]
     ManifestDigest {
@@ -51,6 +59,7 @@ impl ClientPolicyError {
             Self::Malformed(_) => "policy.malformed",
             Self::Attest(e) => e.code(),
             Self::ModelRule => "policy.model-rule",
+            Self::NoReason => "policy.no-reason",
             Self::ManifestDigest { .. } => "policy.manifest-digest",
             Self::NoManifest => "policy.no-manifest",
         }
@@ -64,11 +73,16 @@ impl ClientPolicy {
         let mut table: toml::Table = toml::from_str(text).map_err(malformed)?;
         let model = table.remove("model").ok_or(ClientPolicyError::ModelRule)?;
         let models = model.try_into::<ModelTable>().map_err(malformed)?.rule()?;
+        let tls_key = match table.remove("tls") {
+            None => TlsKeyRule::MadeInside,
+            Some(tls) => tls.try_into::<TlsTable>().map_err(malformed)?.rule()?,
+        };
         let attest = Policy::from_toml(&table.to_string())?;
-        Ok(Self { attest, models })
+        Ok(Self { attest, models, tls_key })
     }
 
-    /// The platform rules alone, of a client policy or of a file that has no `[model]`: for evidence without a server.
+    /// The platform rules alone, of a client policy or of a file that has no `[model]`: for bare evidence, which says
+    /// nothing of models or connections.
     pub fn platform_from_toml(text: &str) -> Result<Policy, ClientPolicyError> {
         let table: toml::Table =
             toml::from_str(text).map_err(|e| ClientPolicyError::Malformed(e.to_string()))?;
@@ -99,10 +113,90 @@ impl ModelTable {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TlsTable {
+    danger_operator_key: String,
+}
+
+impl TlsTable {
+    fn rule(self) -> Result<TlsKeyRule, ClientPolicyError> {
+        let reason = self.danger_operator_key;
+        if reason.trim().is_empty() {
+            return Err(ClientPolicyError::NoReason);
+        }
+        Ok(TlsKeyRule::DangerOperatorHeld { reason })
+    }
+}
+
 fn digest(text: String) -> Result<[u8; 32], ClientPolicyError> {
     let mut bytes = [0u8; 32];
     match hex::decode_to_slice(&text, &mut bytes) {
         Ok(()) => Ok(bytes),
         Err(_) => Err(ClientPolicyError::ManifestDigest { text }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A policy with `head` before complete platform rules.
+    fn policy(head: &str) -> Result<ClientPolicy, ClientPolicyError> {
+        let zero = |bytes: usize| "00".repeat(bytes);
+        ClientPolicy::from_toml(&format!(
+            r#"{head}
+[sev-snp]
+measurement = ["{key}"]
+host-data = ["{data}"]
+id-key-digest = ["{key}"]
+author-key-digest = ["{key}"]
+family-id = ["{id}"]
+image-id = ["{id}"]
+chip-id = {{ any = "test" }}
+vmpl = [0]
+minimum-guest-svn = 0
+minimum-report-version = 3
+minimum-abi = {{ major = 0, minor = 0 }}
+guest-must = []
+platform-must = []
+launch-mitigations = 0
+current-mitigations = 0
+"#,
+            key = zero(48),
+            data = zero(32),
+            id = zero(16),
+        ))
+    }
+
+    #[test]
+    fn the_default_refuses_an_operators_key() {
+        let digest = "a5".repeat(32);
+        let read = policy(&format!("[model]\nmanifests = [\"{digest}\"]")).unwrap();
+        assert_eq!(read.tls_key, TlsKeyRule::MadeInside);
+        assert_eq!(read.models, ModelRule::OneOf(vec![[0xa5; 32]]));
+        let read = policy("[model]\ndanger-any = \"test\"\n[tls]\ndanger-operator-key = \"ours\"").unwrap();
+        assert_eq!(read.tls_key, TlsKeyRule::DangerOperatorHeld { reason: "ours".into() });
+    }
+
+    #[test]
+    fn one_mistake_each_has_its_code() {
+        let digest = "a5".repeat(32);
+        let cases = [
+            (String::new(), "policy.model-rule"),
+            ("[model]".into(), "policy.model-rule"),
+            ("[model]\nmanifests = []".into(), "policy.no-manifest"),
+            ("[model]\nmanifests = [\"zz\"]".into(), "policy.manifest-digest"),
+            ("[model]\ndanger-any = \" \"".into(), "policy.model-rule"),
+            (format!("[model]\nmanifests = [\"{digest}\"]\ndanger-any = \"x\""), "policy.model-rule"),
+            (format!("[model]\nmanifests = [\"{digest}\"]\nmanifest = 1"), "policy.malformed"),
+            ("[model]\ndanger-any = \"x\"\n[tls]".into(), "policy.malformed"),
+            ("[model]\ndanger-any = \"x\"\n[tls]\ndanger-operator-key = \"\"".into(), "policy.no-reason"),
+            ("[model]\ndanger-any = \"x\"\n[nitro]".into(), "policy.syntax"),
+            ("garbage".into(), "policy.malformed"),
+        ];
+        for (head, code) in cases {
+            assert_eq!(policy(&head).unwrap_err().code(), code, "{head}");
+        }
     }
 }

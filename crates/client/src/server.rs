@@ -186,7 +186,12 @@ pub async fn connect(
     })?;
 
     // 5. Does the statement answer our nonce, on our connection, with our model?
-    let expected = Expectation { nonce, tls_spki_sha256: spki, models: policy.models.clone() };
+    let expected = Expectation {
+        nonce,
+        tls_spki_sha256: spki,
+        tls_key: policy.tls_key.clone(),
+        models: policy.models.clone(),
+    };
     let statement = statement::check(&verified, &document.statement, &expected, now).map_err(|refused| {
         ConnectFailure {
             checks: with_statement(verified.checks().to_vec(), refused.checks.clone()),
@@ -247,14 +252,14 @@ impl VerifiedServer {
             return Err(SendError::Expired { valid_until: self.valid_until(), now });
         }
         let body = InferBody { prompt: prompt.expose(), max_new_tokens };
-        let sent = self.http.post(format!("{}/infer", self.base)).json(&body).send().await;
+        let sent = self.http.post(format!("{}/infer", self.base)).timeout(ANSWER_TIMEOUT).json(&body).send().await;
         let response = sent.map_err(|e| SendError::Broken(e.without_url()))?;
         let status = response.status();
         let bytes =
             body_up_to(response, MAX_ANSWER).await.map_err(SendError::Broken)?.ok_or(SendError::Shape)?;
         if status != StatusCode::OK {
             let code = serde_json::from_slice::<ErrorBody>(&bytes)
-                .map_or_else(|_| "unknown".into(), |e| e.error.code);
+                .map_or_else(|_| "unknown".into(), |e| plain(&e.error.code));
             return Err(SendError::Refused { status: status.as_u16(), code });
         }
         serde_json::from_slice(&bytes).map_err(|_| SendError::Shape)
@@ -315,6 +320,11 @@ async fn body_up_to(mut response: Response, limit: usize) -> Result<Option<Vec<u
     Ok(Some(body))
 }
 
+/// A peer's word for a terminal: short, and without control characters.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
+}
+
 fn with_statement(mut platform: Vec<Check>, statement: Vec<Check>) -> Vec<Check> {
     platform.extend(statement);
     platform
@@ -322,5 +332,7 @@ fn with_statement(mut platform: Vec<Check>, statement: Vec<Check>) -> Vec<Check>
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that says nothing for that long will not answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(900);
 /// The longest answer that `/infer` can give is far below.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;

@@ -4,15 +4,17 @@ use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_protocol::document::AttestationDocument;
-use casemate_protocol::statement::{self, ModelStatement, RuntimeStatement, Stated, StatementError};
+use casemate_protocol::statement::{self, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError};
 
 use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
+use crate::tls::TlsIdentity;
 
 /// Everything that the enclave states about itself, and the device that vouches for it.
 pub struct AttestationService {
     attester: Arc<dyn Attester>,
     tls_spki_sha256: [u8; 32],
+    tls_key_origin: KeyOrigin,
     models: Vec<ModelStatement>,
     token: RwLock<Option<Token>>,
 }
@@ -50,8 +52,9 @@ struct Token {
 
 impl AttestationService {
     /// A service for the given keys and models.
-    pub fn new(attester: Arc<dyn Attester>, tls_spki_sha256: [u8; 32], models: Vec<ModelStatement>) -> Self {
-        Self { attester, tls_spki_sha256, models, token: RwLock::new(None) }
+    pub fn new(attester: Arc<dyn Attester>, tls: &TlsIdentity, models: Vec<ModelStatement>) -> Self {
+        let (tls_spki_sha256, tls_key_origin) = (tls.spki_sha256(), tls.origin());
+        Self { attester, tls_spki_sha256, tls_key_origin, models, token: RwLock::new(None) }
     }
 
     /// Takes over the broker's newest attestation result.
@@ -68,6 +71,7 @@ impl AttestationService {
             format: statement::FORMAT,
             nonce: nonce.map_or(Stated::None, Stated::Is),
             tls_spki_sha256: Stated::Is(self.tls_spki_sha256),
+            tls_key_origin: self.tls_key_origin,
             ohttp_config_sha256: Stated::None,
             receipt_key_sha256: Stated::None,
             models: self.models.clone(),

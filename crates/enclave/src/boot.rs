@@ -3,7 +3,7 @@
 //! The listener opens last. Until the evidence was accepted, the key released and every chunk authenticated, there is
 //! no port to talk to, so `GET /health` can say `ok` and mean it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +13,13 @@ use casemate_protocol::statement::{ModelStatement, Stated};
 use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpSocket;
 
 use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, SimulatedSnp};
 use crate::config::{MachineSource, ServeConfig, TlsSource};
-use crate::hardening::{self, HardeningError};
+use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::tls::{TlsError, TlsIdentity};
@@ -114,11 +115,11 @@ impl BootError {
 /// Boots and serves until `shutdown` resolves. `ready` is called once, when the listener is open.
 pub async fn serve(
     config: ServeConfig,
+    _hardened: Hardened,
     ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), BootError> {
-    // 1. Nothing of this process reaches a disk or another process.
-    hardening::harden(config.swap)?;
+    // 1. Nothing of this process reaches a disk or another process: `Hardened` is the proof.
 
     // 2. Open every input while we may; verify the manifest before anything that it names is used.
     let publisher = publisher_key(&config.publisher_key)?;
@@ -138,7 +139,7 @@ pub async fn serve(
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
         TlsSource::Files { certificate, key } => TlsIdentity::from_files(certificate, key)?,
     };
-    let listener = bind(config.listen)?;
+    let socket = bind(config.listen)?;
     tracing::info!(manifest = %hex::encode(manifest.digest()), model = manifest.name(), "manifest verified");
 
     // 3. From here on an unprivileged user.
@@ -171,19 +172,19 @@ pub async fn serve(
     // 8. State what runs here, bind it into evidence, and open the listener.
     let models =
         vec![ModelStatement { id: manifest.name().to_owned(), manifest_sha256: Stated::Is(manifest.digest()) }];
-    let service = Arc::new(AttestationService::new(attester.clone(), tls.spki_sha256(), models));
+    let service = Arc::new(AttestationService::new(attester.clone(), &tls, models));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.document(None)?;
     let state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
-    let address = listener.local_addr().map_err(|source| BootError::Listen { address: config.listen, source })?;
-    listener.set_nonblocking(true).map_err(|source| BootError::Listen { address, source })?;
+    let failed = |source| BootError::Listen { address: config.listen, source };
+    let listener = socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let handle = axum_server::Handle::new();
     let rustls = axum_server::tls_rustls::RustlsConfig::from_config(tls.config());
-    let server = axum_server::from_tcp_rustls(listener, rustls)
-        .map_err(|source| BootError::Listen { address, source })?
-        .handle(handle.clone())
-        .serve(api::router(state).into_make_service());
+    let mut server = axum_server::from_tcp_rustls(listener, rustls).map_err(failed)?.handle(handle.clone());
+    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
+    let server = server.serve(api::router(state).into_make_service());
     let renewal = tokio::spawn(renew_token(broker, attester, service));
     tokio::spawn(async move {
         shutdown.await;
@@ -197,7 +198,7 @@ pub async fn serve(
     });
     let ended = server.await;
     renewal.abort();
-    ended.map_err(|source| BootError::Listen { address, source })
+    ended.map_err(failed)
 }
 
 /// Asks the broker, again and again while it cannot be reached: machines of one start-up come up in any order. A refusal
@@ -248,12 +249,23 @@ fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
     Locked::new(ModelKey::from_bytes(bytes)).map_err(BootError::KeyMemory)
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, BootError> {
-    TcpListener::bind(address).map_err(|source| BootError::Listen { address, source })
+/// Takes the address while we may, without listening: until step 8 a connection is refused by the system.
+fn bind(address: SocketAddr) -> Result<TcpSocket, BootError> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let bound = socket.and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    });
+    bound.map_err(|source| BootError::Listen { address, source })
 }
 
 /// How long a broker that cannot be reached is waited for.
 const BROKER_PATIENCE: Duration = Duration::from_secs(20);
+/// Connections that the system keeps waiting for us.
+const BACKLOG: u32 = 1024;
+/// A client that does not finish a request's head in this time is cut off, so that idle ones cannot use up the server.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long running answers may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The broker's results live five minutes; a minute is left for a broker that answers late.

@@ -44,8 +44,18 @@ pub enum SwapRule {
     DangerAllow,
 }
 
+/// Proof that [`harden`] ran.
+#[derive(Debug)]
+pub struct Hardened(());
+
 /// Forbids core dumps, tracing by other processes and new privileges, and checks for swap.
-pub(crate) fn harden(swap: SwapRule) -> Result<(), HardeningError> {
+///
+/// Call it before the process has a second thread: new privileges are forbidden for the calling thread and those that it
+/// starts, not for threads that run already.
+///
+/// # Errors
+/// Swap is on and `swap` refuses it, or the system refuses one of the settings.
+pub fn harden(swap: SwapRule) -> Result<Hardened, HardeningError> {
     if swap == SwapRule::Refuse {
         let text = fs::read_to_string("/proc/swaps")
             .map_err(|source| HardeningError::System { what: "read /proc/swaps", source })?;
@@ -55,7 +65,8 @@ pub(crate) fn harden(swap: SwapRule) -> Result<(), HardeningError> {
     }
     no_core_dumps()?;
     prctl(libc::PR_SET_DUMPABLE, 0, "make the process undumpable")?;
-    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "forbid new privileges")
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "forbid new privileges")?;
+    Ok(Hardened(()))
 }
 
 /// Becomes the unprivileged user `uid`:`gid` if the process is root; otherwise it already is unprivileged.

@@ -20,7 +20,7 @@ pub use attestation::{AttestationError, AttestationService};
 pub use attester::{Attester, AttesterError, RawEvidence, SimulatedSnp};
 pub use boot::{BootError, Ready, serve};
 pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};
-pub use hardening::{HardeningError, SwapRule};
+pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use release::ReleaseError;
 pub use tls::{TlsError, TlsIdentity};
 pub use weights::WeightsError;

@@ -201,7 +201,7 @@ impl BrokerClient {
             status => {
                 let body = body(response, call).await.unwrap_or_default();
                 let detail = serde_json::from_slice::<ErrorInformation>(&body)
-                    .map_or_else(|_| "no reason given".to_owned(), |e| e.detail);
+                    .map_or_else(|_| "no reason given".to_owned(), |e| plain(&e.detail));
                 Err(ReleaseError::Refused { call, status: status.as_u16(), detail })
             }
         }
@@ -255,6 +255,11 @@ fn session_cookie(response: &Response) -> Option<String> {
 async fn json<T: serde::de::DeserializeOwned>(response: Response, call: &'static str) -> Result<T, ReleaseError> {
     let body = body(response, call).await?;
     serde_json::from_slice(&body).map_err(|_| ReleaseError::Protocol { call })
+}
+
+/// A peer's words for a log and a terminal: short, and without control characters.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(600).collect()
 }
 
 /// The whole body, up to [`MAX_ANSWER`].

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use casemate_protocol::statement::KeyOrigin;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::pem::PemObject;
@@ -16,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 pub struct TlsIdentity {
     config: Arc<ServerConfig>,
     spki_sha256: [u8; 32],
+    origin: KeyOrigin,
 }
 
 /// Why there is no TLS identity.
@@ -67,7 +69,7 @@ impl TlsIdentity {
         params.distinguished_name.push(rcgen::DnType::CommonName, "casemate enclave");
         let certificate = params.self_signed(&key).map_err(TlsError::Generate)?;
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Self::new(vec![certificate.der().clone()], private)
+        Self::new(vec![certificate.der().clone()], private, KeyOrigin::Enclave)
     }
 
     /// The operator's certificate chain and private key (PEM).
@@ -83,10 +85,14 @@ impl TlsIdentity {
             return Err(TlsError::NoCertificate { path: certificate.to_owned() });
         }
         let private = PrivateKeyDer::from_pem_file(key).map_err(file(key))?;
-        Self::new(chain, private)
+        Self::new(chain, private, KeyOrigin::Operator)
     }
 
-    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        origin: KeyOrigin,
+    ) -> Result<Self, TlsError> {
         let signing = provider::sign::any_supported_type(&key).map_err(TlsError::Unusable)?;
         let spki = signing.public_key().ok_or(TlsError::NoPublicKey)?;
         let spki_sha256 = sha256(&spki);
@@ -97,12 +103,17 @@ impl TlsIdentity {
             .with_single_cert(chain, key)
             .map_err(TlsError::Unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), spki_sha256 })
+        Ok(Self { config: Arc::new(config), spki_sha256, origin })
     }
 
     /// The configuration for the listener. TLS 1.3 only.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
+    }
+
+    /// Where the private key was made: the statement says it, and clients judge by it (CH-5).
+    pub fn origin(&self) -> KeyOrigin {
+        self.origin
     }
 
     /// SHA-256 of the key's SubjectPublicKeyInfo (DER).

@@ -4,12 +4,12 @@
 //! before the engine sees it, so what was verified is what runs.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use casemate_seal::{FileEntry, Manifest, ModelKey, OpenError, Opener, ReadAt, WriteAt};
+use casemate_seal::{FileEntry, Manifest, ModelKey, OpenError, Opener, ReadAt, VerifyMode, WriteAt};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 /// A sealed model's files, opened before privileges were dropped; nothing of them is believed.
@@ -35,12 +35,10 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// `sealed.json` is larger than any manifest that we accept.
-    #[error("{} has {len} bytes, more than {MAX_ENVELOPE}", path.display())]
+    #[error("{} has more than {MAX_ENVELOPE} bytes", path.display())]
     EnvelopeTooLarge {
         /// The file.
         path: PathBuf,
-        /// Its size.
-        len: u64,
     },
     /// The engine loads exactly one GGUF file.
     #[error("the sealed model has {found} GGUF files; the embedded engine loads exactly one")]
@@ -81,11 +79,12 @@ impl SealedFiles {
     pub(crate) fn read(directory: &Path) -> Result<Self, WeightsError> {
         let path = directory.join("sealed.json");
         let unreadable = |source| WeightsError::Unreadable { path: path.clone(), source };
-        let len = std::fs::metadata(&path).map_err(unreadable)?.len();
-        if len > MAX_ENVELOPE {
-            return Err(WeightsError::EnvelopeTooLarge { path, len });
+        let mut envelope = Vec::new();
+        let file = File::open(&path).map_err(unreadable)?;
+        file.take(MAX_ENVELOPE + 1).read_to_end(&mut envelope).map_err(unreadable)?;
+        if envelope.len() as u64 > MAX_ENVELOPE {
+            return Err(WeightsError::EnvelopeTooLarge { path });
         }
-        let envelope = std::fs::read(&path).map_err(unreadable)?;
         Ok(Self { envelope, directory: directory.to_owned() })
     }
 
@@ -129,7 +128,9 @@ impl SealedGguf {
         threads: usize,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<MemoryFile, WeightsError> {
-        let opener = Opener::new(key, manifest, self.index)?;
+        // Not only the key holder's ciphertext but the publisher's plaintext: the statement names the manifest's digest,
+        // and whoever else was ever given the key could make other chunks that open under it (SEAL-11).
+        let opener = Opener::new(key, manifest, self.index)?.verify(VerifyMode::Full);
         let memory = MemoryFile::create(self.size)?;
         opener.open(&self.blob, &memory, threads, progress)?;
         memory.freeze()?;
@@ -186,7 +187,6 @@ const MAX_ENVELOPE: u64 = 16 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     #[test]
     fn frozen_memory_cannot_change_and_can_be_reopened() {

@@ -30,6 +30,8 @@ pub struct RuntimeStatement {
     pub nonce: Stated,
     /// SHA-256 of the TLS key's SubjectPublicKeyInfo (DER).
     pub tls_spki_sha256: Stated,
+    /// Where the TLS key was made.
+    pub tls_key_origin: KeyOrigin,
     /// SHA-256 of the Oblivious HTTP key configuration, `none` where the server offers none.
     pub ohttp_config_sha256: Stated,
     /// SHA-256 of the receipt-signing key's SubjectPublicKeyInfo, `none` where the server signs no receipts.
@@ -65,6 +67,28 @@ pub enum Stated {
     Is([u8; 32]),
 }
 
+/// Where a private key was made, and so who may hold a copy of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyOrigin {
+    /// Inside the enclave, at start; it never leaves.
+    Enclave,
+    /// The operator brought it, so the operator can read what is encrypted to it.
+    Operator,
+}
+
+/// Which TLS keys a relying party accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsKeyRule {
+    /// Only a key made inside the enclave.
+    MadeInside,
+    /// Also a key that the operator holds: somebody wrote down why.
+    DangerOperatorHeld {
+        /// The written reason.
+        reason: String,
+    },
+}
+
 /// What the relying party expects a statement to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
@@ -72,6 +96,8 @@ pub struct Expectation {
     pub nonce: [u8; 32],
     /// SHA-256 of the SubjectPublicKeyInfo of the TLS connection over which the statement came.
     pub tls_spki_sha256: [u8; 32],
+    /// Who may hold that key.
+    pub tls_key: TlsKeyRule,
     /// Which models may be loaded.
     pub models: ModelRule,
 }
@@ -136,6 +162,9 @@ pub enum StatementError {
         /// Digest in the statement.
         attested: String,
     },
+    /// The operator holds the TLS key, and the policy does not say that this is acceptable.
+    #[error("the operator holds the TLS key and can read what is sent; the policy does not accept that")]
+    OperatorHoldsTlsKey,
     /// A loaded model is not one that the policy names.
     #[error("model `{id}` has manifest {manifest}, which the policy does not name")]
     Model {
@@ -161,6 +190,7 @@ impl StatementError {
             Self::Nonce => "statement.nonce",
             Self::Expired { .. } => "statement.expired",
             Self::TlsKey { .. } => "statement.tls-key",
+            Self::OperatorHoldsTlsKey => "statement.tls-key-origin",
             Self::Model { .. } => "statement.model",
             Self::NoModel => "statement.no-model",
         }
@@ -214,9 +244,10 @@ pub static RULES: [Rule; 6] = [
     },
     Rule {
         id: "CH-5",
-        title: "TLS key of this connection is the attested one",
+        title: "TLS key of this connection is the attested one, made inside",
         spec: "channel.md §2 CH-5",
-        why: "Otherwise a machine in the middle could forward a genuine enclave's evidence and read the prompt itself.",
+        why: "Otherwise a machine in the middle could forward a genuine enclave's evidence and read the prompt itself; \
+              so could an operator who brought the key.",
     },
     Rule {
         id: "CH-6",
@@ -273,6 +304,22 @@ pub fn check(
             let valid_until = verified.valid_until().min(UnixTime(statement.not_after));
             Ok(AttestedStatement { statement, checks: seen.0, valid_until })
         }
+        Err(reason) => Err(StatementRefused { checks: seen.failed(&reason), reason }),
+    }
+}
+
+/// As [`check`] for a document that was kept: what can be checked without a nonce and a connection of one's own. CH-3 and
+/// CH-5 are listed as waived, because the caller chose to check a file. This says what a machine was, and not whom
+/// anybody talks to, so it yields no [`AttestedStatement`].
+pub fn check_offline(
+    verified: &Verified,
+    document: &str,
+    models: &ModelRule,
+    now: UnixTime,
+) -> Result<(RuntimeStatement, Vec<Check>), StatementRefused> {
+    let mut seen = Transcript::default();
+    match run_offline(verified.report_data(), document, models, now, &mut seen) {
+        Ok(statement) => Ok((statement, seen.0)),
         Err(reason) => Err(StatementRefused { checks: seen.failed(&reason), reason }),
     }
 }
@@ -368,7 +415,40 @@ fn run(
     now: UnixTime,
     seen: &mut Transcript,
 ) -> Result<RuntimeStatement, StatementError> {
-    // CH-1: even where the appraisal waived the report data, this comparison is made.
+    let statement = bound_statement(bound, document, seen)?;
+    // CH-3
+    if statement.nonce != Stated::Is(expected.nonce) {
+        return Err(StatementError::Nonce);
+    }
+    seen.pass(hex::encode(expected.nonce));
+    in_time(&statement, now, seen)?;
+    connection(&statement, expected, seen)?;
+    models(&statement, &expected.models, seen)?;
+    Ok(statement)
+}
+
+fn run_offline(
+    bound: &[u8; 64],
+    document: &str,
+    rule: &ModelRule,
+    now: UnixTime,
+    seen: &mut Transcript,
+) -> Result<RuntimeStatement, StatementError> {
+    let statement = bound_statement(bound, document, seen)?;
+    seen.push(Outcome::Waived, "offline: nobody here sent a nonce".into());
+    in_time(&statement, now, seen)?;
+    seen.push(Outcome::Waived, "offline: there is no connection".into());
+    models(&statement, rule, seen)?;
+    Ok(statement)
+}
+
+/// CH-1 and CH-2.
+fn bound_statement(
+    bound: &[u8; 64],
+    document: &str,
+    seen: &mut Transcript,
+) -> Result<RuntimeStatement, StatementError> {
+    // Even where the appraisal waived the report data, this comparison is made.
     if document.len() > MAX_LEN {
         return Err(StatementError::TooLong { len: document.len() });
     }
@@ -376,37 +456,49 @@ fn run(
         return Err(StatementError::NotBound);
     }
     seen.pass(format!("SHA-512 of {} bytes", document.len()));
-
-    // CH-2
     let statement = RuntimeStatement::parse(document)?;
     seen.pass(format!("format {FORMAT}, {}", statement.software));
+    Ok(statement)
+}
 
-    // CH-3
-    if statement.nonce != Stated::Is(expected.nonce) {
-        return Err(StatementError::Nonce);
-    }
-    seen.pass(hex::encode(expected.nonce));
-
-    // CH-4
+/// CH-4.
+fn in_time(statement: &RuntimeStatement, now: UnixTime, seen: &mut Transcript) -> Result<(), StatementError> {
     if now.0 >= statement.not_after {
         return Err(StatementError::Expired { not_after: statement.not_after, now: now.0 });
     }
     seen.pass(format!("until {}", statement.not_after));
+    Ok(())
+}
 
-    // CH-5
+/// CH-5.
+fn connection(
+    statement: &RuntimeStatement,
+    expected: &Expectation,
+    seen: &mut Transcript,
+) -> Result<(), StatementError> {
     if statement.tls_spki_sha256 != Stated::Is(expected.tls_spki_sha256) {
         return Err(StatementError::TlsKey {
             connection: hex::encode(expected.tls_spki_sha256),
             attested: statement.tls_spki_sha256.text(),
         });
     }
-    seen.pass(hex::encode(expected.tls_spki_sha256));
+    let shown = hex::encode(expected.tls_spki_sha256);
+    match (statement.tls_key_origin, &expected.tls_key) {
+        (KeyOrigin::Enclave, _) => seen.pass(shown),
+        (KeyOrigin::Operator, TlsKeyRule::MadeInside) => return Err(StatementError::OperatorHoldsTlsKey),
+        (KeyOrigin::Operator, TlsKeyRule::DangerOperatorHeld { reason }) => {
+            seen.push(Outcome::Waived, format!("{shown}, held by the operator: {reason}"));
+        }
+    }
+    Ok(())
+}
 
-    // CH-6
+/// CH-6.
+fn models(statement: &RuntimeStatement, rule: &ModelRule, seen: &mut Transcript) -> Result<(), StatementError> {
     if statement.models.is_empty() {
         return Err(StatementError::NoModel);
     }
-    match &expected.models {
+    match rule {
         ModelRule::Any { reason } => seen.push(Outcome::Waived, reason.clone()),
         ModelRule::OneOf(named) => {
             for model in &statement.models {
@@ -421,7 +513,7 @@ fn run(
             seen.pass(shown.join(", "));
         }
     }
-    Ok(statement)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -433,6 +525,7 @@ mod tests {
             format: FORMAT,
             nonce: Stated::Is([1; 32]),
             tls_spki_sha256: Stated::Is([2; 32]),
+            tls_key_origin: KeyOrigin::Enclave,
             ohttp_config_sha256: Stated::None,
             receipt_key_sha256: Stated::None,
             models: vec![ModelStatement { id: "m".into(), manifest_sha256: Stated::Is([3; 32]) }],
@@ -447,6 +540,7 @@ mod tests {
         Expectation {
             nonce: [1; 32],
             tls_spki_sha256: [2; 32],
+            tls_key: TlsKeyRule::MadeInside,
             models: ModelRule::OneOf(vec![[9; 32], [3; 32]]),
         }
     }
@@ -481,7 +575,8 @@ mod tests {
     #[test]
     fn one_mistake_each_is_refused_by_its_rule() {
         type Edit = fn(&mut RuntimeStatement, &mut Expectation, &mut u64);
-        let cases: [(Edit, &str, &str); 8] = [
+        let cases: [(Edit, &str, &str); 9] = [
+            (|s, _, _| s.tls_key_origin = KeyOrigin::Operator, "CH-5", "statement.tls-key-origin"),
             (|s, _, _| s.nonce = Stated::None, "CH-3", "statement.nonce"),
             (|_, e, _| e.nonce = [7; 32], "CH-3", "statement.nonce"),
             (|_, _, now| *now = 1000, "CH-4", "statement.expired"),
@@ -516,6 +611,38 @@ mod tests {
         let mut seen = Transcript::default();
         run(&report_data(&document), &document, &anything, UnixTime(1), &mut seen).unwrap();
         assert_eq!(seen.0.last().map(|c| c.outcome), Some(Outcome::Waived));
+    }
+
+    #[test]
+    fn an_operators_key_shows_as_waived_where_the_policy_accepts_it() {
+        let statement = RuntimeStatement { tls_key_origin: KeyOrigin::Operator, ..statement() };
+        let document = statement.to_canonical().unwrap();
+        let tls_key = TlsKeyRule::DangerOperatorHeld { reason: "our own machine".into() };
+        let expected = Expectation { tls_key, ..expected() };
+        let mut seen = Transcript::default();
+        run(&report_data(&document), &document, &expected, UnixTime(1), &mut seen).unwrap();
+        let waived: Vec<_> = seen.0.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
+        assert_eq!(waived, ["CH-5"]);
+    }
+
+    #[test]
+    fn a_kept_document_is_checked_for_all_that_needs_no_connection() {
+        let document = statement().to_canonical().unwrap();
+        let bound = report_data(&document);
+        let offline = |bound: &[u8; 64], document: &str, models: &ModelRule, now| {
+            let mut seen = Transcript::default();
+            run_offline(bound, document, models, UnixTime(now), &mut seen).map(|_| seen.0).map_err(|e| e.code())
+        };
+        let ours = expected().models;
+        let checks = offline(&bound, &document, &ours, 1).unwrap();
+        let waived: Vec<_> = checks.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
+        assert_eq!(waived, ["CH-3", "CH-5"]);
+        assert_eq!(checks.len(), RULES.len());
+        assert_eq!(offline(&[0; 64], &document, &ours, 1), Err("statement.not-bound"));
+        assert_eq!(offline(&bound, &document, &ours, 1000), Err("statement.expired"));
+        assert_eq!(offline(&bound, &document, &ModelRule::OneOf(vec![]), 1), Err("statement.model"));
+        let nonsense = "not a statement";
+        assert_eq!(offline(&report_data(nonsense), nonsense, &ours, 1), Err("statement.malformed"));
     }
 
     #[test]

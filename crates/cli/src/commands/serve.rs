@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use casemate_enclave::{Ready, ServeSettings};
+use casemate_enclave::{BootError, Ready, ServeSettings};
 use serde::Serialize;
 
 use super::{runtime, stop_signal};
@@ -36,7 +36,9 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
         output::talk("the configuration is complete");
         return Ok(());
     }
-    runtime()?.block_on(casemate_enclave::serve(config, announce, stop_signal(on_stdin)))?;
+    // Before the runtime starts its threads.
+    let hardened = casemate_enclave::harden(config.swap).map_err(BootError::from)?;
+    runtime()?.block_on(casemate_enclave::serve(config, hardened, announce, stop_signal(on_stdin)))?;
     Ok(())
 }
 
