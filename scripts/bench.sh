@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh bench
-export CASEMATE_MODEL="${MODEL:-$(scripts/fetch-model.sh)}"
+CASEMATE_MODEL=$(scripts/fetch-model.sh)
+export CASEMATE_MODEL
 cargo build --release --locked
 cd bench
 cargo build --release --locked

@@ -8,7 +8,8 @@ sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 if [ -n "${MODEL:-}" ]; then
   [ -r "$MODEL" ] || { echo "fetch-model: cannot read MODEL=$MODEL" >&2; exit 1; }
-  echo "$MODEL"
+  # Absolute, because the tests and benchmarks run in other folders.
+  realpath "$MODEL"
   exit 0
 fi
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/casemate"

@@ -6,7 +6,7 @@ set -euo pipefail
 needs=(
   "cmake:$(command -v cmake || true):builds llama.cpp, the embedded inference engine"
   "g++:$(command -v g++ || true):compiles llama.cpp"
-  "libclang-dev:$(compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' | head -n 1 || true):bindgen reads llama.cpp's headers with it"
+  "libclang-dev:$(compgen -G '/usr/lib/llvm-*/lib/libclang.so' | head -n 1 || true):bindgen reads llama.cpp's headers with it"
 )
 if [ "${1:-}" = bench ]; then
   needs+=(
@@ -31,4 +31,4 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 "${as_root[@]}" apt-get update -q >&2
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2

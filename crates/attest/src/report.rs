@@ -54,16 +54,7 @@ struct ReportedCheck {
 impl Report {
     /// Of evidence that passed everything.
     pub fn from_verified(verified: &Verified) -> Self {
-        let waived: Vec<_> = verified
-            .checks()
-            .iter()
-            .filter(|check| check.outcome == Outcome::Waived)
-            .map(|check| check.rule.id)
-            .collect();
-        let headline = match waived.len() {
-            0 => "VERIFIED".to_owned(),
-            count => format!("VERIFIED, {count} waived: {}", waived.join(", ")),
-        };
+        let headline = verified_headline(verified.checks(), verified.simulated());
         Self {
             claims: Some(verified.claims().clone()),
             valid_until: Some(verified.valid_until()),
@@ -104,6 +95,25 @@ impl Report {
         Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[format])
     }
 
+    /// With the rules of a further specification, which were applied after this one's; `failure` is the code and the
+    /// words of the one that failed. The headline and the verdict then speak of all of them.
+    #[must_use]
+    pub fn extended(mut self, further: &[Check], failure: Option<(&'static str, String)>) -> Self {
+        self.checks.extend(further.iter().map(ReportedCheck::new));
+        match failure {
+            Some((code, words)) => {
+                self.verdict = Verdict::Denied;
+                self.headline = format!("DENIED: {words}");
+                self.code = Some(code);
+            }
+            None => {
+                let outcomes = self.checks.iter().map(|check| (check.id, check.outcome));
+                self.headline = headline(outcomes, self.simulated);
+            }
+        }
+        self
+    }
+
     /// The answer.
     pub fn verdict(&self) -> Verdict {
         self.verdict
@@ -136,16 +146,7 @@ impl Report {
         code: Option<&'static str>,
         checks: &[Check],
     ) -> Self {
-        let mut reported: Vec<_> = checks
-            .iter()
-            .map(|check| ReportedCheck {
-                id: check.rule.id,
-                title: check.rule.title,
-                spec: check.rule.spec,
-                outcome: check.outcome,
-                compared: check.compared.clone(),
-            })
-            .collect();
+        let mut reported: Vec<_> = checks.iter().map(ReportedCheck::new).collect();
         let not_reached = rules::SEV_SNP.iter().skip(reported.len()).map(|rule| ReportedCheck {
             id: rule.id,
             title: rule.title,
@@ -164,5 +165,31 @@ impl Report {
             claims: None,
             valid_until: None,
         }
+    }
+}
+
+impl ReportedCheck {
+    fn new(check: &Check) -> Self {
+        Self {
+            id: check.rule.id,
+            title: check.rule.title,
+            spec: check.rule.spec,
+            outcome: check.outcome,
+            compared: check.compared.clone(),
+        }
+    }
+}
+
+fn verified_headline(checks: &[Check], simulated: bool) -> String {
+    headline(checks.iter().map(|check| (check.rule.id, check.outcome)), simulated)
+}
+
+fn headline(checks: impl Iterator<Item = (&'static str, Outcome)>, simulated: bool) -> String {
+    let waived: Vec<_> =
+        checks.filter(|(_, outcome)| *outcome == Outcome::Waived).map(|(id, _)| id).collect();
+    let simulated = if simulated { " (SIMULATED)" } else { "" };
+    match waived.len() {
+        0 => format!("VERIFIED{simulated}"),
+        count => format!("VERIFIED{simulated}, {count} waived: {}", waived.join(", ")),
     }
 }

@@ -109,7 +109,7 @@ struct Case {
 
 impl Case {
     fn judge(&self, key: &KeyRecord, issuer: &str, now: UnixTime) -> Result<(), Denial> {
-        if now >= self.valid_until {
+        if now > self.valid_until {
             return Err(Denial::Expired { valid_until: self.valid_until, now });
         }
         if !self.bound {

@@ -155,10 +155,20 @@ impl Sessions {
     fn insert(&mut self, id: SessionId, session: Session, now: UnixTime) {
         self.remove(id);
         while let Some(&(end, oldest)) = self.by_end.first() {
-            if now < end && self.by_id.len() < MAX_SESSIONS {
+            if now < end {
                 break;
             }
             self.remove(oldest);
+        }
+        while self.by_id.len() >= MAX_SESSIONS {
+            // A session that was only opened costs a stranger nothing: it goes before one that was attested.
+            let opened = |(_, id): &&(UnixTime, SessionId)| {
+                !matches!(self.by_id.get(id).map(|session| &session.state), Some(State::Attested(_)))
+            };
+            let Some(&(_, victim)) = self.by_end.iter().find(opened).or_else(|| self.by_end.first()) else {
+                break;
+            };
+            self.remove(victim);
         }
         self.by_end.insert((session.end, id));
         self.by_id.insert(id, session);

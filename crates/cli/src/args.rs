@@ -264,7 +264,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
     /// Start although swap is on
-    #[arg(long)]
+    #[arg(long, env = "CASEMATE_DANGER_ALLOW_SWAP")]
     danger_allow_swap: bool,
     /// User and group number to become when started as root [default: 65534]
     #[arg(long, env = "CASEMATE_USER")]
@@ -311,7 +311,7 @@ pub(crate) struct AskArgs {
     #[arg(long, default_value_t = 256)]
     pub(crate) max_new_tokens: u32,
     /// Seconds to wait for a server that is not up yet
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(crate) wait: u64,
     /// Print one JSON object only
     #[arg(long)]

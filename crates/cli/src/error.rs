@@ -79,6 +79,10 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Denied(#[from] casemate_attest::Denied),
     #[error(transparent)]
+    Statement(#[from] casemate_protocol::statement::StatementRefused),
+    #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
+    FileTooLarge { path: PathBuf },
+    #[error(transparent)]
     Connect(#[from] casemate_client::ConnectFailure),
     #[error(transparent)]
     Fetch(#[from] casemate_client::ConnectError),
@@ -145,6 +149,8 @@ impl CliError {
             Self::Document(e) => e.code(),
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
+            Self::Statement(e) => e.reason.code(),
+            Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Connect(e) => e.error.code(),
             Self::Fetch(e) => e.code(),
             Self::Send(e) => e.code(),

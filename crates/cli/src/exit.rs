@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{BootError, HardeningError, ReleaseError, WeightsError};
+use casemate_protocol::statement::StatementError;
 use casemate_seal::{ManifestError, OpenError};
 
 use casemate_broker::StoreError;
@@ -70,10 +71,14 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::ReleasePolicy(_)
         | CliError::Resource(_)
         | CliError::Config(_) => Exit::Usage,
-        CliError::UnknownKind { .. } | CliError::Parse(_) | CliError::Document(_) => Exit::Undecidable,
+        CliError::UnknownKind { .. }
+        | CliError::FileTooLarge { .. }
+        | CliError::Parse(_)
+        | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),
         CliError::Denied(_) => Exit::Refused,
+        CliError::Statement(e) => statement(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
         CliError::Send(e) => send(e),
@@ -93,10 +98,29 @@ fn connect(error: &ConnectError) -> Exit {
     match error {
         ConnectError::Address { .. } => Exit::Usage,
         ConnectError::Tls(_) => Exit::Internal,
-        ConnectError::Unreachable { .. } | ConnectError::NoDocument { .. } => Exit::Unreachable,
-        ConnectError::Document(_) | ConnectError::Malformed(_) => Exit::Undecidable,
+        ConnectError::Unreachable { .. } => Exit::Unreachable,
+        ConnectError::NoDocument { .. } | ConnectError::Document(_) | ConnectError::Malformed(_) => {
+            Exit::Undecidable
+        }
         ConnectError::Rejected(e) => rejected(e),
-        ConnectError::Denied(_) | ConnectError::Statement(_) => Exit::Refused,
+        ConnectError::Denied(_) => Exit::Refused,
+        ConnectError::Statement(e) => statement(&e.reason),
+    }
+}
+
+fn statement(error: &StatementError) -> Exit {
+    match error {
+        StatementError::TooLong { .. }
+        | StatementError::Malformed { .. }
+        | StatementError::NotCanonical
+        | StatementError::Format { .. }
+        | StatementError::Expired { .. } => Exit::Undecidable,
+        StatementError::NotBound
+        | StatementError::Nonce
+        | StatementError::TlsKey { .. }
+        | StatementError::OperatorHoldsTlsKey
+        | StatementError::Model { .. }
+        | StatementError::NoModel => Exit::Refused,
     }
 }
 

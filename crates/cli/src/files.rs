@@ -1,7 +1,7 @@
 //! Reading and writing files so that errors name the file and nothing is half-written.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -12,14 +12,23 @@ use rustls::pki_types::pem::PemObject;
 use crate::args::AnchorArgs;
 use crate::error::CliError;
 
-/// The whole file.
+/// The whole file, up to [`MAX_FILE`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })
+    let failed = |source| CliError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(CliError::FileTooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
 }
 
 /// The whole file as text.
 pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
-    fs::read_to_string(path).map_err(|source| CliError::Read { path: path.to_owned(), source })
+    String::from_utf8(read(path)?).map_err(|_| {
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
+        CliError::Read { path: path.to_owned(), source }
+    })
 }
 
 /// Creates `path` with `bytes`; refuses to overwrite. `mode` is the file's permission bits.
@@ -72,3 +81,5 @@ pub(crate) fn hex_bytes<const N: usize>(what: &'static str, text: &str) -> Resul
 pub(crate) const PRIVATE: u32 = 0o600;
 /// Everyone may read.
 pub(crate) const PUBLIC: u32 = 0o644;
+/// Evidence, policies and manifests are far smaller; a larger file is not one of them.
+pub(crate) const MAX_FILE: u64 = 64 << 20;

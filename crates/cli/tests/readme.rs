@@ -49,6 +49,8 @@ fn the_example_runs(model: &Path) -> Result<(), Failed> {
         .args(["-c", &script])
         .current_dir(dir.path())
         .env("PATH", path)
+        // As the README says for a machine with swap.
+        .envs(fixture::swap_is_on().then_some(("CASEMATE_DANGER_ALLOW_SWAP", "true")))
         .stdin(Stdio::null())
         .output()?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

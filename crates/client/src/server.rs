@@ -252,7 +252,8 @@ impl VerifiedServer {
             return Err(SendError::Expired { valid_until: self.valid_until(), now });
         }
         let body = InferBody { prompt: prompt.expose(), max_new_tokens };
-        let sent = self.http.post(format!("{}/infer", self.base)).timeout(ANSWER_TIMEOUT).json(&body).send().await;
+        let sent =
+            self.http.post(format!("{}/infer", self.base)).timeout(ANSWER_TIMEOUT).json(&body).send().await;
         let response = sent.map_err(|e| SendError::Broken(e.without_url()))?;
         let status = response.status();
         let bytes =

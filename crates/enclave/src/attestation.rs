@@ -4,7 +4,9 @@ use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_protocol::document::AttestationDocument;
-use casemate_protocol::statement::{self, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError};
+use casemate_protocol::statement::{
+    self, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError,
+};
 
 use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
@@ -84,13 +86,24 @@ impl AttestationService {
         let raw = self.attester.evidence(&statement::report_data(&statement))?;
         let token = self.token.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         // An attestation result that has run out is not handed on.
-        let token = token.as_ref().filter(|t| now < t.received.saturating_add(TOKEN_LIFETIME)).map(|t| t.jwt.clone());
-        Ok(AttestationDocument::new(raw.platform, &raw.evidence, &raw.vek_der, &raw.crl_der, statement, token))
+        let token =
+            token.as_ref().filter(|t| now < t.received.saturating_add(TOKEN_LIFETIME)).map(|t| t.jwt.clone());
+        Ok(AttestationDocument::new(
+            raw.platform,
+            &raw.evidence,
+            &raw.vek_der,
+            &raw.crl_der,
+            statement,
+            token,
+        ))
     }
 }
 
 impl AttestSource for AttestationService {
-    fn attestation_document(&self, nonce: Option<[u8; 32]>) -> Result<AttestationDocument, AttestSourceError> {
+    fn attestation_document(
+        &self,
+        nonce: Option<[u8; 32]>,
+    ) -> Result<AttestationDocument, AttestSourceError> {
         self.document(nonce).map_err(|error| AttestSourceError { code: error.code() })
     }
 }

@@ -41,10 +41,10 @@ pub struct Ready {
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// Step 1 or 3.
+    /// Step 3.
     #[error(transparent)]
     Hardening(#[from] HardeningError),
-    /// Step 2 or 6.
+    /// Step 2 or 5.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// Step 2: a key or certificate file.
@@ -61,28 +61,28 @@ pub enum BootError {
     /// Step 2: evidence device.
     #[error(transparent)]
     Attester(#[from] AttesterError),
-    /// Step 4.
+    /// Step 2: the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Step 5.
+    /// Step 4.
     #[error(transparent)]
     Release(#[from] ReleaseError),
-    /// Step 5: what the broker released is not a model key.
+    /// Step 4: what the broker released is not a model key.
     #[error("the broker released {found} bytes, not a 32-byte model key")]
     KeyLength {
         /// Length found.
         found: usize,
     },
-    /// Step 5: no page could be locked for the key.
+    /// Step 4: no page could be locked for the key.
     #[error("cannot lock memory for the model key: {0}")]
     KeyMemory(#[source] std::io::Error),
-    /// Step 7.
+    /// Step 6.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Step 8.
+    /// Step 7.
     #[error(transparent)]
     Attestation(#[from] AttestationError),
-    /// Step 8: the listener.
+    /// Step 2 or 7: the listener.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -127,7 +127,10 @@ pub async fn serve(
     let manifest = Manifest::verify(sealed.envelope(), &[publisher])?;
     let gguf = sealed.gguf(&manifest)?;
     let Some(Recipient::Kbs { uri: resource }) = manifest.recipients().first().cloned() else {
-        return Err(BootError::File { path: config.model, reason: "the manifest names no broker that holds the key" });
+        return Err(BootError::File {
+            path: config.model,
+            reason: "the manifest names no broker that holds the key",
+        });
     };
     let authorities = broker_authorities(&config)?;
     let attester: Arc<dyn Attester> = match &config.machine {
@@ -135,7 +138,7 @@ pub async fn serve(
         MachineSource::Hardware => return Err(AttesterError::NoDevice.into()),
     };
     let tls = match &config.tls {
-        // 4. (early, because the operator's files need the starting user) Keys of this boot.
+        // The operator's files need the starting user; a generated key is this boot's own.
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
         TlsSource::Files { certificate, key } => TlsIdentity::from_files(certificate, key)?,
     };
@@ -147,7 +150,7 @@ pub async fn serve(
         tracing::info!(user = config.user, "privileges dropped");
     }
 
-    // 5. Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
+    // 4. Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
     let simulated = attester.simulated();
     if simulated {
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
@@ -158,20 +161,27 @@ pub async fn serve(
     drop(released.secret);
     tracing::info!(resource, "broker released the model key");
 
-    // 6. Decrypt straight into anonymous memory, every chunk authenticated.
+    // 5. Decrypt straight into anonymous memory, every chunk authenticated, the whole compared with the
+    //    publisher's digest.
     let started = Instant::now();
     let memory = gguf.unseal(&key, &manifest, config.threads.get(), &|_| {})?;
-    // 7. The key has done its work: zeroised and its page returned. The engine maps the memory.
+    // 6. The key has done its work: zeroised and its page returned. The engine maps the memory.
     drop(key);
-    tracing::info!(bytes = gguf.size(), ms = started.elapsed().as_millis() as u64, "weights unsealed into memory");
+    tracing::info!(
+        bytes = gguf.size(),
+        ms = started.elapsed().as_millis() as u64,
+        "weights unsealed into memory"
+    );
     let options = EngineOptions { threads: config.threads, context_tokens: config.context };
     let engine: Arc<dyn Engine> = Arc::new(LlamaEngine::load(memory.path(), options)?);
     // The engine has its own mapping; the last name of the memory file goes.
     drop(memory);
 
-    // 8. State what runs here, bind it into evidence, and open the listener.
-    let models =
-        vec![ModelStatement { id: manifest.name().to_owned(), manifest_sha256: Stated::Is(manifest.digest()) }];
+    // 7. State what runs here, bind it into evidence, and open the listener.
+    let models = vec![ModelStatement {
+        id: manifest.name().to_owned(),
+        manifest_sha256: Stated::Is(manifest.digest()),
+    }];
     let service = Arc::new(AttestationService::new(attester.clone(), &tls, models));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
@@ -203,7 +213,11 @@ pub async fn serve(
 
 /// Asks the broker, again and again while it cannot be reached: machines of one start-up come up in any order. A refusal
 /// is final.
-async fn release(broker: &BrokerClient, attester: &dyn Attester, resource: &str) -> Result<Released, ReleaseError> {
+async fn release(
+    broker: &BrokerClient,
+    attester: &dyn Attester,
+    resource: &str,
+) -> Result<Released, ReleaseError> {
     let deadline = Instant::now() + BROKER_PATIENCE;
     loop {
         match broker.release(attester, resource).await {
@@ -244,12 +258,11 @@ fn broker_authorities(config: &ServeConfig) -> Result<Vec<CertificateDer<'static
 }
 
 fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
-    let bytes: [u8; 32] =
-        secret.try_into().map_err(|_| BootError::KeyLength { found: secret.len() })?;
+    let bytes: [u8; 32] = secret.try_into().map_err(|_| BootError::KeyLength { found: secret.len() })?;
     Locked::new(ModelKey::from_bytes(bytes)).map_err(BootError::KeyMemory)
 }
 
-/// Takes the address while we may, without listening: until step 8 a connection is refused by the system.
+/// Takes the address while we may, without listening: until step 7 a connection is refused by the system.
 fn bind(address: SocketAddr) -> Result<TcpSocket, BootError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let bound = socket.and_then(|socket| {

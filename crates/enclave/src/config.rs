@@ -161,9 +161,12 @@ impl ServeSettings {
         };
         let threads = match self.threads {
             None => cores,
-            Some(threads) => NonZeroUsize::new(threads)
-                .filter(|t| *t <= cores)
-                .ok_or(out_of_range("--threads", threads as u64, 1, cores.get() as u64))?,
+            Some(threads) => NonZeroUsize::new(threads).filter(|t| *t <= cores).ok_or(out_of_range(
+                "--threads",
+                threads as u64,
+                1,
+                cores.get() as u64,
+            ))?,
         };
         let context = match self.context {
             None => DEFAULT_CONTEXT_TOKENS,
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let file = ServeSettings { broker: Some("http://file".into()), threads: Some(7), ..complete() };
-        let merged = ServeSettings { broker: Some("http://flag".into()), ..ServeSettings::default() }.over(file);
+        let merged =
+            ServeSettings { broker: Some("http://flag".into()), ..ServeSettings::default() }.over(file);
         assert_eq!((merged.broker.as_deref(), merged.threads), (Some("http://flag"), Some(7)));
     }
 

@@ -102,7 +102,11 @@ fn prctl(option: libc::c_int, value: libc::c_ulong, what: &'static str) -> Resul
 }
 
 fn check(result: libc::c_int, what: &'static str) -> Result<(), HardeningError> {
-    if result == 0 { Ok(()) } else { Err(HardeningError::System { what, source: io::Error::last_os_error() }) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(HardeningError::System { what, source: io::Error::last_os_error() })
+    }
 }
 
 /// The first device of /proc/swaps, whose first line is a heading.
@@ -119,6 +123,9 @@ mod tests {
     fn swap_is_seen() {
         let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
         assert_eq!(swap_device(heading), None);
-        assert_eq!(swap_device(&format!("{heading}/dev/dm-1 partition 8 0 -2\n")).as_deref(), Some("/dev/dm-1"));
+        assert_eq!(
+            swap_device(&format!("{heading}/dev/dm-1 partition 8 0 -2\n")).as_deref(),
+            Some("/dev/dm-1")
+        );
     }
 }

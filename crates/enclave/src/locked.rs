@@ -22,7 +22,12 @@ impl<T> Locked<T> {
         const { assert!(size_of::<T>() <= 4096 && align_of::<T>() <= 4096) };
         // SAFETY: a new anonymous private mapping at an address that the kernel chooses touches no existing memory.
         let raw = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), Self::LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                Self::LEN,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )?
         };
         // SAFETY: the mapping above has this address and length; locking and advising change no contents.
         let prepared = unsafe {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use casemate_protocol::jwe::{Jwe, JweError, TeePrivateKey};
 use casemate_protocol::kbs::{
-    self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, Request, RuntimeData,
-    SnpEvidence, TokenResponse,
+    self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, Request,
+    RuntimeData, SnpEvidence, TokenResponse,
 };
 use reqwest::{Response, StatusCode, header};
 use rustls::crypto::aws_lc_rs as provider;
@@ -139,7 +139,11 @@ impl BrokerClient {
     }
 
     /// Attests and fetches the key at `resource` (`kbs:///repository/type/tag`).
-    pub(crate) async fn release(&self, attester: &dyn Attester, resource: &str) -> Result<Released, ReleaseError> {
+    pub(crate) async fn release(
+        &self,
+        attester: &dyn Attester,
+        resource: &str,
+    ) -> Result<Released, ReleaseError> {
         let path = resource_path(resource)?;
         let key = tee_key()?;
         let session = self.attest(attester, &key).await?;
@@ -191,11 +195,16 @@ impl BrokerClient {
         Ok(Session { cookie, token })
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder, call: &'static str) -> Result<Response, ReleaseError> {
-        let response = request
-            .send()
-            .await
-            .map_err(|source| ReleaseError::Unreachable { base: self.base.clone(), call, source })?;
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        call: &'static str,
+    ) -> Result<Response, ReleaseError> {
+        let response = request.send().await.map_err(|source| ReleaseError::Unreachable {
+            base: self.base.clone(),
+            call,
+            source,
+        })?;
         match response.status() {
             StatusCode::OK => Ok(response),
             status => {
@@ -252,7 +261,10 @@ fn session_cookie(response: &Response) -> Option<String> {
         .map(|pair| pair.trim().to_owned())
 }
 
-async fn json<T: serde::de::DeserializeOwned>(response: Response, call: &'static str) -> Result<T, ReleaseError> {
+async fn json<T: serde::de::DeserializeOwned>(
+    response: Response,
+    call: &'static str,
+) -> Result<T, ReleaseError> {
     let body = body(response, call).await?;
     serde_json::from_slice(&body).map_err(|_| ReleaseError::Protocol { call })
 }

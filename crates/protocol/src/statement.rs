@@ -494,7 +494,11 @@ fn connection(
 }
 
 /// CH-6.
-fn models(statement: &RuntimeStatement, rule: &ModelRule, seen: &mut Transcript) -> Result<(), StatementError> {
+fn models(
+    statement: &RuntimeStatement,
+    rule: &ModelRule,
+    seen: &mut Transcript,
+) -> Result<(), StatementError> {
     if statement.models.is_empty() {
         return Err(StatementError::NoModel);
     }
@@ -621,7 +625,8 @@ mod tests {
         let expected = Expectation { tls_key, ..expected() };
         let mut seen = Transcript::default();
         run(&report_data(&document), &document, &expected, UnixTime(1), &mut seen).unwrap();
-        let waived: Vec<_> = seen.0.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
+        let waived: Vec<_> =
+            seen.0.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
         assert_eq!(waived, ["CH-5"]);
     }
 
@@ -631,11 +636,14 @@ mod tests {
         let bound = report_data(&document);
         let offline = |bound: &[u8; 64], document: &str, models: &ModelRule, now| {
             let mut seen = Transcript::default();
-            run_offline(bound, document, models, UnixTime(now), &mut seen).map(|_| seen.0).map_err(|e| e.code())
+            run_offline(bound, document, models, UnixTime(now), &mut seen)
+                .map(|_| seen.0)
+                .map_err(|e| e.code())
         };
         let ours = expected().models;
         let checks = offline(&bound, &document, &ours, 1).unwrap();
-        let waived: Vec<_> = checks.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
+        let waived: Vec<_> =
+            checks.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
         assert_eq!(waived, ["CH-3", "CH-5"]);
         assert_eq!(checks.len(), RULES.len());
         assert_eq!(offline(&[0; 64], &document, &ours, 1), Err("statement.not-bound"));

@@ -71,7 +71,10 @@ fn init(dir: &Path, anchors: &AnchorArgs) -> Result<(), CliError> {
     let anchors = broker_anchors(anchors)?;
     files::create_dir(dir)?;
     let (database, root_key) = paths(dir);
-    Store::create(&database, &root_key, anchors.identity(), &SystemEntropy::default())?;
+    Store::create(&database, &root_key, anchors.identity(), &SystemEntropy::default()).inspect_err(|_| {
+        // Ours, made a moment ago, and without a key in it.
+        let _ = std::fs::remove_dir_all(dir);
+    })?;
     output::talk(&format!("key store for {} in {}", anchors.identity(), dir.display()));
     output::talk(&format!("{} opens it: back it up apart from the database", root_key.display()));
     Ok(())
@@ -160,9 +163,15 @@ fn serve(
         let ended = match tls {
             Some(tls) => {
                 let config = axum_server::tls_rustls::RustlsConfig::from_config(tls.config());
-                axum_server::from_tcp_rustls(listener, config).map_err(failed)?.handle(handle).serve(router).await
+                let mut server = axum_server::from_tcp_rustls(listener, config).map_err(failed)?.handle(handle);
+                server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
+                server.serve(router).await
             }
-            None => axum_server::from_tcp(listener).map_err(failed)?.handle(handle).serve(router).await,
+            None => {
+                let mut server = axum_server::from_tcp(listener).map_err(failed)?.handle(handle);
+                server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
+                server.serve(router).await
+            }
         };
         ended.map_err(failed)
     })
@@ -193,5 +202,7 @@ fn text<'a>(row: &'a Value, name: &str) -> &'a str {
     row.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A client that does not finish a request's head in this time is cut off.
+const HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long running calls may take to finish after a stop was asked for.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);

@@ -43,27 +43,24 @@ pub(crate) fn run(args: &SealArgs) -> Result<(), CliError> {
     let recipient = Recipient::kbs(&args.key_uri)?;
     let builder = ManifestBuilder::new(id, name.clone(), now()?.0, &key).recipient(recipient);
 
-    // 2. Seal into a directory of another name; rename it when it is complete.
-    let partial = partial_name(&args.out)?;
-    files::create_dir(&partial)?;
-    let sealed = write_model(&partial, &sources, &key, &id, builder, &publisher);
-    let (digest, bytes) = match sealed {
-        Ok(done) => done,
-        Err(error) => {
-            let _ = fs::remove_dir_all(&partial);
-            return Err(error);
-        }
-    };
+    // 2. The key file first: if it cannot be written, that shows before hours of sealing.
     let key_file = KeyFile { id, key };
-    let finished = files::create(&args.key_out, key_file.to_json().as_bytes(), PRIVATE).and_then(|()| {
-        fs::rename(&partial, &args.out).map_err(|source| CliError::Write { path: args.out.clone(), source })
-    });
-    if let Err(error) = finished {
-        let _ = fs::remove_dir_all(&partial);
-        return Err(error);
-    }
+    files::create(&args.key_out, key_file.to_json().as_bytes(), PRIVATE)?;
 
-    // 3. Say what was made.
+    // 3. Seal into a directory of another name; rename it when it is complete. An error leaves nothing behind.
+    let sealed = partial_name(&args.out).and_then(|partial| {
+        files::create_dir(&partial)?;
+        let done =
+            write_model(&partial, &sources, &key_file.key, &id, builder, &publisher).and_then(|done| {
+                fs::rename(&partial, &args.out)
+                    .map_err(|source| CliError::Write { path: args.out.clone(), source })?;
+                Ok(done)
+            });
+        done.inspect_err(|_| drop(fs::remove_dir_all(&partial)))
+    });
+    let (digest, bytes) = sealed.inspect_err(|_| drop(fs::remove_file(&args.key_out)))?;
+
+    // 4. Say what was made.
     if args.json {
         return output::json(&Sealed {
             schema: "casemate.seal/1",

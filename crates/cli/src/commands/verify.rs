@@ -5,7 +5,7 @@ use std::path::Path;
 use casemate_attest::{Binding, Check, Endorsements, Evidence, Policy, Report, Revocation, UnixTime, verify};
 use casemate_client::{ClientPolicy, ConnectError, connect};
 use casemate_protocol::document::AttestationDocument;
-use casemate_protocol::statement;
+use casemate_protocol::statement::{self, ModelRule};
 use serde_json::{Value, json};
 
 use super::{now, random, runtime};
@@ -80,16 +80,16 @@ fn row(check: &Check) -> Value {
 /// A file: a raw report with its endorsements beside it, or an attestation document that carries them.
 fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let bytes = files::read(Path::new(&args.evidence))?;
-    let policy = platform_policy(args)?;
+    let text = files::read_text(&args.policy)?;
     let anchors = files::anchors(&args.anchors)?;
-    let now = time(args)?;
-    let input = match Input::read(args, &bytes) {
+    let input = match Input::read(args, &bytes, &text) {
         Err(CliError::Parse(error)) => {
             show(args, &Report::from_parse_error(&error, &anchors))?;
             return Err(error.into());
         }
         input => input?,
     };
+    let now = time(args)?;
 
     // Genuine?
     let authentic = match verify(&input.evidence, &input.endorsements, &anchors, now) {
@@ -100,11 +100,22 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
         }
     };
     // Ours?
-    match authentic.appraise(&policy, &input.binding) {
-        Ok(verified) => show(args, &Report::from_verified(&verified)),
+    let verified = match authentic.appraise(&input.policy, &input.binding) {
+        Ok(verified) => verified,
         Err(denied) => {
             show(args, &Report::from_denied(&denied))?;
-            Err(denied.into())
+            return Err(denied.into());
+        }
+    };
+    // Is what the document states ours, as far as a file can tell?
+    let report = Report::from_verified(&verified);
+    let Some((document, models)) = &input.statement else { return show(args, &report) };
+    match statement::check_offline(&verified, document, models, now) {
+        Ok((_, checks)) => show(args, &report.extended(&checks, None)),
+        Err(refused) => {
+            let code = Some((refused.reason.code(), refused.reason.to_string()));
+            show(args, &report.extended(&refused.checks, code))?;
+            Err(refused.into())
         }
     }
 }
@@ -112,20 +123,27 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
 struct Input {
     evidence: Evidence,
     endorsements: Endorsements,
+    policy: Policy,
     binding: Binding,
+    /// The runtime statement and the models that it may name; a bare report states nothing.
+    statement: Option<(String, ModelRule)>,
 }
 
 impl Input {
-    fn read(args: &VerifyArgs, bytes: &[u8]) -> Result<Self, CliError> {
+    fn read(args: &VerifyArgs, bytes: &[u8], policy: &str) -> Result<Self, CliError> {
         if bytes.first() == Some(&b'{') {
             let document = AttestationDocument::parse(bytes)?;
+            let policy = ClientPolicy::from_toml(policy)?;
             return Ok(Self {
                 evidence: Evidence::parse(&document.evidence_bytes()?)?,
                 endorsements: document.endorsements()?,
+                policy: policy.attest,
                 binding: Binding::report_data(statement::report_data(&document.statement)),
+                statement: Some((document.statement, policy.models)),
             });
         }
         let evidence = Evidence::parse(bytes)?;
+        let policy = ClientPolicy::platform_from_toml(policy)?;
         let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
         let revocation = match (&args.crl, &args.danger_no_crl) {
             (Some(path), _) => Revocation::Crl(files::read(path)?),
@@ -137,13 +155,12 @@ impl Input {
             (None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
             (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
         };
-        Ok(Self { evidence, endorsements: Endorsements::snp(files::certificate(vek)?, revocation), binding })
+        output::talk(
+            "a bare report says nothing of models and connections: only the platform rules of the policy apply",
+        );
+        let endorsements = Endorsements::snp(files::certificate(vek)?, revocation);
+        Ok(Self { evidence, endorsements, policy, binding, statement: None })
     }
-}
-
-/// The platform rules of a client policy, or a file that has only those.
-fn platform_policy(args: &VerifyArgs) -> Result<Policy, CliError> {
-    Ok(ClientPolicy::platform_from_toml(&files::read_text(&args.policy)?)?)
 }
 
 fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {

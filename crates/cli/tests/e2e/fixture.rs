@@ -18,14 +18,22 @@ pub fn casemate() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_casemate"))
 }
 
+/// Whether this machine has swap, on which a server refuses to start unless told otherwise.
+pub fn swap_is_on() -> bool {
+    fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
+}
+
 /// The model for these cases, where there is one.
 pub fn model() -> Option<PathBuf> {
-    let named = std::env::var_os("CASEMATE_MODEL").map(PathBuf::from);
+    if let Some(named) = std::env::var_os("CASEMATE_MODEL").map(PathBuf::from) {
+        assert!(named.is_file(), "CASEMATE_MODEL names {}, which is not a file", named.display());
+        return Some(named);
+    }
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .map(|cache| cache.join("casemate/SmolLM2-135M-Instruct.Q4_1.gguf"));
-    named.or(cache).filter(|path| path.is_file())
+    cache.filter(|path| path.is_file())
 }
 
 pub struct Fixture {
@@ -133,7 +141,12 @@ impl Fixture {
             "--listen",
             "127.0.0.1:0",
         ];
-        args.map(str::to_owned).to_vec()
+        let mut args = args.map(str::to_owned).to_vec();
+        args.push("--stop-on-stdin-eof".into());
+        if swap_is_on() {
+            args.push("--danger-allow-swap".into());
+        }
+        args
     }
 
     /// A server that comes up.
@@ -215,7 +228,8 @@ impl Server {
         cwd: Option<&Path>,
     ) -> Result<Self, Run> {
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // An open pipe: it closes when this process ends, however it ends.
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.envs(env.iter().copied());
         if let Some(cwd) = cwd {
             command.current_dir(cwd);

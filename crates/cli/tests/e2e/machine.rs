@@ -49,8 +49,14 @@ fn no_plaintext_weights_on_any_disk(f: &Fixture) {
         }
     }
     assert!(searched >= 3, "only {searched} files were searched");
+    // An undumpable process shows its descriptors and mappings to root only.
+    let fds = format!("/proc/{}/fd", server.child.id());
+    if !is_root() {
+        assert_eq!(fs::read_dir(&fds).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        return;
+    }
     // Nothing that it holds open for writing is a file on a disk.
-    for fd in fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap().map(Result::unwrap) {
+    for fd in fs::read_dir(fds).unwrap().map(Result::unwrap) {
         let target = fs::read_link(fd.path()).unwrap();
         let text = target.to_string_lossy().into_owned();
         let memory =
@@ -76,6 +82,11 @@ fn no_plaintext_weights_on_any_disk(f: &Fixture) {
         let inode = line.split_whitespace().nth(4).unwrap();
         assert!(inode == "0" || line.contains("/memfd:") || line.contains("/dev/"), "{line}");
     }
+}
+
+/// Whether this test runs as root: the owner of its own entry in /proc.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// 64-byte pieces of the weights from all over the file, each with enough variety to be unique.
@@ -173,7 +184,10 @@ fn the_process_is_hardened(f: &Fixture) {
     let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
     assert!(!field("Uid:").split_whitespace().any(|uid| uid == "0"), "runs as root: {status}");
     assert!(!field("Gid:").split_whitespace().any(|gid| gid == "0"), "runs with root's group: {status}");
-    assert_eq!(field("NoNewPrivs:"), "1");
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap) {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap();
+        assert!(status.contains("NoNewPrivs:\t1"), "a thread may gain privileges: {status}");
+    }
     assert_eq!(field("CapEff:"), "0000000000000000");
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();

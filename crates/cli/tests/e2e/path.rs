@@ -95,7 +95,15 @@ fn an_attestation_document_verifies_offline(f: &Fixture) {
         |file: &str| run(&["verify", file, "--policy", &policy, "--danger-simulated-root", &f.root()]);
     let verified = verify(&file);
     assert_eq!(verified.exit, Some(0), "{}", verified.stderr);
-    assert!(verified.stdout.contains("VERIFIED"), "{}", verified.stdout);
+    assert!(
+        verified.stdout.contains("VERIFIED (SIMULATED), 3 waived: SNP-30, CH-3, CH-5"),
+        "{}",
+        verified.stdout
+    );
+    // The model rule of the policy applies to a file too.
+    let other = f.client_policy("offline-other-model.toml", &f.measurement, &"5a".repeat(32));
+    run(&["verify", &file, "--policy", &other, "--danger-simulated-root", &f.root()])
+        .refused(4, "statement.model");
     let inspected = f.ok(&["inspect", &file, "--json"]);
     let content: Value = serde_json::from_str(&inspected.stdout).unwrap();
     assert_eq!(content["proves"], "nothing");

@@ -20,6 +20,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("refusal::another_simulated_vendor_is_a_stranger", another_simulated_vendor_is_a_stranger),
     ("refusal::a_version_below_the_floor_gets_no_key", a_version_below_the_floor_gets_no_key),
     ("refusal::no_broker_no_start", no_broker_no_start),
+    ("refusal::an_operators_tls_key", an_operators_tls_key),
     ("refusal::release_policies_that_pin_nothing", release_policies_that_pin_nothing),
     ("refusal::malformed_keys_and_policies", malformed_keys_and_policies),
     ("refusal::reports_with_mistakes", reports_with_mistakes),
@@ -354,5 +355,36 @@ fn reports_with_mistakes(f: &Fixture) {
     let verified = verify(&good, &waived);
     assert_eq!(verified.exit, Some(0), "{}", verified.stderr);
     assert!(verified.stdout.contains("an air-gapped site"), "{}", verified.stdout);
-    assert!(verified.stdout.contains("3 waived: SNP-07, SNP-30, SNP-31"), "{}", verified.stdout);
+    assert!(
+        verified.stdout.contains("VERIFIED (SIMULATED), 3 waived: SNP-07, SNP-30, SNP-31"),
+        "{}",
+        verified.stdout
+    );
+}
+
+/// The operator brings the TLS key and could read along: refused, unless the client's policy says why not.
+fn an_operators_tls_key(f: &Fixture) {
+    let folder = f.folder("operator-tls");
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+    fs::write(path("tls.key"), key.serialize_pem()).unwrap();
+    fs::write(path("tls.pem"), certificate.pem()).unwrap();
+    let broker = f.broker(&f.path("store"));
+    let mut args = f.serve_args(&broker.url, &f.path("sealed"));
+    args.extend(["--tls-cert".into(), path("tls.pem"), "--tls-key".into(), path("tls.key")]);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let server = crate::fixture::Server::start(&casemate(), &args, &[], None)
+        .unwrap_or_else(|r| panic!("{}", r.stderr));
+
+    f.ask(&server.url, &f.path("client.toml"), "secret").refused(4, "statement.tls-key-origin");
+    assert_eq!(body_bytes(&server.url), 0);
+
+    let policy = fs::read_to_string(f.path("client.toml")).unwrap();
+    fs::write(path("client.toml"), format!("[tls]\ndanger-operator-key = \"our own machine\"\n\n{policy}"))
+        .unwrap();
+    let asked = f.ask(&server.url, &path("client.toml"), "Hi");
+    assert_eq!(asked.exit, Some(0), "{}", asked.stderr);
+    assert!(asked.stderr.contains("2 waived: SNP-30, CH-5"), "{}", asked.stderr);
 }

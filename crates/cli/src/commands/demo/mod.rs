@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use self::children::{Daemon, Run, run_to_end};
 use super::measure::{launch_digest, this_program};
-use super::{policy, random, runtime};
+use super::{policy, random, runtime, stop_signal};
 use crate::args::DemoArgs;
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::output;
 
 /// Where the demo works and what it learnt so far.
@@ -34,11 +35,28 @@ const KEY_URI: &str = "kbs:///models/demo/1";
 pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
     let dir = std::env::temp_dir().join(format!("casemate-demo-{}", hex::encode(random::<8>()?)));
     crate::files::create_dir(&dir)?;
+    clean_up_when_stopped(&dir)?;
     let mut demo = Demo { program: this_program()?, dir: dir.clone(), started: Instant::now(), stage: 0 };
     let ended = demo.play(args);
     // Children are gone by now (their guards stopped them); so are their files.
     let _ = fs::remove_dir_all(&dir);
     ended
+}
+
+/// Removes the demo's folder also where the person stops the demo. Its servers stop by themselves when this process ends.
+fn clean_up_when_stopped(dir: &Path) -> Result<(), CliError> {
+    let (runtime, dir) = (runtime()?, dir.to_owned());
+    std::thread::spawn(move || {
+        runtime.block_on(stop_signal(false));
+        let _ = fs::remove_dir_all(&dir);
+        std::process::exit(i32::from(Exit::Internal as u8));
+    });
+    Ok(())
+}
+
+/// Whether this machine has swap, on which a server refuses to start unless told otherwise.
+fn swap_is_on() -> bool {
+    fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
 }
 
 impl Demo {
@@ -182,7 +200,12 @@ impl Demo {
             "127.0.0.1:0",
             "--stop-on-stdin-eof",
         ];
-        args.map(str::to_owned).to_vec()
+        let mut args = args.map(str::to_owned).to_vec();
+        if swap_is_on() {
+            // Right for a demonstration, where nothing is secret; a real server must not be told so.
+            args.push("--danger-allow-swap".into());
+        }
+        args
     }
 
     /// Runs a command that must succeed.
