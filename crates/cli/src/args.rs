@@ -245,7 +245,7 @@ pub(crate) struct ServeArgs {
     /// Public key of the publisher who must have signed the manifest
     #[arg(long, env = "CASEMATE_PUBLISHER_KEY")]
     publisher_key: Option<PathBuf>,
-    /// The broker's address, http(s)://host[:port]
+    /// The broker's address, http(s)://HOST:PORT
     #[arg(long, env = "CASEMATE_BROKER")]
     broker: Option<String>,
     /// Certificate authorities of the broker's TLS (PEM)
@@ -300,7 +300,7 @@ impl ServeArgs {
 /// Verify a server, then ask it
 #[derive(clap::Args)]
 pub(crate) struct AskArgs {
-    /// The server, https://host[:port]
+    /// The server, https://HOST:PORT
     pub(crate) url: String,
     /// The question [default: read from standard input]
     pub(crate) prompt: Option<String>,

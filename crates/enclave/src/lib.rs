@@ -1,6 +1,6 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
-//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in [`hardening`] and [`locked`] only, each block with
+//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening` and `locked` only, each block with
 //! its justification (ARCHITECTURE.md).
 
 pub mod api;

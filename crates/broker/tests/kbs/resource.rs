@@ -8,7 +8,9 @@ use casemate_broker::policy::CLAIM_HOST_DATA;
 use casemate_sim::{CrlMistake, MachineConfig};
 use serde_json::{Value, json};
 
-use crate::fixture::{Broker, DIGEST, KEY, NOW, SECRET, UUID, pinned_policy, policy_with, tee_key, vendor};
+use crate::fixture::{
+    Broker, DIGEST, KEY, NOW, SECRET, UUID, auth_body, pinned_policy, policy_with, tee_key, vendor,
+};
 
 #[tokio::test]
 async fn an_attested_guest_gets_its_key_by_cookie_and_by_token() {
@@ -256,4 +258,17 @@ async fn a_removed_key_is_gone_for_sessions_that_were_attested_before() {
     let (guest, _) = broker.attested().await;
     broker.state.store().remove(&KEY.parse().unwrap(), UnixTime(NOW)).unwrap();
     broker.resource(&guest, KEY).await.assert_refused(404, "release.key.missing");
+}
+
+/// Opening a session costs a stranger nothing, so a flood of them must not push an attested machine out.
+#[tokio::test]
+async fn a_flood_of_new_sessions_does_not_push_an_attested_one_out() {
+    let broker = Broker::new();
+    let (guest, _) = broker.attested().await;
+    for _ in 0..=casemate_broker::MAX_SESSIONS {
+        let answer = broker.post("/kbs/v0/auth", None, auth_body().to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let jwe = broker.resource(&guest, KEY).await.jwe();
+    assert_eq!(guest.key.open(&jwe).unwrap().as_slice(), SECRET);
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
         }));
     }
     output::talk(DISCLAIMER);
-    output::data(&format!("{kind}"));
+    output::data(kind);
     output::data(&serde_json::to_string_pretty(&content).map_err(|_| CliError::Render)?);
     Ok(())
 }

@@ -138,11 +138,6 @@ fn one_copy_of_the_weights_in_memory(f: &Fixture) {
     // Context of 4,096 tokens and compute buffers of this model are about 150 MiB; a second copy would add the model.
     let peak = kib("VmHWM");
     assert!(peak < 2 * model + 180 * 1024, "peak {peak} KiB for a model of {model} KiB");
-    eprintln!(
-        "model {model} KiB, RssShmem {} KiB, RssAnon {} KiB, peak {peak} KiB",
-        kib("RssShmem"),
-        kib("RssAnon")
-    );
 }
 
 fn no_prompt_or_answer_in_any_log(f: &Fixture) {
