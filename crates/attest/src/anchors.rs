@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 
+use crate::evidence::Platform;
 use crate::snp::{ProductLine, Signer};
 use crate::x509::{Certificate, CertificateError};
 
@@ -17,10 +18,17 @@ const AMD: [&str; 3] = [
     include_str!("../roots/amd-turin.pem"),
 ];
 
-/// The roots and intermediates of each product line.
+/// AWS Nitro Enclaves root G1.
+const AWS_NITRO: &str = include_str!("../roots/aws-nitro-g1.pem");
+
+/// How the common name of a root of Nitro Enclaves ends; a simulator may put its own prefix before it.
+const NITRO_NAME: &str = "aws.nitro-enclaves";
+
+/// The roots, and for SEV-SNP the intermediates, of each vendor.
 #[derive(Clone)]
 pub struct TrustAnchors {
     lines: Arc<[LineAnchors]>,
+    nitro: Option<Arc<Certificate>>,
     simulated: bool,
 }
 
@@ -65,7 +73,9 @@ pub enum AnchorError {
         error: CertificateError,
     },
     /// A common name that belongs to no product line's ARK, ASK or ASVK.
-    #[error("certificate {position} of the bundle is named {common_name:?}, which is no ARK, ASK or ASVK")]
+    #[error(
+        "certificate {position} of the bundle is named {common_name:?}, which is no ARK, ASK or ASVK and no root of Nitro Enclaves"
+    )]
     Name {
         /// From 1.
         position: usize,
@@ -80,6 +90,12 @@ pub enum AnchorError {
         /// Part.
         role: AnchorRole,
     },
+    /// Two roots for one platform.
+    #[error("the bundle has two {platform} roots")]
+    DuplicateRoot {
+        /// Platform.
+        platform: Platform,
+    },
     /// A part without a certificate.
     #[error("the bundle has no {role} certificate for {line}")]
     Incomplete {
@@ -88,8 +104,8 @@ pub enum AnchorError {
         /// Part.
         role: AnchorRole,
     },
-    /// A danger root with a key of AMD's: it would make production evidence look simulated, or the other way round.
-    #[error("certificate {position} of the bundle has a key of AMD's own")]
+    /// A danger root with a vendor's key: it would make production evidence look simulated, or the other way round.
+    #[error("certificate {position} of the bundle has a vendor's own key")]
     VendorKey {
         /// From 1.
         position: usize,
@@ -102,28 +118,55 @@ impl TrustAnchors {
         static LINES: OnceLock<Arc<[LineAnchors]>> = OnceLock::new();
         // Should the embedded files ever be unreadable, no line is pinned and nothing is genuine; a unit test reads them.
         let lines = LINES.get_or_init(|| {
-            AMD.iter().flat_map(|pem| load(pem).unwrap_or_default()).map(|(anchors, _)| anchors).collect()
+            AMD.iter()
+                .filter_map(|pem| load(pem).ok())
+                .flat_map(|bundle| bundle.lines)
+                .map(|(anchors, _)| anchors)
+                .collect()
         });
-        Self { lines: Arc::clone(lines), simulated: false }
+        Self { lines: Arc::clone(lines), nitro: None, simulated: false }
     }
 
-    /// Only the roots in this PEM bundle, made by a simulator. AMD's roots are not among them, and every verdict under
+    /// AWS's own root of Nitro Enclaves, embedded in this library: G1.
+    pub fn aws() -> Self {
+        static ROOT: OnceLock<Option<Arc<Certificate>>> = OnceLock::new();
+        // As above: an unreadable file would pin nothing, and a unit test reads it.
+        let root = ROOT.get_or_init(|| load(AWS_NITRO).ok()?.nitro.map(|(root, _)| Arc::new(root)));
+        Self { lines: Arc::default(), nitro: root.clone(), simulated: false }
+    }
+
+    /// Every vendor's own roots that are embedded in this library: AMD's and AWS's.
+    pub fn vendors() -> Self {
+        Self { nitro: Self::aws().nitro, ..Self::amd() }
+    }
+
+    /// Only the roots in this PEM bundle, made by a simulator. No vendor's root is among them, and every verdict under
     /// them says that it is simulated.
     ///
     /// # Errors
     /// Unless the bundle has exactly one ARK (`ARK-<Line>`, after any prefix), ASK (`SEV-<Line>`) and ASVK
-    /// (`SEV-VLEK-<Line>`) for each product line that it mentions, and none of AMD's keys.
+    /// (`SEV-VLEK-<Line>`) for each product line that it mentions, at most one root of Nitro Enclaves
+    /// (`…aws.nitro-enclaves`), and none of a vendor's keys.
     pub fn danger_only_pem(pem: &str) -> Result<Self, AnchorError> {
-        let loaded = load(pem)?;
-        let vendor = Self::amd();
-        for (anchors, positions) in &loaded {
+        let Loaded { lines, nitro } = load(pem)?;
+        let vendor = Self::vendors();
+        if let Some((root, position)) = &nitro
+            && vendor.owns_key(root)
+        {
+            return Err(AnchorError::VendorKey { position: *position });
+        }
+        for (anchors, positions) in &lines {
             for (certificate, &position) in anchors.certificates().into_iter().zip(positions) {
                 if vendor.owns_key(certificate) {
                     return Err(AnchorError::VendorKey { position });
                 }
             }
         }
-        Ok(Self { lines: loaded.into_iter().map(|(anchors, _)| anchors).collect(), simulated: true })
+        Ok(Self {
+            lines: lines.into_iter().map(|(anchors, _)| anchors).collect(),
+            nitro: nitro.map(|(root, _)| Arc::new(root)),
+            simulated: true,
+        })
     }
 
     /// Whether the roots are a simulator's. Nothing that they validate is real.
@@ -135,21 +178,31 @@ impl TrustAnchors {
         self.lines.iter().find(|anchors| anchors.line == line)
     }
 
+    /// The root of Nitro Enclaves.
+    pub(crate) fn nitro(&self) -> Option<&Certificate> {
+        self.nitro.as_deref()
+    }
+
     #[cfg(test)]
     pub(crate) fn without(&self, line: ProductLine) -> Self {
         let lines = self.lines.iter().filter(|anchors| anchors.line != line).cloned().collect();
-        Self { lines, simulated: self.simulated }
+        Self { lines, nitro: self.nitro.clone(), simulated: self.simulated }
     }
 
     fn owns_key(&self, certificate: &Certificate) -> bool {
-        self.lines.iter().flat_map(LineAnchors::certificates).any(|own| own.spki == certificate.spki)
+        let lines = self.lines.iter().flat_map(LineAnchors::certificates);
+        lines.chain(self.nitro()).any(|own| own.spki == certificate.spki)
     }
 }
 
 impl fmt::Debug for TrustAnchors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<_> = self.lines.iter().map(|anchors| anchors.line.name()).collect();
-        f.debug_struct("TrustAnchors").field("simulated", &self.simulated).field("lines", &lines).finish()
+        f.debug_struct("TrustAnchors")
+            .field("simulated", &self.simulated)
+            .field("lines", &lines)
+            .field("nitro", &self.nitro.is_some())
+            .finish()
     }
 }
 
@@ -185,20 +238,34 @@ impl AnchorError {
             Self::Pem => "anchors.pem",
             Self::Certificate { .. } => "anchors.certificate",
             Self::Name { .. } => "anchors.name",
-            Self::Duplicate { .. } => "anchors.duplicate",
+            Self::Duplicate { .. } | Self::DuplicateRoot { .. } => "anchors.duplicate",
             Self::Incomplete { .. } => "anchors.incomplete",
             Self::VendorKey { .. } => "anchors.vendor-key",
         }
     }
 }
 
-/// Reads a bundle into product lines; each with the positions of its ARK, ASK and ASVK.
-fn load(pem: &str) -> Result<Vec<(LineAnchors, [usize; 3])>, AnchorError> {
+/// What is in a bundle.
+struct Loaded {
+    /// Each with the positions of its ARK, ASK and ASVK.
+    lines: Vec<(LineAnchors, [usize; 3])>,
+    /// With its position.
+    nitro: Option<(Certificate, usize)>,
+}
+
+fn load(pem: &str) -> Result<Loaded, AnchorError> {
+    let mut nitro = None;
     let mut found: Vec<(ProductLine, AnchorRole, usize, Certificate)> = Vec::new();
     for (section, position) in CertificateDer::pem_slice_iter(pem.as_bytes()).zip(1_usize..) {
         let der = section.map_err(|_| AnchorError::Pem)?;
         let certificate =
             Certificate::parse(&der).map_err(|error| AnchorError::Certificate { position, error })?;
+        if certificate.subject_cn.ends_with(NITRO_NAME) {
+            if nitro.replace((certificate, position)).is_some() {
+                return Err(AnchorError::DuplicateRoot { platform: Platform::Nitro });
+            }
+            continue;
+        }
         let Some((line, role)) = part(&certificate.subject_cn) else {
             return Err(AnchorError::Name { position, common_name: certificate.subject_cn });
         };
@@ -207,7 +274,7 @@ fn load(pem: &str) -> Result<Vec<(LineAnchors, [usize; 3])>, AnchorError> {
         }
         found.push((line, role, position, certificate));
     }
-    if found.is_empty() {
+    if found.is_empty() && nitro.is_none() {
         return Err(AnchorError::Empty);
     }
 
@@ -228,7 +295,7 @@ fn load(pem: &str) -> Result<Vec<(LineAnchors, [usize; 3])>, AnchorError> {
         let (asvk, asvk_position) = take(AnchorRole::Asvk)?;
         lines.push((LineAnchors { line, ark, ask, asvk }, [ark_position, ask_position, asvk_position]));
     }
-    Ok(lines)
+    Ok(Loaded { lines, nitro })
 }
 
 /// The part that a common name stands for. A simulator may put its own prefix before `ARK-`.
@@ -271,8 +338,19 @@ mod tests {
     }
 
     #[test]
-    fn a_danger_bundle_never_contains_amds_keys() {
-        for pem in AMD {
+    fn the_embedded_nitro_root_is_aws_own() {
+        let anchors = TrustAnchors::vendors();
+        assert!(!anchors.simulated());
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &anchors.nitro().expect("embedded").der);
+        assert_eq!(hex::encode(digest), "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b");
+        assert!(TrustAnchors::amd().nitro().is_none());
+        assert!(TrustAnchors::aws().line(ProductLine::Genoa).is_none());
+    }
+
+    #[test]
+    fn a_danger_bundle_never_contains_a_vendors_keys() {
+        for pem in AMD.into_iter().chain([AWS_NITRO]) {
             assert_eq!(code(pem), "anchors.vendor-key");
         }
     }
@@ -290,6 +368,7 @@ mod tests {
             "anchors.certificate"
         );
         assert_eq!(code(&format!("{milan}{milan}")), "anchors.duplicate");
+        assert_eq!(code(&format!("{AWS_NITRO}{AWS_NITRO}")), "anchors.duplicate");
         assert_eq!(code(&format!("{genoa}{}", parts[0])), "anchors.incomplete");
         for missing in 0..3 {
             let kept: String = parts

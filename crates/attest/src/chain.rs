@@ -12,8 +12,12 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::der;
+use crate::snp::RejectionKind;
 use crate::time::UnixTime;
 use crate::x509::{Certificate, KeyUsage, PublicKey};
+
+/// Longer paths are refused before a signature is looked at: Nitro has three authorities below the root, NVIDIA three.
+const MAX_INTERMEDIATES: usize = 8;
 
 /// Larger revocation lists are refused before they are parsed.
 const MAX_CRL: usize = 1024 * 1024;
@@ -98,6 +102,12 @@ pub enum ChainError {
         /// Certificate at fault.
         role: Role,
     },
+    /// More intermediate certificates than any platform has.
+    #[error("the certificate path has {found} intermediate certificates, more than {MAX_INTERMEDIATES}")]
+    TooLong {
+        /// Intermediate certificates that arrived.
+        found: usize,
+    },
     /// No certificate that the verifier holds has the issuer's name.
     #[error("no pinned certificate issued the leaf certificate")]
     UnknownIssuer,
@@ -113,6 +123,22 @@ pub enum ChainError {
 }
 
 impl ChainError {
+    /// What kind of answer this is.
+    pub fn kind(&self) -> RejectionKind {
+        match self {
+            Self::NotYetValid { .. } | Self::Expired { .. } => RejectionKind::Stale,
+            Self::NotAuthority { .. }
+            | Self::LeafIsAuthority
+            | Self::KeyUsage { .. }
+            | Self::KeyType { .. }
+            | Self::TooLong { .. }
+            | Self::UnknownIssuer
+            | Self::Signature
+            | Self::Algorithm
+            | Self::Path(_) => RejectionKind::NotGenuine,
+        }
+    }
+
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
@@ -122,6 +148,7 @@ impl ChainError {
             Self::LeafIsAuthority => "x509.leaf-is-authority",
             Self::KeyUsage { .. } => "x509.key-usage",
             Self::KeyType { .. } => "x509.key-type",
+            Self::TooLong { .. } => "x509.path-too-long",
             Self::UnknownIssuer => "x509.unknown-issuer",
             Self::Signature => "x509.signature",
             Self::Algorithm => "x509.algorithm",
@@ -211,23 +238,42 @@ pub(crate) fn validate(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<UnixTime, ChainError> {
-    check_anchor(issuers.anchor, profile, now)?;
-    check_validity(issuers.intermediate, Role::Intermediate, now)?;
-    check_authority(issuers.intermediate, Role::Intermediate, profile)?;
+    validate_path(issuers.anchor, &[issuers.intermediate], leaf, profile, now)
+}
+
+/// Validates anchor -> intermediates -> leaf, whoever brought the intermediates: each must be what an authority of this
+/// platform is, used or not. Returns the last second at which all of them are valid.
+pub(crate) fn validate_path(
+    anchor: &Certificate,
+    intermediates: &[&Certificate],
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+) -> Result<UnixTime, ChainError> {
+    if intermediates.len() > MAX_INTERMEDIATES {
+        return Err(ChainError::TooLong { found: intermediates.len() });
+    }
+    check_anchor(anchor, profile, now)?;
+    for intermediate in intermediates {
+        check_validity(intermediate, Role::Intermediate, now)?;
+        check_authority(intermediate, Role::Intermediate, profile)?;
+    }
     check_validity(leaf, Role::Leaf, now)?;
     check_leaf(leaf, profile)?;
 
-    let anchor_der = CertificateDer::from(issuers.anchor.der.as_slice());
+    let anchor_der = CertificateDer::from(anchor.der.as_slice());
     let anchors = [webpki::anchor_from_trusted_cert(&anchor_der).map_err(path_error)?];
-    let intermediates = [CertificateDer::from(issuers.intermediate.der.as_slice())];
+    let chain: Vec<_> =
+        intermediates.iter().map(|certificate| CertificateDer::from(certificate.der.as_slice())).collect();
     let leaf_der = CertificateDer::from(leaf.der.as_slice());
     let end_entity = EndEntityCert::try_from(&leaf_der).map_err(path_error)?;
     let time = rustls_pki_types::UnixTime::since_unix_epoch(core::time::Duration::from_secs(now.0));
     end_entity
-        .verify_for_usage(profile.algorithms, &anchors, &intermediates, time, NoExtendedKeyUsage, None, None)
+        .verify_for_usage(profile.algorithms, &anchors, &chain, time, NoExtendedKeyUsage, None, None)
         .map_err(path_error)?;
 
-    Ok(issuers.anchor.not_after.min(issuers.intermediate.not_after).min(leaf.not_after))
+    let ends = intermediates.iter().map(|certificate| certificate.not_after);
+    Ok(ends.fold(anchor.not_after.min(leaf.not_after), UnixTime::min))
 }
 
 /// Verifies a revocation list of the anchor, and that it lists neither the intermediate nor the leaf.

@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::evidence::Platform;
+use crate::nitro::{self, NitroClaims};
 use crate::snp::{Genuine, Report, SnpClaims};
 
 /// What the hardware said. Readable by anybody, made only by [`crate::verify`].
@@ -11,10 +12,10 @@ pub struct Claims {
     platform: Platform,
     #[serde(with = "hex::serde")]
     measurement: [u8; 48],
+    #[serde(serialize_with = "optional_hex")]
+    host_data: Option<[u8; 32]>,
     #[serde(with = "hex::serde")]
-    host_data: [u8; 32],
-    #[serde(with = "hex::serde")]
-    report_data: [u8; 64],
+    report_data: Vec<u8>,
     debug: bool,
     #[serde(flatten)]
     details: Details,
@@ -23,6 +24,7 @@ pub struct Claims {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Details {
     SevSnp(Box<SnpClaims>),
+    Nitro(Box<NitroClaims>),
 }
 
 impl Claims {
@@ -30,10 +32,21 @@ impl Claims {
         Self {
             platform: Platform::SevSnp,
             measurement: report.measurement(),
-            host_data: report.host_data(),
-            report_data: report.report_data(),
+            host_data: Some(report.host_data()),
+            report_data: report.report_data().to_vec(),
             debug: report.guest_policy().debug(),
             details: Details::SevSnp(Box::new(SnpClaims::new(report, genuine))),
+        }
+    }
+
+    pub(crate) fn from_nitro(document: &nitro::Document) -> Self {
+        Self {
+            platform: Platform::Nitro,
+            measurement: document.pcr(0).copied().unwrap_or([0; 48]),
+            host_data: None,
+            report_data: document.user_data().unwrap_or_default().to_vec(),
+            debug: document.debug(),
+            details: Details::Nitro(Box::new(NitroClaims::new(document))),
         }
     }
 
@@ -42,18 +55,19 @@ impl Claims {
         self.platform
     }
 
-    /// The code that was launched.
+    /// The code that was launched; of a Nitro enclave PCR0, which is zero in debug mode.
     pub fn measurement(&self) -> &[u8; 48] {
         &self.measurement
     }
 
-    /// What the host bound at launch.
-    pub fn host_data(&self) -> &[u8; 32] {
-        &self.host_data
+    /// What the host bound at launch, where the platform has such a field.
+    pub fn host_data(&self) -> Option<&[u8; 32]> {
+        self.host_data.as_ref()
     }
 
-    /// What the guest bound into the evidence.
-    pub fn report_data(&self) -> &[u8; 64] {
+    /// What the guest bound into the evidence: 64 bytes of SEV-SNP; of Nitro the user data, which may be absent and then
+    /// is empty here.
+    pub fn report_data(&self) -> &[u8] {
         &self.report_data
     }
 
@@ -66,6 +80,15 @@ impl Claims {
     pub fn snp(&self) -> Option<&SnpClaims> {
         match &self.details {
             Details::SevSnp(claims) => Some(claims),
+            Details::Nitro(_) => None,
+        }
+    }
+
+    /// The claims that only Nitro Enclaves have.
+    pub fn nitro(&self) -> Option<&NitroClaims> {
+        match &self.details {
+            Details::Nitro(claims) => Some(claims),
+            Details::SevSnp(_) => None,
         }
     }
 }
@@ -77,7 +100,15 @@ impl Serialize for Details {
         let mut map = serializer.serialize_map(Some(1))?;
         match self {
             Self::SevSnp(claims) => map.serialize_entry("sev_snp", claims)?,
+            Self::Nitro(claims) => map.serialize_entry("nitro", claims)?,
         }
         map.end()
+    }
+}
+
+fn optional_hex<S: Serializer>(value: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(bytes) => serializer.serialize_some(&hex::encode(bytes)),
+        None => serializer.serialize_none(),
     }
 }

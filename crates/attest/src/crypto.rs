@@ -16,6 +16,10 @@ pub(crate) type P384Point = [u8; 97];
 pub(crate) static RSA_PSS_SHA384: &[&dyn SignatureVerificationAlgorithm] =
     &[&RsaPssSha384 { parameters: alg_id::RSA_PSS_SHA384 }, &RsaPssSha384 { parameters: EXPLICIT_TRAILER }];
 
+/// The signature algorithm of Nitro's and NVIDIA's certificates: ECDSA P-384 with SHA-384.
+pub(crate) static ECDSA_P384: &[&dyn SignatureVerificationAlgorithm] =
+    &[webpki::aws_lc_rs::ECDSA_P384_SHA384];
+
 /// Order of the P-384 group, FIPS 186-5 / SEC 2 §2.5.1.
 const P384_ORDER: Scalar = [
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,

@@ -3,6 +3,8 @@
 //! Only what differs from machine to machine is carried: the endorsement certificate and the revocation list. Roots and
 //! intermediates are the verifier's own ([`crate::TrustAnchors`]); there is no way to hand in one of a prover's.
 
+use crate::evidence::Platform;
+
 /// The certificate of the key that signed, and the state of revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsements {
@@ -12,6 +14,7 @@ pub struct Endorsements {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     SevSnp { vek_der: Vec<u8>, revocation: Revocation },
+    Nitro { revocation: Revocation },
 }
 
 /// What is known about revoked certificates.
@@ -32,6 +35,20 @@ impl Endorsements {
     /// Of a SEV-SNP report: the VCEK's or VLEK's certificate in DER, and the product line's revocation list.
     pub fn snp(vek_der: Vec<u8>, revocation: Revocation) -> Self {
         Self { kind: Kind::SevSnp { vek_der, revocation } }
+    }
+
+    /// Of a Nitro Enclaves document, which carries its certificates itself. AWS's revocation lists are one per authority
+    /// and are not read yet: only a written [`Revocation::DangerNotChecked`] passes rule NIT-04.
+    pub fn nitro(revocation: Revocation) -> Self {
+        Self { kind: Kind::Nitro { revocation } }
+    }
+
+    /// Whose evidence these endorsements are for.
+    pub fn platform(&self) -> Platform {
+        match self.kind {
+            Kind::SevSnp { .. } => Platform::SevSnp,
+            Kind::Nitro { .. } => Platform::Nitro,
+        }
     }
 
     pub(crate) fn kind(&self) -> &Kind {

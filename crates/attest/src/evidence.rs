@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::snp;
+use crate::{nitro, snp};
 
 /// A kind of trusted execution environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ use crate::snp;
 pub enum Platform {
     /// AMD Secure Encrypted Virtualization with Secure Nested Paging.
     SevSnp,
+    /// AWS Nitro Enclaves.
+    Nitro,
 }
 
 /// Evidence as it arrived. [`crate::verify`] decides whether it is genuine.
@@ -26,16 +28,14 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     SevSnp(snp::Report),
+    Nitro(nitro::Document),
 }
 
 /// Why bytes are not evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseError {
     /// No platform's evidence looks like this.
-    #[error(
-        "{found} bytes are not evidence of a known platform; a SEV-SNP report has {} bytes",
-        snp::REPORT_LEN
-    )]
+    #[error("{found} bytes are not evidence of a known platform")]
     UnknownFormat {
         /// Bytes that arrived.
         found: usize,
@@ -43,6 +43,9 @@ pub enum ParseError {
     /// A SEV-SNP report with a mistake.
     #[error(transparent)]
     SevSnp(#[from] snp::ReportError),
+    /// A Nitro Enclaves attestation document with a mistake.
+    #[error(transparent)]
+    Nitro(#[from] nitro::DocumentError),
 }
 
 impl Platform {
@@ -50,6 +53,7 @@ impl Platform {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SevSnp => "sev-snp",
+            Self::Nitro => "nitro",
         }
     }
 }
@@ -64,18 +68,23 @@ impl Evidence {
     /// Recognises the platform and takes the bytes as they are.
     ///
     /// # Errors
-    /// Every departure from the platform's format (spec/attest.md, rule SNP-01).
+    /// Every departure from the platform's format (spec/attest.md, rules SNP-01 and NIT-01).
     pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
-        if input.len() != snp::REPORT_LEN {
+        let kind = if nitro::looks_like(input) {
+            Kind::Nitro(nitro::Document::parse(input)?)
+        } else if input.len() == snp::REPORT_LEN {
+            Kind::SevSnp(snp::Report::parse(input)?)
+        } else {
             return Err(ParseError::UnknownFormat { found: input.len() });
-        }
-        Ok(Self { kind: Kind::SevSnp(snp::Report::parse(input)?) })
+        };
+        Ok(Self { kind })
     }
 
     /// Whose evidence this is.
     pub fn platform(&self) -> Platform {
         match &self.kind {
             Kind::SevSnp(_) => Platform::SevSnp,
+            Kind::Nitro(_) => Platform::Nitro,
         }
     }
 
@@ -83,6 +92,7 @@ impl Evidence {
     pub fn bytes(&self) -> &[u8] {
         match &self.kind {
             Kind::SevSnp(report) => report.bytes(),
+            Kind::Nitro(document) => document.bytes(),
         }
     }
 
@@ -90,6 +100,15 @@ impl Evidence {
     pub fn snp(&self) -> Option<&snp::Report> {
         match &self.kind {
             Kind::SevSnp(report) => Some(report),
+            Kind::Nitro(_) => None,
+        }
+    }
+
+    /// The Nitro Enclaves document, where it is one. Reading a field of it proves nothing.
+    pub fn nitro(&self) -> Option<&nitro::Document> {
+        match &self.kind {
+            Kind::Nitro(document) => Some(document),
+            Kind::SevSnp(_) => None,
         }
     }
 
@@ -99,11 +118,21 @@ impl Evidence {
 }
 
 impl ParseError {
+    /// The platform that the bytes seemed to be of.
+    pub fn platform(&self) -> Option<Platform> {
+        match self {
+            Self::UnknownFormat { .. } => None,
+            Self::SevSnp(_) => Some(Platform::SevSnp),
+            Self::Nitro(_) => Some(Platform::Nitro),
+        }
+    }
+
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownFormat { .. } => "evidence.unknown-format",
             Self::SevSnp(error) => error.code(),
+            Self::Nitro(error) => error.code(),
         }
     }
 }

@@ -45,6 +45,7 @@ mod crypto;
 mod der;
 mod endorsements;
 mod evidence;
+pub mod nitro;
 mod policy;
 mod report;
 pub mod rules;

@@ -90,7 +90,9 @@ impl Report {
 
     /// Of bytes that are not evidence. The anchors only say whether the verifier would believe a simulator.
     pub fn from_parse_error(error: &ParseError, anchors: &TrustAnchors) -> Self {
-        let format = Check { rule: &rules::FORMAT, outcome: Outcome::Fail, compared: error.to_string() };
+        let rules = error.platform().map_or(rules::SEV_SNP, rules::of);
+        let rule = rules.first().unwrap_or(&rules::sev_snp::FORMAT);
+        let format = Check { rule, outcome: Outcome::Fail, compared: error.to_string() };
         let headline = format!("MALFORMED: {error}");
         Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[format])
     }
@@ -147,13 +149,17 @@ impl Report {
         checks: &[Check],
     ) -> Self {
         let mut reported: Vec<_> = checks.iter().map(ReportedCheck::new).collect();
-        let not_reached = rules::SEV_SNP.iter().skip(reported.len()).map(|rule| ReportedCheck {
-            id: rule.id,
-            title: rule.title,
-            spec: rule.spec,
-            outcome: Outcome::NotReached,
-            compared: String::new(),
-        });
+        // The first rule that was looked at tells whose rules these are.
+        let first = checks.first().map(|check| check.rule.id);
+        let whose = rules::ALL.iter().find(|rules| rules.first().map(|rule| rule.id) == first);
+        let not_reached =
+            whose.into_iter().copied().flatten().skip(reported.len()).map(|rule| ReportedCheck {
+                id: rule.id,
+                title: rule.title,
+                spec: rule.spec,
+                outcome: Outcome::NotReached,
+                compared: String::new(),
+            });
         reported.extend(not_reached);
         Self {
             schema: SCHEMA,

@@ -10,8 +10,9 @@ use crate::claims::Claims;
 use crate::crypto;
 use crate::endorsements::{self, Endorsements};
 use crate::evidence::{Evidence, Kind, Platform};
+use crate::nitro::{self, NitroDenial, NitroRejection};
 use crate::policy::{PlatformPolicy, Policy};
-use crate::rules;
+use crate::rules::{self, Rule};
 use crate::snp::{self, RejectionKind, SnpDenial, SnpRejection};
 use crate::time::UnixTime;
 
@@ -45,6 +46,7 @@ pub struct Authentic {
 #[derive(Debug)]
 enum Inner {
     SevSnp { report: snp::Report, genuine: Box<snp::Genuine> },
+    Nitro { document: nitro::Document, genuine: nitro::Genuine },
 }
 
 /// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
@@ -53,7 +55,7 @@ enum Inner {
 /// literal, not `Default`, not `Clone`, not a deserializer.
 ///
 /// ```
-/// fn takes_proof(verified: &casemate_attest::Verified) -> &[u8; 64] { verified.report_data() }
+/// fn takes_proof(verified: &casemate_attest::Verified) -> &[u8] { verified.report_data() }
 /// ```
 /// ```compile_fail
 /// fn forge(verified: casemate_attest::Verified) -> casemate_attest::Verified {
@@ -119,6 +121,17 @@ pub struct Denied {
 /// Why evidence is not proven to be genuine.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Rejection {
+    /// The endorsements are of another platform than the evidence.
+    #[error("the endorsements are for {endorsements}, and the evidence is of {evidence}")]
+    EndorsementsPlatform {
+        /// Of the evidence.
+        evidence: Platform,
+        /// Of the endorsements.
+        endorsements: Platform,
+    },
+    /// A Nitro Enclaves document.
+    #[error(transparent)]
+    Nitro(#[from] NitroRejection),
     /// A SEV-SNP report.
     #[error(transparent)]
     SevSnp(#[from] SnpRejection),
@@ -140,12 +153,12 @@ pub enum Denial {
         what: &'static str,
     },
     /// The evidence is not bound to this exchange: it is somebody else's, or an old one.
-    #[error("report data {} is not the expected {}", hex::encode(found.as_slice()), hex::encode(expected.as_slice()))]
+    #[error("report data {} is not the expected {}", hex::encode(found), hex::encode(expected.as_slice()))]
     ReportData {
         /// By the binding.
         expected: Box<[u8; 64]>,
         /// In the evidence.
-        found: Box<[u8; 64]>,
+        found: Vec<u8>,
     },
     /// A rule was not looked at. It cannot happen; if it does, nothing is verified.
     #[error("not every rule was looked at")]
@@ -153,9 +166,12 @@ pub enum Denial {
     /// Terms for SEV-SNP.
     #[error(transparent)]
     SevSnp(#[from] SnpDenial),
+    /// Terms for Nitro Enclaves.
+    #[error(transparent)]
+    Nitro(#[from] NitroDenial),
 }
 
-/// Is it genuine? Rules SNP-01 to SNP-10.
+/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06.
 ///
 /// # Errors
 /// [`Rejected`], with the first rule that does not hold.
@@ -165,26 +181,16 @@ pub fn verify(
     anchors: &TrustAnchors,
     now: UnixTime,
 ) -> Result<Authentic, Rejected> {
+    let mut ledger = Ledger::new(rules::of(evidence.platform()));
     let simulated = anchors.simulated();
-    let mut ledger = Ledger::new(rules::SEV_SNP);
-    let (Kind::SevSnp(report), endorsements::Kind::SevSnp { vek_der, revocation }) =
-        (evidence.kind(), endorsements.kind());
-    match snp::verify(report, vek_der, revocation, anchors, now, &mut ledger) {
-        Ok(genuine) => Ok(Authentic {
-            claims: Claims::from_snp(report, &genuine),
-            simulated,
-            valid_until: genuine.valid_until,
-            inner: Inner::SevSnp { report: report.clone(), genuine: Box::new(genuine) },
-            ledger,
-        }),
-        Err(reason) => {
-            Err(Rejected { reason: Rejection::SevSnp(reason), checks: ledger.finish(), simulated })
-        }
+    match authenticate(evidence, endorsements, anchors, now, &mut ledger) {
+        Ok((inner, claims, valid_until)) => Ok(Authentic { inner, ledger, claims, simulated, valid_until }),
+        Err(reason) => Err(Rejected { reason, checks: ledger.finish(), simulated }),
     }
 }
 
 impl Authentic {
-    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31.
+    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16.
     ///
     /// # Errors
     /// [`Denied`], with the first rule that does not hold.
@@ -245,7 +251,7 @@ impl Verified {
     }
 
     /// What the guest bound into the evidence.
-    pub fn report_data(&self) -> &[u8; 64] {
+    pub fn report_data(&self) -> &[u8] {
         self.claims.report_data()
     }
 }
@@ -280,13 +286,17 @@ impl Rejection {
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::EndorsementsPlatform { .. } => "endorsements.platform",
             Self::SevSnp(reason) => reason.code(),
+            Self::Nitro(reason) => reason.code(),
         }
     }
 
     /// What kind of answer this is.
     pub fn kind(&self) -> RejectionKind {
         match self {
+            Self::EndorsementsPlatform { .. } => RejectionKind::Missing,
+            Self::Nitro(reason) => reason.kind(),
             Self::SevSnp(reason) => reason.kind(),
         }
     }
@@ -301,6 +311,7 @@ impl Denial {
             Self::ReportData { .. } => "binding.report-data",
             Self::Incomplete => "internal.incomplete",
             Self::SevSnp(reason) => reason.code(),
+            Self::Nitro(reason) => reason.code(),
         }
     }
 }
@@ -329,6 +340,32 @@ pub(crate) fn waived(what: &'static str, compared: String, reason: &str) -> Resu
     Ok(Finding::Waived(format!("{compared}; not required: {reason}")))
 }
 
+fn authenticate(
+    evidence: &Evidence,
+    endorsements: &Endorsements,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<(Inner, Claims, UnixTime), Rejection> {
+    use endorsements::Kind as Endorsed;
+    match (evidence.kind(), endorsements.kind()) {
+        (Kind::SevSnp(report), Endorsed::SevSnp { vek_der, revocation }) => {
+            let genuine = snp::verify(report, vek_der, revocation, anchors, now, ledger)?;
+            let (claims, valid_until) = (Claims::from_snp(report, &genuine), genuine.valid_until);
+            Ok((Inner::SevSnp { report: report.clone(), genuine: Box::new(genuine) }, claims, valid_until))
+        }
+        (Kind::Nitro(document), Endorsed::Nitro { revocation }) => {
+            let genuine = nitro::verify(document, revocation, anchors, now, ledger)?;
+            let (claims, valid_until) = (Claims::from_nitro(document), genuine.valid_until);
+            Ok((Inner::Nitro { document: document.clone(), genuine }, claims, valid_until))
+        }
+        (Kind::SevSnp(_) | Kind::Nitro(_), _) => Err(Rejection::EndorsementsPlatform {
+            evidence: evidence.platform(),
+            endorsements: endorsements.platform(),
+        }),
+    }
+}
+
 fn judge(
     inner: &Inner,
     claims: &Claims,
@@ -336,17 +373,24 @@ fn judge(
     binding: &Binding,
     ledger: &mut Ledger,
 ) -> Result<(), Denial> {
-    match inner {
+    let platform = claims.platform();
+    let report_data: &'static Rule = match inner {
         Inner::SevSnp { report, genuine } => {
-            let terms = ledger.record(&rules::PLATFORM, accepted(&policy.snp, claims.platform()))?;
+            let terms = ledger.record(&rules::sev_snp::PLATFORM, accepted(&policy.snp, platform))?;
             snp::appraise(report, genuine, terms, ledger)?;
+            &rules::sev_snp::REPORT_DATA
         }
-    }
-    ledger.record(&rules::REPORT_DATA, bound(claims, binding))?;
+        Inner::Nitro { document, genuine } => {
+            let terms = ledger.record(&rules::nitro::PLATFORM, accepted(&policy.nitro, platform))?;
+            nitro::appraise(document, genuine, terms, ledger)?;
+            &rules::nitro::REPORT_DATA
+        }
+    };
+    ledger.record(report_data, bound(claims, binding))?;
     if ledger.is_complete() { Ok(()) } else { Err(Denial::Incomplete) }
 }
 
-/// SNP-11.
+/// SNP-11, NIT-07.
 fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Finding), Denial> {
     match policy {
         PlatformPolicy::Accepted(terms) => {
@@ -356,7 +400,7 @@ fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Fi
     }
 }
 
-/// SNP-31. All 64 bytes, in constant time.
+/// SNP-31, NIT-16. All 64 bytes, in constant time.
 fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
     let found = claims.report_data();
     match &binding.kind {
@@ -364,7 +408,7 @@ fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
             Ok(((), Finding::Pass("all 64 bytes equal".to_owned())))
         }
         BindingKind::ReportData(expected) => {
-            Err(Denial::ReportData { expected: expected.clone(), found: Box::new(*found) })
+            Err(Denial::ReportData { expected: expected.clone(), found: found.to_vec() })
         }
         BindingKind::DangerUnchecked { reason } => {
             waived("report data", hex::encode(found), reason).map(|finding| ((), finding))

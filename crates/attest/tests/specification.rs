@@ -3,12 +3,25 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::SEV_SNP;
+use casemate_attest::rules::{NITRO, Rule, SEV_SNP};
 use walkdir::WalkDir;
 
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 8] =
-    ["anchors.", "binding.", "crl.", "evidence.", "internal.", "policy.", "snp.", "x509."];
+const FAMILIES: [&str; 10] = [
+    "anchors.",
+    "binding.",
+    "crl.",
+    "endorsements.",
+    "evidence.",
+    "internal.",
+    "nitro.",
+    "policy.",
+    "snp.",
+    "x509.",
+];
+/// Each platform's rules, with the headings between which they are specified.
+const RULES: [(&[Rule], &str, &str); 2] =
+    [(SEV_SNP, "## 6. Rules", "## 7."), (NITRO, "### 11.3 Rules", "### 11.4")];
 
 #[test]
 fn every_code_is_in_the_table_of_codes_and_nothing_else_is() {
@@ -39,23 +52,23 @@ fn every_code_is_in_the_table_of_codes_and_nothing_else_is() {
 
 #[test]
 fn every_rule_is_specified_and_no_other() {
-    let (_, section) = SPECIFICATION.split_once("## 6. Rules").expect("section 6");
-    let (section, _) = section.split_once("## 7.").expect("section 7");
-    for rule in SEV_SNP {
-        assert!(
-            section.contains(&format!("**{} ", rule.id)) || section.contains(&format!(", {} ", rule.id)),
-            "{}",
-            rule.id
-        );
+    for (rules, start, end) in RULES {
+        let (_, section) = SPECIFICATION.split_once(start).expect(start);
+        let (section, _) = section.split_once(end).expect(end);
+        for Rule { id, .. } in rules {
+            assert!(section.contains(&format!("**{id} ")) || section.contains(&format!(", {id} ")), "{id}");
+        }
+        let family = &rules[0].id[..4];
+        assert!(!section.contains(&format!("{family}{:02}", rules.len() + 1)));
     }
-    assert!(!section.contains(&format!("SNP-{:02}", SEV_SNP.len() + 1)));
 }
 
 #[test]
 fn every_policy_key_is_specified() {
     let (_, section) = SPECIFICATION.split_once("## 7. Policy").expect("section 7");
     let (_, table) = section.split_once("| key | value | rule |").expect("the table");
-    for line in include_str!("policies/example.toml").lines() {
+    let examples = [include_str!("policies/example.toml"), include_str!("policies/nitro.toml")];
+    for line in examples.into_iter().flat_map(str::lines) {
         if let Some((key, _)) = line.split_once(" = ") {
             assert!(table.contains(&format!("`{key}`")), "{key}");
         }

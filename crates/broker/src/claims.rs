@@ -17,14 +17,16 @@ impl ClaimSet {
         let claims = verified.claims();
         let mut casemate =
             json!({ "platform": claims.platform().as_str(), "simulated": verified.simulated() });
-        let mut isolation = json!({
-            "x-ms-sevsnpvm-launchmeasurement": hex::encode(claims.measurement()),
-            "x-ms-sevsnpvm-hostdata": hex::encode(claims.host_data()),
-            "x-ms-sevsnpvm-reportdata": hex::encode(claims.report_data()),
-            "x-ms-sevsnpvm-is-debuggable": claims.debug(),
-        });
+        let mut isolation = json!({});
         // A platform that has none of these claims meets no condition on them.
-        if let Some(snp) = claims.snp() {
+        if let (Some(snp), Some(host_data)) = (claims.snp(), claims.host_data()) {
+            let common = json!({
+                "x-ms-sevsnpvm-launchmeasurement": hex::encode(claims.measurement()),
+                "x-ms-sevsnpvm-hostdata": hex::encode(host_data),
+                "x-ms-sevsnpvm-reportdata": hex::encode(claims.report_data()),
+                "x-ms-sevsnpvm-is-debuggable": claims.debug(),
+            });
+            extend(&mut isolation, common);
             extend(&mut isolation, snp_claims(snp));
             extend(&mut casemate, own_claims(snp));
         }

@@ -50,7 +50,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), CliError> {
 /// AMD's roots, or those of the one simulated vendor that the person named.
 pub(crate) fn anchors(args: &AnchorArgs) -> Result<TrustAnchors, CliError> {
     match &args.danger_simulated_root {
-        None => Ok(TrustAnchors::amd()),
+        None => Ok(TrustAnchors::vendors()),
         Some(path) => {
             let pem = read_text(path)?;
             Ok(TrustAnchors::danger_only_pem(&pem)?)

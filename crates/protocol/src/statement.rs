@@ -409,7 +409,7 @@ fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
 }
 
 fn run(
-    bound: &[u8; 64],
+    bound: &[u8],
     document: &str,
     expected: &Expectation,
     now: UnixTime,
@@ -428,7 +428,7 @@ fn run(
 }
 
 fn run_offline(
-    bound: &[u8; 64],
+    bound: &[u8],
     document: &str,
     rule: &ModelRule,
     now: UnixTime,
@@ -444,7 +444,7 @@ fn run_offline(
 
 /// CH-1 and CH-2.
 fn bound_statement(
-    bound: &[u8; 64],
+    bound: &[u8],
     document: &str,
     seen: &mut Transcript,
 ) -> Result<RuntimeStatement, StatementError> {
@@ -452,7 +452,7 @@ fn bound_statement(
     if document.len() > MAX_LEN {
         return Err(StatementError::TooLong { len: document.len() });
     }
-    if report_data(document) != *bound {
+    if report_data(document).as_slice() != bound {
         return Err(StatementError::NotBound);
     }
     seen.pass(format!("SHA-512 of {} bytes", document.len()));
@@ -634,7 +634,7 @@ mod tests {
     fn a_kept_document_is_checked_for_all_that_needs_no_connection() {
         let document = statement().to_canonical().unwrap();
         let bound = report_data(&document);
-        let offline = |bound: &[u8; 64], document: &str, models: &ModelRule, now| {
+        let offline = |bound: &[u8], document: &str, models: &ModelRule, now| {
             let mut seen = Transcript::default();
             run_offline(bound, document, models, UnixTime(now), &mut seen)
                 .map(|_| seen.0)

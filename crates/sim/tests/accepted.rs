@@ -130,7 +130,7 @@ fn claims_are_what_the_machine_was_told_to_say() {
         let authentic = Attempt::with(vendor(line), &config).authenticate().expect("genuine");
         let claims = authentic.claims();
         assert_eq!(claims.measurement(), &LAUNCH_DIGEST);
-        assert_eq!(claims.host_data(), &config.host_data);
+        assert_eq!(claims.host_data(), Some(&config.host_data));
         assert_eq!(claims.report_data(), &REPORT_DATA);
         assert!(claims.debug());
         let snp = claims.snp().expect("SEV-SNP");

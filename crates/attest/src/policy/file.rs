@@ -7,6 +7,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Danger, Expected, PlatformPolicy, Policy, PolicyError};
+use crate::nitro::NitroFile;
 use crate::snp::{
     Abi, Floor, GuestPermission, GuestProtection, HostTrustPolicy, MinimumTcb, PlatformProtection,
     PlatformWeakness, SnpPolicy, Tcb, Version,
@@ -15,9 +16,11 @@ use crate::snp::{
 /// A policy file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PolicyFile {
+pub(crate) struct PolicyFile {
     #[serde(rename = "sev-snp", default)]
     snp: Option<SnpFile>,
+    #[serde(default)]
+    nitro: Option<NitroFile>,
 }
 
 #[derive(Deserialize)]
@@ -82,14 +85,14 @@ struct TcbFile {
 }
 
 /// `[a, b]` or `{ any = "reason" }`.
-enum ListOrAny<T> {
+pub(crate) enum ListOrAny<T> {
     List(Vec<T>),
     Any(String),
 }
 
 /// `"refuse"` or `{ danger-allow = "reason" }`.
 #[derive(Default)]
-enum DangerFile {
+pub(crate) enum DangerFile {
     #[default]
     Refuse,
     Allow(String),
@@ -107,10 +110,13 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        match file.snp {
-            None => Err(PolicyError::NoPlatform),
-            Some(snp) => Ok(Self { snp: PlatformPolicy::Accepted(snp.into_policy()?) }),
+        if file.snp.is_none() && file.nitro.is_none() {
+            return Err(PolicyError::NoPlatform);
         }
+        Ok(Self {
+            snp: terms(file.snp.map(SnpFile::into_policy))?,
+            nitro: terms(file.nitro.map(NitroFile::into_policy))?,
+        })
     }
 }
 
@@ -162,7 +168,7 @@ impl SnpFile {
 }
 
 impl DangerFile {
-    fn into_danger(self, field: &'static str) -> Result<Danger, PolicyError> {
+    pub(crate) fn into_danger(self, field: &'static str) -> Result<Danger, PolicyError> {
         match self {
             Self::Refuse => Ok(Danger::Refuse),
             Self::Allow(reason) => Ok(Danger::Allow { reason: written(reason, field)? }),
@@ -170,7 +176,15 @@ impl DangerFile {
     }
 }
 
-fn values<T, U>(
+/// A platform that is not written down is not accepted.
+fn terms<P>(written: Option<Result<P, PolicyError>>) -> Result<PlatformPolicy<P>, PolicyError> {
+    match written {
+        None => Ok(PlatformPolicy::NotAccepted),
+        Some(terms) => Ok(PlatformPolicy::Accepted(terms?)),
+    }
+}
+
+pub(crate) fn values<T, U>(
     file: ListOrAny<T>,
     field: &'static str,
     read: impl Fn(&T) -> Result<U, PolicyError>,
@@ -182,7 +196,7 @@ fn values<T, U>(
     }
 }
 
-fn hex_values<const N: usize>(
+pub(crate) fn hex_values<const N: usize>(
     file: ListOrAny<String>,
     field: &'static str,
 ) -> Result<Expected<[u8; N]>, PolicyError> {
@@ -211,7 +225,7 @@ fn floor(file: Option<TcbFile>, has_fmc: bool, field: &'static str) -> Result<Fl
     }))
 }
 
-fn written(reason: String, field: &'static str) -> Result<String, PolicyError> {
+pub(crate) fn written(reason: String, field: &'static str) -> Result<String, PolicyError> {
     if reason.trim().is_empty() { Err(PolicyError::EmptyReason { field }) } else { Ok(reason) }
 }
 

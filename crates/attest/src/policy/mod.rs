@@ -1,10 +1,11 @@
 //! Appraisal policy: what a machine must be before it is ours. Total: every field has a value that somebody wrote, or a
 //! default that refuses.
 
-mod file;
+pub(crate) mod file;
 
 use thiserror::Error;
 
+use crate::nitro::NitroPolicy;
 use crate::snp::SnpPolicy;
 use file::PolicyFile;
 
@@ -15,6 +16,8 @@ use file::PolicyFile;
 pub struct Policy {
     /// AMD SEV-SNP.
     pub snp: PlatformPolicy<SnpPolicy>,
+    /// AWS Nitro Enclaves.
+    pub nitro: PlatformPolicy<NitroPolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -106,12 +109,17 @@ pub enum PolicyError {
 impl Policy {
     /// Accepts nothing.
     pub fn deny_all() -> Self {
-        Self { snp: PlatformPolicy::NotAccepted }
+        Self { snp: PlatformPolicy::NotAccepted, nitro: PlatformPolicy::NotAccepted }
     }
 
     /// Accepts SEV-SNP on these terms, and no other platform.
     pub fn for_snp(terms: SnpPolicy) -> Self {
-        Self { snp: PlatformPolicy::Accepted(terms) }
+        Self { snp: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts Nitro Enclaves on these terms, and no other platform.
+    pub fn for_nitro(terms: NitroPolicy) -> Self {
+        Self { nitro: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.

@@ -9,7 +9,7 @@ use super::report::{Report, Version};
 use super::vek::Subject;
 use crate::checks::{Finding, Ledger};
 use crate::policy::{Danger, Expected};
-use crate::rules;
+use crate::rules::sev_snp as rules;
 use crate::verdict::{Denial, waived};
 
 /// Applies the rules. The ledger holds what was found, also where this fails.

@@ -11,7 +11,7 @@ use crate::chain::{self, Issuers, Profile};
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
 use crate::endorsements::Revocation;
-use crate::rules;
+use crate::rules::sev_snp as rules;
 use crate::time::UnixTime;
 use crate::x509::PublicKey;
 

@@ -173,17 +173,7 @@ impl SnpRejection {
     /// What kind of answer this is.
     pub fn kind(&self) -> RejectionKind {
         match self {
-            Self::Root(error) | Self::Chain(error) => match error {
-                ChainError::NotYetValid { .. } | ChainError::Expired { .. } => RejectionKind::Stale,
-                ChainError::NotAuthority { .. }
-                | ChainError::LeafIsAuthority
-                | ChainError::KeyUsage { .. }
-                | ChainError::KeyType { .. }
-                | ChainError::UnknownIssuer
-                | ChainError::Signature
-                | ChainError::Algorithm
-                | ChainError::Path(_) => RejectionKind::NotGenuine,
-            },
+            Self::Root(error) | Self::Chain(error) => error.kind(),
             Self::Revocation(error) => match error {
                 CrlError::Missing => RejectionKind::Missing,
                 CrlError::NotYetValid { .. } | CrlError::Expired { .. } => RejectionKind::Stale,

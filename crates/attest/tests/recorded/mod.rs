@@ -74,7 +74,7 @@ impl Recording {
         let claims = authentic.claims();
         let snp = claims.snp().expect("a SEV-SNP report");
         let mut policy = SnpPolicy::strict(Expected::OneOf(vec![*claims.measurement()]));
-        policy.host_data = Expected::OneOf(vec![*claims.host_data()]);
+        policy.host_data = Expected::OneOf(vec![*claims.host_data().expect("SEV-SNP has host data")]);
         policy.id_key_digest = Expected::OneOf(vec![snp.id_key_digest]);
         policy.author_key_digest = Expected::OneOf(vec![snp.author_key_digest]);
         policy.family_id = Expected::OneOf(vec![snp.family_id]);

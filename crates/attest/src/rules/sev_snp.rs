@@ -1,27 +1,10 @@
-//! The numbered rules of spec/attest.md §6, in the order in which they are applied.
+//! AMD SEV-SNP.
 
-/// A rule: what must hold, and where it is specified.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Stable number, such as `SNP-09`.
-    pub id: &'static str,
-    /// What must hold, in a few words.
-    pub title: &'static str,
-    /// Where it is specified.
-    pub spec: &'static str,
-    /// Why it is there: what goes wrong without it.
-    pub why: &'static str,
-}
+use super::{Rule, rules};
 
-macro_rules! sev_snp {
-    ($($name:ident $id:literal $title:literal $spec:literal $why:literal)*) => {
-        /// The rules for AMD SEV-SNP. SNP-01 to SNP-10 answer "is it genuine?", the others "is it ours?".
-        pub static SEV_SNP: &[Rule] = &[$(Rule { id: $id, title: $title, spec: $spec, why: $why }),*];
-        $(pub(crate) static $name: Rule = Rule { id: $id, title: $title, spec: $spec, why: $why };)*
-    };
-}
-
-sev_snp! {
+rules! {
+    /// The rules for AMD SEV-SNP. SNP-01 to SNP-10 answer "is it genuine?", the others "is it ours?".
+    SEV_SNP
     FORMAT "SNP-01" "report has the layout of its version" "attest.md §6 SNP-01"
         "Two programs that read the same bytes differently can be played against each other. Exact length, known version, \
          zero where zero is written: one report has one meaning."
@@ -85,25 +68,4 @@ sev_snp! {
         "A genuine machine somewhere is not your machine. A list of chips is what defeats physical attacks on other ones."
     REPORT_DATA "SNP-31" "report data is bound to this exchange" "attest.md §6 SNP-31"
         "All 64 bytes. Without it, a genuine report of somebody else, or of yesterday, passes."
-}
-
-/// Why the rule with this id exists.
-pub fn explain(id: &str) -> Option<&'static str> {
-    SEV_SNP.iter().find(|rule| rule.id == id).map(|rule| rule.why)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_count_up_without_a_gap() {
-        for (index, rule) in SEV_SNP.iter().enumerate() {
-            assert_eq!(rule.id, format!("SNP-{:02}", index + 1));
-            assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
-            assert_eq!(explain(rule.id), Some(rule.why));
-        }
-        assert_eq!(explain("SNP-00"), None);
-        assert_eq!(explain(""), None);
-    }
 }

@@ -1,0 +1,66 @@
+//! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
+
+pub(crate) mod nitro;
+pub(crate) mod sev_snp;
+
+pub use nitro::NITRO;
+pub use sev_snp::SEV_SNP;
+
+use crate::evidence::Platform;
+
+/// A rule: what must hold, and where it is specified.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Stable number, such as `SNP-09`.
+    pub id: &'static str,
+    /// What must hold, in a few words.
+    pub title: &'static str,
+    /// Where it is specified.
+    pub spec: &'static str,
+    /// Why it is there: what goes wrong without it.
+    pub why: &'static str,
+}
+
+/// One platform's rules: a list of them all, and a name for each.
+macro_rules! rules {
+    ($(#[$about:meta])* $list:ident $($name:ident $id:literal $title:literal $spec:literal $why:literal)*) => {
+        $(#[$about])*
+        pub static $list: &[Rule] = &[$(Rule { id: $id, title: $title, spec: $spec, why: $why }),*];
+        $(pub(crate) static $name: Rule = Rule { id: $id, title: $title, spec: $spec, why: $why };)*
+    };
+}
+pub(crate) use rules;
+
+/// Every platform's rules.
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO];
+
+/// The rules for evidence of this platform.
+pub fn of(platform: Platform) -> &'static [Rule] {
+    match platform {
+        Platform::SevSnp => SEV_SNP,
+        Platform::Nitro => NITRO,
+    }
+}
+
+/// Why the rule with this id exists.
+pub fn explain(id: &str) -> Option<&'static str> {
+    ALL.iter().copied().flatten().find(|rule| rule.id == id).map(|rule| rule.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_count_up_without_a_gap() {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT"]) {
+            for (index, rule) in rules.iter().enumerate() {
+                assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
+                assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
+                assert_eq!(explain(rule.id), Some(rule.why));
+            }
+        }
+        assert_eq!(explain("SNP-00"), None);
+        assert_eq!(explain(""), None);
+    }
+}
