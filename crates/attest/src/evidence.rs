@@ -28,7 +28,7 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     SevSnp(snp::Report),
-    Nitro(nitro::Document),
+    Nitro(Box<nitro::Document>),
 }
 
 /// Why bytes are not evidence.
@@ -71,7 +71,7 @@ impl Evidence {
     /// Every departure from the platform's format (spec/attest.md, rules SNP-01 and NIT-01).
     pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
         let kind = if nitro::looks_like(input) {
-            Kind::Nitro(nitro::Document::parse(input)?)
+            Kind::Nitro(Box::new(nitro::Document::parse(input)?))
         } else if input.len() == snp::REPORT_LEN {
             Kind::SevSnp(snp::Report::parse(input)?)
         } else {

@@ -46,7 +46,7 @@ pub struct Authentic {
 #[derive(Debug)]
 enum Inner {
     SevSnp { report: snp::Report, genuine: Box<snp::Genuine> },
-    Nitro { document: nitro::Document, genuine: nitro::Genuine },
+    Nitro { document: Box<nitro::Document>, genuine: nitro::Genuine },
 }
 
 /// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
