@@ -323,7 +323,8 @@ pub(crate) struct AskArgs {
 /// Check evidence, or a running server, against a policy
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// An evidence file (a raw SEV-SNP report or an attestation document), or the https address of a server
+    /// An evidence file (a raw SEV-SNP report, a Nitro Enclaves document or an attestation document), or the https
+    /// address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
@@ -334,7 +335,7 @@ pub(crate) struct VerifyArgs {
     /// Certificate revocation list for a raw report (DER)
     #[arg(long)]
     pub(crate) crl: Option<PathBuf>,
-    /// Do not check revocation, because … (listed as waived)
+    /// Do not check revocation, because … (listed as waived). Nitro Enclaves documents need it: no list of theirs is read
     #[arg(long, value_name = "REASON", conflicts_with = "crl")]
     pub(crate) danger_no_crl: Option<String>,
     /// The 64 bytes (hex) that the evidence must bind
@@ -349,6 +350,9 @@ pub(crate) struct VerifyArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print below each check why its rule is there
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
 }

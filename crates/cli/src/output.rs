@@ -53,17 +53,25 @@ pub(crate) fn simulated_banner() {
 
 /// The table of checks: rule, outcome, title, what was compared.
 pub(crate) fn table(checks: &[Check], line: fn(&str)) {
-    let rows =
-        checks.iter().map(|c| (c.rule.id, c.outcome, c.rule.title, c.compared.as_str())).collect::<Vec<_>>();
-    table_rows(&rows, line);
+    table_rows(&rows(checks), false, line);
 }
 
-/// As [`table`], of a report.
-pub(crate) fn report_table(report: &Report) {
-    table_rows(&report.rows().collect::<Vec<_>>(), data);
+/// As [`table`], with why each rule is there.
+pub(crate) fn explained_table(checks: &[Check], line: fn(&str)) {
+    table_rows(&rows(checks), true, line);
 }
 
-fn table_rows(rows: &[(&str, Outcome, &str, &str)], line: fn(&str)) {
+/// As [`table`], of a report; with why each rule is there, where that was asked.
+pub(crate) fn report_table(report: &Report, explain: bool) {
+    table_rows(&report.rows().collect::<Vec<_>>(), explain, data);
+}
+
+fn rows(checks: &[Check]) -> Vec<(&'static str, Outcome, &'static str, &str)> {
+    checks.iter().map(|c| (c.rule.id, c.outcome, c.rule.title, c.compared.as_str())).collect()
+}
+
+/// Rules of the runtime statement explain themselves in spec/channel.md and have no reason here.
+fn table_rows(rows: &[(&str, Outcome, &str, &str)], explain: bool, line: fn(&str)) {
     let width = rows.iter().map(|row| row.2.len()).max().unwrap_or(0);
     for (id, outcome, title, compared) in rows {
         let outcome = match outcome {
@@ -73,6 +81,9 @@ fn table_rows(rows: &[(&str, Outcome, &str, &str)], line: fn(&str)) {
             Outcome::Waived => "WAIVED",
         };
         line(format!("  {id:<8} {outcome:<12} {title:<width$}  {compared}").trim_end());
+        if explain && let Some(why) = casemate_attest::rules::explain(id) {
+            line(&format!("           {why}"));
+        }
     }
 }
 

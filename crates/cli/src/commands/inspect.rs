@@ -1,6 +1,6 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
-use casemate_attest::{Evidence, ParseError};
+use casemate_attest::{Evidence, ParseError, Platform, nitro, snp};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
@@ -29,10 +29,10 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
 
 fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), CliError> {
     match Evidence::parse(bytes) {
-        Ok(evidence) => return Ok(("sev-snp attestation report", evidence_fields(&evidence)?)),
-        // Of the right length, but broken: say what is wrong with it.
-        Err(e @ ParseError::SevSnp(_)) => return Err(e.into()),
-        Err(_) => {}
+        Ok(evidence) => return Ok((kind_of(&evidence), evidence_fields(&evidence)?)),
+        Err(ParseError::UnknownFormat { .. }) => {}
+        // It looks like evidence, but is broken: say what is wrong with it.
+        Err(e) => return Err(e.into()),
     }
     let unknown = || CliError::UnknownKind { path: args.file.clone() };
     let value: Value = serde_json::from_slice(bytes).map_err(|_| unknown())?;
@@ -56,10 +56,40 @@ fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), Cli
     Err(unknown())
 }
 
-/// Every field of a SEV-SNP report that a person asks for, under the names of AMD's specification (57230 table 23).
+fn kind_of(evidence: &Evidence) -> &'static str {
+    match evidence.platform() {
+        Platform::SevSnp => "sev-snp attestation report",
+        Platform::Nitro => "nitro attestation document",
+        _ => "attestation evidence",
+    }
+}
+
 fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
-    let report = evidence.snp().ok_or(CliError::Render)?;
-    Ok(json!({
+    match (evidence.snp(), evidence.nitro()) {
+        (Some(report), _) => Ok(snp_fields(report)),
+        (_, Some(document)) => Ok(nitro_fields(document)),
+        (None, None) => Err(CliError::Render),
+    }
+}
+
+/// Every field of a Nitro Enclaves document, under AWS's names.
+fn nitro_fields(document: &nitro::Document) -> Value {
+    let pcrs: serde_json::Map<_, _> =
+        document.pcrs().iter().map(|(index, value)| (index.to_string(), hex::encode(value).into())).collect();
+    json!({
+        "module_id": document.module_id(),
+        "timestamp": document.timestamp_ms(),
+        "debug_mode": document.debug(),
+        "pcrs": pcrs,
+        "public_key": document.public_key().map(hex::encode),
+        "user_data": document.user_data().map(hex::encode),
+        "nonce": document.nonce().map(hex::encode),
+    })
+}
+
+/// Every field of a SEV-SNP report that a person asks for, under the names of AMD's specification (57230 table 23).
+fn snp_fields(report: &snp::Report) -> Value {
+    json!({
         "version": report.version().number(),
         "guest_svn": report.guest_svn(),
         "policy": format!("{:#x}", report.guest_policy().raw()),
@@ -82,7 +112,7 @@ fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
         "launch_tcb": hex::encode(report.launch_tcb().0),
         "launch_mitigations": report.launch_mitigations(),
         "current_mitigations": report.current_mitigations(),
-    }))
+    })
 }
 
 /// The payload of a DSSE envelope, as it is.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use casemate_attest::{Binding, Check, Endorsements, Evidence, Policy, Report, Revocation, UnixTime, verify};
+use casemate_attest::{
+    Binding, Check, Endorsements, Evidence, Platform, Policy, Report, Revocation, UnixTime, verify,
+};
 use casemate_client::{ClientPolicy, ConnectError, connect};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{self, ModelRule};
@@ -48,7 +50,8 @@ fn server(args: &VerifyArgs) -> Result<(), CliError> {
             "valid_until": connected.as_ref().ok().map(|server| server.valid_until()),
         }))?;
     } else {
-        output::table(&checks, output::data);
+        let table = if args.explain { output::explained_table } else { output::table };
+        table(&checks, output::data);
         output::data(&headline);
     }
     connected.map(drop).map_err(Into::into)
@@ -77,7 +80,7 @@ fn row(check: &Check) -> Value {
     })
 }
 
-/// A file: a raw report with its endorsements beside it, or an attestation document that carries them.
+/// A file: a raw report or document with its endorsements beside it, or an attestation document that carries them.
 fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let bytes = files::read(Path::new(&args.evidence))?;
     let text = files::read_text(&args.policy)?;
@@ -144,7 +147,6 @@ impl Input {
         }
         let evidence = Evidence::parse(bytes)?;
         let policy = ClientPolicy::platform_from_toml(policy)?;
-        let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
         let revocation = match (&args.crl, &args.danger_no_crl) {
             (Some(path), _) => Revocation::Crl(files::read(path)?),
             (None, Some(reason)) => Revocation::DangerNotChecked { reason: reason.clone() },
@@ -155,10 +157,16 @@ impl Input {
             (None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
             (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
         };
+        let endorsements = match evidence.platform() {
+            Platform::Nitro => Endorsements::nitro(revocation),
+            _ => {
+                let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
+                Endorsements::snp(files::certificate(vek)?, revocation)
+            }
+        };
         output::talk(
             "a bare report says nothing of models and connections: only the platform rules of the policy apply",
         );
-        let endorsements = Endorsements::snp(files::certificate(vek)?, revocation);
         Ok(Self { evidence, endorsements, policy, binding, statement: None })
     }
 }
@@ -174,7 +182,7 @@ fn show(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
     if args.json {
         return output::json(report);
     }
-    output::report_table(report);
+    output::report_table(report, args.explain);
     output::data(report.headline());
     Ok(())
 }

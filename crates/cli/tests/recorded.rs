@@ -1,0 +1,127 @@
+//! `casemate verify` and `inspect` over recorded evidence, as an auditor types them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tempfile::NamedTempFile;
+
+const NITRO: &str = "nitro/cose/nitro_attest_attestation.cbor";
+const DEBUG: &str = "nitro/cose/aws-nitro-enclaves-attestation_nitro_ad_debug.cbor";
+const WAIVED: [&str; 4] = ["--danger-no-crl", "AWS lists are not read", "--danger-unbound", "it was recorded"];
+
+/// Any image, so that the case is about something else.
+const ANY_IMAGE: &str = r#"
+[nitro]
+maximum-age = 60
+pcr0 = { any = "recorded" }
+pcr1 = { any = "recorded" }
+pcr2 = { any = "recorded" }
+pcr3 = { any = "recorded" }
+pcr4 = { any = "recorded" }
+pcr8 = { any = "recorded" }
+"#;
+
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let cases: [(&str, fn() -> Result<(), Failed>); 6] = [
+        ("nitro: verified, with every waiver named", verified),
+        ("nitro: why each rule is there", explained),
+        ("nitro: debug mode is refused with exit code 4", debug),
+        ("nitro: later than its certificate is exit code 5", late),
+        ("nitro: a flipped byte is exit code 3", flipped),
+        ("nitro: inspect proves nothing", inspected),
+    ];
+    let ignored = vectors().is_none();
+    let trials = cases.into_iter().map(|(name, run)| Trial::test(name, run).with_ignored_flag(ignored));
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn verified() -> Result<(), Failed> {
+    let run = verify(&recorded(NITRO), 1_736_179_625, &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let headline = run.stdout.lines().last().unwrap_or_default();
+    assert_eq!(
+        headline,
+        "VERIFIED, 8 waived: NIT-04, NIT-10, NIT-11, NIT-12, NIT-13, NIT-14, NIT-15, NIT-16"
+    );
+    assert!(!run.stderr.contains("SIMULATED"));
+    Ok(())
+}
+
+fn explained() -> Result<(), Failed> {
+    let run = verify(&recorded(NITRO), 1_736_179_625, &["--explain"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("In debug mode the parent instance reads the console"), "{}", run.stdout);
+    Ok(())
+}
+
+fn debug() -> Result<(), Failed> {
+    let run = verify(&recorded(DEBUG), 1_614_963_709, &[]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[nitro.debug]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn late() -> Result<(), Failed> {
+    let run = verify(&recorded(NITRO), 1_796_000_000, &[]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("[x509.expired]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn flipped() -> Result<(), Failed> {
+    let mut bytes = std::fs::read(recorded(NITRO))?;
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let file = NamedTempFile::new()?;
+    std::fs::write(file.path(), bytes)?;
+    let run = verify(&file.path().to_path_buf(), 1_736_179_625, &[]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("[nitro.signature.invalid]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn inspected() -> Result<(), Failed> {
+    let run = casemate(&["inspect", "--json", &recorded(NITRO).to_string_lossy()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("\"proves\":\"nothing\""), "{}", run.stdout);
+    assert!(run.stdout.contains("nitro attestation document"), "{}", run.stdout);
+    Ok(())
+}
+
+fn verify(evidence: &PathBuf, at: u64, more: &[&str]) -> Run {
+    let policy = NamedTempFile::new().expect("a file");
+    std::fs::write(policy.path(), ANY_IMAGE).expect("a policy");
+    let (evidence, policy, at) =
+        (evidence.to_string_lossy(), policy.path().to_string_lossy(), at.to_string());
+    let mut arguments = vec!["verify", evidence.as_ref(), "--policy", policy.as_ref(), "--at", at.as_str()];
+    arguments.extend(WAIVED);
+    arguments.extend(more);
+    casemate(&arguments)
+}
+
+fn casemate(arguments: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(arguments).output().expect("it starts");
+    Run {
+        code: output.status.code().expect("it ends by itself"),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+fn recorded(path: &str) -> PathBuf {
+    vectors().expect("recordings are at hand").join(path)
+}
+
+fn vectors() -> Option<PathBuf> {
+    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
+    let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
+    folder.join("nitro").is_dir().then_some(folder)
+}
