@@ -5,12 +5,12 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::anchors::TrustAnchors;
+use crate::azure::{self, AzureDenial, AzureRejection};
 use crate::checks::{Check, Finding, Ledger};
 use crate::claims::Claims;
 use crate::crypto;
 use crate::endorsements::{self, Endorsements};
 use crate::evidence::{Evidence, Kind, Platform};
-use crate::azure::{self, AzureDenial, AzureRejection};
 use crate::nitro::{self, NitroDenial, NitroRejection};
 use crate::policy::{PlatformPolicy, Policy};
 use crate::rules::{self, Rule};

@@ -12,11 +12,7 @@ use crate::tpm::SelectedPcrs;
 use crate::verdict::{Denial, waived};
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
-pub(crate) fn appraise(
-    genuine: &Genuine,
-    policy: &AzurePolicy,
-    ledger: &mut Ledger,
-) -> Result<(), Denial> {
+pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Ledger) -> Result<(), Denial> {
     let runtime = &genuine.runtime;
     snp::appraise(&genuine.report, &genuine.hardware, &policy.snp, ledger)?;
     ledger.record(

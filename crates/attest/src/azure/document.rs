@@ -101,8 +101,7 @@ impl AzureEvidence {
         let mut pcrs = Vec::with_capacity(file.pcrs.len());
         for (index, text) in &file.pcrs {
             let mut value = [0; 32];
-            hex::decode_to_slice(text, &mut value)
-                .map_err(|_| DocumentError::PcrValue { index: *index })?;
+            hex::decode_to_slice(text, &mut value).map_err(|_| DocumentError::PcrValue { index: *index })?;
             pcrs.push((*index, value));
         }
         Ok(Self {

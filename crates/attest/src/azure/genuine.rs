@@ -61,8 +61,7 @@ fn binding(evidence: &AzureEvidence, report: &snp::Report) -> Step<()> {
     if !crypto::equal(&hcl.bound(), &report.report_data()) {
         return Err(AzureRejection::Binding);
     }
-    let compared =
-        format!("{} of {} bytes, and zeros after it", hcl.hash().as_str(), hcl.runtime().len());
+    let compared = format!("{} of {} bytes, and zeros after it", hcl.hash().as_str(), hcl.runtime().len());
     Ok(((), Finding::Pass(compared)))
 }
 

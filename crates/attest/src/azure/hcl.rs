@@ -142,7 +142,8 @@ impl HclReport {
         let (hardware, data) = rest.split_at_checked(snp::REPORT_LEN).ok_or(length.clone())?;
         let [data_size, data_version, report_type, hash_type, size] = words(data).ok_or(length)?;
 
-        let expect = |field, found, good: bool| if good { Ok(()) } else { Err(HclError::Value { field, found }) };
+        let expect =
+            |field, found, good: bool| if good { Ok(()) } else { Err(HclError::Value { field, found }) };
         expect("version", version, version == 1 || version == 2)?;
         expect("request type", request_type, request_type == 2)?;
         expect("status", status, status == 0)?;

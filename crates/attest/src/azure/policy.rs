@@ -37,7 +37,9 @@ impl AzurePolicy {
             console: Danger::Refuse,
             vm_id: Expected::any("no virtual machine is named: PCRs alone were asked for"),
             pcrs,
-            user_data: Expected::any("the quote binds the exchange; the hardware report is as old as the boot"),
+            user_data: Expected::any(
+                "the quote binds the exchange; the hardware report is as old as the boot",
+            ),
         }
     }
 }

@@ -20,11 +20,11 @@ use core::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::ALG_SHA256;
 use super::pcr::{PcrSelection, PcrValues, SelectedPcrs};
 use super::reader::Reader;
 use super::reject::QuoteRejection;
 use super::signature::{AttestationKey, QuoteSignature};
-use super::ALG_SHA256;
 use crate::crypto;
 
 /// Longer quotes are refused before they are parsed; recorded ones have 122 to 161 bytes.

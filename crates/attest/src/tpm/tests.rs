@@ -105,14 +105,16 @@ fn a_quote_is_read_as_it_is_written() {
     assert_eq!(quote.bytes(), bytes);
     assert_eq!(quote.extra_data(), [0x5a; 64]);
     assert_eq!(quote.qualified_signer().len(), 34);
-    assert_eq!(
-        quote.clock(),
-        ClockInfo { clock: 0x1b6f9c, reset_count: 2, restart_count: 1, safe: true }
-    );
+    assert_eq!(quote.clock(), ClockInfo { clock: 0x1b6f9c, reset_count: 2, restart_count: 1, safe: true });
     assert_eq!(quote.firmware_version(), 0x2020_0312_0012_0003);
     let [selection] = quote.selections() else { panic!("one bank") };
     assert_eq!((selection.bank, selection.indices()), (ALG_SHA256, vec![4, 7, 9, 11]));
-    assert!(selection.contains(4) && !selection.contains(5) && !selection.contains(32) && !selection.contains(255));
+    assert!(
+        selection.contains(4)
+            && !selection.contains(5)
+            && !selection.contains(32)
+            && !selection.contains(255)
+    );
     let all = PcrSelection { bank: ALG_SHA256, bits: 0x00ff_ffff };
     assert_eq!(all.indices(), (0..24).collect::<Vec<u8>>());
 }
@@ -176,8 +178,7 @@ fn only_exactly_the_selected_pcrs_are_believed() {
     ] {
         assert_eq!(select_code(&given, change), expected);
     }
-    let swapped =
-        PcrValues::new([(4, [7; 32]), (7, [4; 32]), (9, [9; 32]), (11, [11; 32])]).expect("PCRs");
+    let swapped = PcrValues::new([(4, [7; 32]), (7, [4; 32]), (9, [9; 32]), (11, [11; 32])]).expect("PCRs");
     assert_eq!(select_code(&swapped, |_| {}), "tpm.quote.digest");
     let selected = Quote::parse(&good().bytes()).expect("a quote").select(&four).expect("selected");
     assert_eq!(selected.get(7), Some(&[7; 32]));
