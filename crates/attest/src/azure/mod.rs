@@ -25,3 +25,6 @@ pub use runtime::{RuntimeData, RuntimeError, VmId};
 
 pub(crate) use appraise::appraise;
 pub(crate) use genuine::{Genuine, verify};
+
+#[cfg(test)]
+mod policy_tests;
