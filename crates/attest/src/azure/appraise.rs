@@ -108,3 +108,6 @@ fn waive(what: &'static str, compared: String, reason: &str) -> Step {
 fn deny(denial: AzureDenial) -> Step {
     Err(Denial::Azure(denial))
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,3 +87,6 @@ fn selection(evidence: &AzureEvidence) -> Step<SelectedPcrs> {
     let compared = format!("one bank, SHA-256, PCRs {:?}, and their digest", pcrs.indices());
     Ok((pcrs, Finding::Pass(compared)))
 }
+
+#[cfg(test)]
+pub(super) mod tests;

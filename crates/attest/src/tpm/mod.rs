@@ -21,4 +21,4 @@ pub(crate) use signature::AttestationKey;
 pub(crate) const ALG_SHA256: u16 = 0x000b;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,28 +13,28 @@ const SHA384: u16 = 0x000c;
 
 /// The parts of a quote that the cases change.
 #[derive(Clone)]
-struct Parts {
-    magic: u32,
-    kind: u16,
-    signer: Vec<u8>,
-    extra: Vec<u8>,
-    safe: u8,
-    banks: Vec<(u16, Vec<u8>)>,
-    digest: Vec<u8>,
-    after: Vec<u8>,
+pub(crate) struct Parts {
+    pub(crate) magic: u32,
+    pub(crate) kind: u16,
+    pub(crate) signer: Vec<u8>,
+    pub(crate) extra: Vec<u8>,
+    pub(crate) safe: u8,
+    pub(crate) banks: Vec<(u16, Vec<u8>)>,
+    pub(crate) digest: Vec<u8>,
+    pub(crate) after: Vec<u8>,
 }
 
-fn values(indices: &[u8]) -> PcrValues {
+pub(crate) fn values(indices: &[u8]) -> PcrValues {
     PcrValues::new(indices.iter().map(|&index| (index, [index; 32]))).expect("PCRs")
 }
 
-fn bitmap(indices: &[u8]) -> Vec<u8> {
+pub(crate) fn bitmap(indices: &[u8]) -> Vec<u8> {
     let bits: u32 = indices.iter().map(|index| 1 << index).sum();
     bits.to_le_bytes()[..3].to_vec()
 }
 
 /// Over PCRs 4, 7, 9 and 11 of the SHA-256 bank.
-fn good() -> Parts {
+pub(crate) fn good() -> Parts {
     Parts {
         magic: 0xff54_4347,
         kind: 0x8018,
@@ -52,7 +52,7 @@ fn tpm2b(content: &[u8]) -> Vec<u8> {
 }
 
 impl Parts {
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.magic.to_be_bytes().to_vec();
         bytes.extend(self.kind.to_be_bytes());
         bytes.extend(tpm2b(&self.signer));
@@ -84,7 +84,7 @@ fn select_code(given: &PcrValues, change: impl Fn(&mut Parts)) -> &'static str {
     quote.select(given).map_or_else(|rejection| rejection.code(), |_| "selected")
 }
 
-fn key() -> (RsaKeyPair, AttestationKey) {
+pub(crate) fn key() -> (RsaKeyPair, AttestationKey) {
     let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
     let (modulus, exponent) = der::rsa_public_key(pair.public_key().as_ref()).expect("RSAPublicKey");
     assert_eq!(exponent, [1, 0, 1]);
@@ -92,7 +92,7 @@ fn key() -> (RsaKeyPair, AttestationKey) {
     (pair, public)
 }
 
-fn sign(pair: &RsaKeyPair, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(pair: &RsaKeyPair, message: &[u8]) -> Vec<u8> {
     let mut signature = vec![0; 256];
     pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).expect("a signature");
     signature
