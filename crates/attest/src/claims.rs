@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::azure::{self, AzureClaims, AzureEvidence};
 use crate::evidence::Platform;
 use crate::nitro::{self, NitroClaims};
 use crate::snp::{Genuine, Report, SnpClaims};
@@ -25,6 +26,7 @@ pub struct Claims {
 enum Details {
     SevSnp(Box<SnpClaims>),
     Nitro(Box<NitroClaims>),
+    Azure(Box<AzureClaims>),
 }
 
 impl Claims {
@@ -50,12 +52,24 @@ impl Claims {
         }
     }
 
+    pub(crate) fn from_azure(evidence: &AzureEvidence, genuine: &azure::Genuine) -> Self {
+        Self {
+            platform: Platform::AzureVtpm,
+            measurement: genuine.report.measurement(),
+            host_data: Some(genuine.report.host_data()),
+            report_data: evidence.quote().extra_data().to_vec(),
+            debug: genuine.report.guest_policy().debug(),
+            details: Details::Azure(Box::new(AzureClaims::new(evidence, genuine))),
+        }
+    }
+
     /// Whose evidence it is.
     pub fn platform(&self) -> Platform {
         self.platform
     }
 
-    /// The code that was launched; of a Nitro enclave PCR0, which is zero in debug mode.
+    /// The code that was launched; of a Nitro enclave PCR0, which is zero in debug mode; of an Azure VM its
+    /// paravisor, not its guest.
     pub fn measurement(&self) -> &[u8; 48] {
         &self.measurement
     }
@@ -66,7 +80,7 @@ impl Claims {
     }
 
     /// What the guest bound into the evidence: 64 bytes of SEV-SNP; of Nitro the user data, which may be absent and then
-    /// is empty here.
+    /// is empty here; of an Azure VM the qualifying data of the quote.
     pub fn report_data(&self) -> &[u8] {
         &self.report_data
     }
@@ -80,7 +94,7 @@ impl Claims {
     pub fn snp(&self) -> Option<&SnpClaims> {
         match &self.details {
             Details::SevSnp(claims) => Some(claims),
-            Details::Nitro(_) => None,
+            Details::Nitro(_) | Details::Azure(_) => None,
         }
     }
 
@@ -88,7 +102,15 @@ impl Claims {
     pub fn nitro(&self) -> Option<&NitroClaims> {
         match &self.details {
             Details::Nitro(claims) => Some(claims),
-            Details::SevSnp(_) => None,
+            Details::SevSnp(_) | Details::Azure(_) => None,
+        }
+    }
+
+    /// The claims that only Azure VMs have.
+    pub fn azure(&self) -> Option<&AzureClaims> {
+        match &self.details {
+            Details::Azure(claims) => Some(claims),
+            Details::SevSnp(_) | Details::Nitro(_) => None,
         }
     }
 }
@@ -101,6 +123,7 @@ impl Serialize for Details {
         match self {
             Self::SevSnp(claims) => map.serialize_entry("sev_snp", claims)?,
             Self::Nitro(claims) => map.serialize_entry("nitro", claims)?,
+            Self::Azure(claims) => map.serialize_entry("azure_vtpm", claims)?,
         }
         map.end()
     }

@@ -1,7 +1,11 @@
 //! The only module that calls a cryptographic library. A second backend (for WebAssembly) replaces this file's
 //! private items and nothing else.
 
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use subtle::ConstantTimeEq;
 
@@ -53,6 +57,28 @@ pub(crate) fn verify_p384_sha384(key: &P384Point, message: &[u8], r: &Scalar, s:
     left.copy_from_slice(r);
     right.copy_from_slice(s);
     UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key).verify(message, &signature).is_ok()
+}
+
+/// Verifies RSASSA-PKCS1-v1_5 with SHA-256 over `message` by the key with this modulus and the exponent 65537.
+pub(crate) fn verify_rsa2048_sha256(modulus: &[u8; 256], message: &[u8], signature: &[u8; 256]) -> bool {
+    RsaPublicKeyComponents { n: modulus.as_slice(), e: [1_u8, 0, 1].as_slice() }
+        .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+        .is_ok()
+}
+
+/// SHA-256 of `message`.
+pub(crate) fn sha256(message: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA256, message).as_ref().to_vec()
+}
+
+/// SHA-384 of `message`.
+pub(crate) fn sha384(message: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA384, message).as_ref().to_vec()
+}
+
+/// SHA-512 of `message`.
+pub(crate) fn sha512(message: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA512, message).as_ref().to_vec()
 }
 
 /// Compares secrets-adjacent values without a data-dependent branch.

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{nitro, snp};
+use crate::{azure, nitro, snp};
 
 /// A kind of trusted execution environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Platform {
     SevSnp,
     /// AWS Nitro Enclaves.
     Nitro,
+    /// An Azure confidential VM with a virtual TPM, on SEV-SNP.
+    AzureVtpm,
 }
 
 /// Evidence as it arrived. [`crate::verify`] decides whether it is genuine.
@@ -29,6 +31,7 @@ pub struct Evidence {
 pub(crate) enum Kind {
     SevSnp(snp::Report),
     Nitro(Box<nitro::Document>),
+    Azure(Box<azure::AzureEvidence>),
 }
 
 /// Why bytes are not evidence.
@@ -46,6 +49,9 @@ pub enum ParseError {
     /// A Nitro Enclaves attestation document with a mistake.
     #[error(transparent)]
     Nitro(#[from] nitro::DocumentError),
+    /// Azure evidence with a mistake.
+    #[error(transparent)]
+    Azure(#[from] azure::DocumentError),
 }
 
 impl Platform {
@@ -54,6 +60,7 @@ impl Platform {
         match self {
             Self::SevSnp => "sev-snp",
             Self::Nitro => "nitro",
+            Self::AzureVtpm => "azure-vtpm",
         }
     }
 }
@@ -68,12 +75,14 @@ impl Evidence {
     /// Recognises the platform and takes the bytes as they are.
     ///
     /// # Errors
-    /// Every departure from the platform's format (spec/attest.md, rules SNP-01 and NIT-01).
+    /// Every departure from the platform's format (spec/attest.md, rules SNP-01, NIT-01 and AZ-01).
     pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
         let kind = if nitro::looks_like(input) {
             Kind::Nitro(Box::new(nitro::Document::parse(input)?))
         } else if input.len() == snp::REPORT_LEN {
             Kind::SevSnp(snp::Report::parse(input)?)
+        } else if input.first() == Some(&b'{') {
+            Kind::Azure(Box::new(azure::AzureEvidence::parse(input)?))
         } else {
             return Err(ParseError::UnknownFormat { found: input.len() });
         };
@@ -85,6 +94,7 @@ impl Evidence {
         match &self.kind {
             Kind::SevSnp(_) => Platform::SevSnp,
             Kind::Nitro(_) => Platform::Nitro,
+            Kind::Azure(_) => Platform::AzureVtpm,
         }
     }
 
@@ -93,6 +103,7 @@ impl Evidence {
         match &self.kind {
             Kind::SevSnp(report) => report.bytes(),
             Kind::Nitro(document) => document.bytes(),
+            Kind::Azure(evidence) => evidence.bytes(),
         }
     }
 
@@ -100,7 +111,7 @@ impl Evidence {
     pub fn snp(&self) -> Option<&snp::Report> {
         match &self.kind {
             Kind::SevSnp(report) => Some(report),
-            Kind::Nitro(_) => None,
+            Kind::Nitro(_) | Kind::Azure(_) => None,
         }
     }
 
@@ -108,7 +119,15 @@ impl Evidence {
     pub fn nitro(&self) -> Option<&nitro::Document> {
         match &self.kind {
             Kind::Nitro(document) => Some(document),
-            Kind::SevSnp(_) => None,
+            Kind::SevSnp(_) | Kind::Azure(_) => None,
+        }
+    }
+
+    /// The Azure evidence, where it is that. Reading a field of it proves nothing.
+    pub fn azure(&self) -> Option<&azure::AzureEvidence> {
+        match &self.kind {
+            Kind::Azure(evidence) => Some(evidence),
+            Kind::SevSnp(_) | Kind::Nitro(_) => None,
         }
     }
 
@@ -124,6 +143,7 @@ impl ParseError {
             Self::UnknownFormat { .. } => None,
             Self::SevSnp(_) => Some(Platform::SevSnp),
             Self::Nitro(_) => Some(Platform::Nitro),
+            Self::Azure(_) => Some(Platform::AzureVtpm),
         }
     }
 
@@ -133,6 +153,7 @@ impl ParseError {
             Self::UnknownFormat { .. } => "evidence.unknown-format",
             Self::SevSnp(error) => error.code(),
             Self::Nitro(error) => error.code(),
+            Self::Azure(error) => error.code(),
         }
     }
 }

@@ -38,6 +38,7 @@
 )]
 
 mod anchors;
+pub mod azure;
 mod chain;
 mod checks;
 mod claims;
@@ -51,6 +52,7 @@ mod report;
 pub mod rules;
 pub mod snp;
 mod time;
+pub mod tpm;
 mod verdict;
 mod x509;
 

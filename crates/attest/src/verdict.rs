@@ -5,6 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::anchors::TrustAnchors;
+use crate::azure::{self, AzureDenial, AzureRejection};
 use crate::checks::{Check, Finding, Ledger};
 use crate::claims::Claims;
 use crate::crypto;
@@ -47,6 +48,7 @@ pub struct Authentic {
 enum Inner {
     SevSnp { report: snp::Report, genuine: Box<snp::Genuine> },
     Nitro { document: Box<nitro::Document>, genuine: nitro::Genuine },
+    Azure { genuine: Box<azure::Genuine> },
 }
 
 /// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
@@ -132,6 +134,9 @@ pub enum Rejection {
     /// A Nitro Enclaves document.
     #[error(transparent)]
     Nitro(#[from] NitroRejection),
+    /// Azure evidence.
+    #[error(transparent)]
+    Azure(#[from] AzureRejection),
     /// A SEV-SNP report.
     #[error(transparent)]
     SevSnp(#[from] SnpRejection),
@@ -169,9 +174,12 @@ pub enum Denial {
     /// Terms for Nitro Enclaves.
     #[error(transparent)]
     Nitro(#[from] NitroDenial),
+    /// Terms for Azure.
+    #[error(transparent)]
+    Azure(#[from] AzureDenial),
 }
 
-/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06.
+/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05.
 ///
 /// # Errors
 /// [`Rejected`], with the first rule that does not hold.
@@ -190,7 +198,7 @@ pub fn verify(
 }
 
 impl Authentic {
-    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16.
+    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-10.
     ///
     /// # Errors
     /// [`Denied`], with the first rule that does not hold.
@@ -289,6 +297,7 @@ impl Rejection {
             Self::EndorsementsPlatform { .. } => "endorsements.platform",
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
+            Self::Azure(reason) => reason.code(),
         }
     }
 
@@ -297,6 +306,7 @@ impl Rejection {
         match self {
             Self::EndorsementsPlatform { .. } => RejectionKind::Missing,
             Self::Nitro(reason) => reason.kind(),
+            Self::Azure(reason) => reason.kind(),
             Self::SevSnp(reason) => reason.kind(),
         }
     }
@@ -312,6 +322,7 @@ impl Denial {
             Self::Incomplete => "internal.incomplete",
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
+            Self::Azure(reason) => reason.code(),
         }
     }
 }
@@ -359,7 +370,13 @@ fn authenticate(
             let (claims, valid_until) = (Claims::from_nitro(document), genuine.valid_until);
             Ok((Inner::Nitro { document: document.clone(), genuine }, claims, valid_until))
         }
-        (Kind::SevSnp(_) | Kind::Nitro(_), _) => Err(Rejection::EndorsementsPlatform {
+        (Kind::Azure(evidence), Endorsed::SevSnp { vek_der, revocation }) => {
+            let genuine = azure::verify(evidence, vek_der, revocation, anchors, now, ledger)?;
+            let (claims, valid_until) =
+                (Claims::from_azure(evidence, &genuine), genuine.hardware.valid_until);
+            Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
+        }
+        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_), _) => Err(Rejection::EndorsementsPlatform {
             evidence: evidence.platform(),
             endorsements: endorsements.platform(),
         }),
@@ -384,6 +401,11 @@ fn judge(
             let terms = ledger.record(&rules::nitro::PLATFORM, accepted(&policy.nitro, platform))?;
             nitro::appraise(document, genuine, terms, ledger)?;
             &rules::nitro::REPORT_DATA
+        }
+        Inner::Azure { genuine } => {
+            let terms = ledger.record(&rules::sev_snp::PLATFORM, accepted(&policy.azure, platform))?;
+            azure::appraise(genuine, terms, ledger)?;
+            &rules::sev_snp::REPORT_DATA
         }
     };
     ledger.record(report_data, bound(claims, binding))?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{NITRO, Rule, SEV_SNP};
+use casemate_attest::rules::{AZURE, NITRO, Rule, SEV_SNP};
 use walkdir::WalkDir;
 
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 10] = [
+const FAMILIES: [&str; 12] = [
     "anchors.",
+    "azure.",
     "binding.",
     "crl.",
     "endorsements.",
@@ -17,11 +18,15 @@ const FAMILIES: [&str; 10] = [
     "nitro.",
     "policy.",
     "snp.",
+    "tpm.",
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 2] =
-    [(SEV_SNP, "## 6. Rules", "## 7."), (NITRO, "### 11.3 Rules", "### 11.4")];
+const RULES: [(&[Rule], &str, &str); 3] = [
+    (SEV_SNP, "## 6. Rules", "## 7."),
+    (NITRO, "### 11.3 Rules", "### 11.4"),
+    (AZURE, "### 13.4 Rules", "### 13.5"),
+];
 
 #[test]
 fn every_code_is_in_the_table_of_codes_and_nothing_else_is() {
@@ -58,8 +63,8 @@ fn every_rule_is_specified_and_no_other() {
         for Rule { id, .. } in rules {
             assert!(section.contains(&format!("**{id} ")) || section.contains(&format!(", {id} ")), "{id}");
         }
-        let family = &rules[0].id[..4];
-        assert!(!section.contains(&format!("{family}{:02}", rules.len() + 1)));
+        let (family, _) = rules[0].id.split_once('-').expect("a family");
+        assert!(!section.contains(&format!("{family}-{:02}", rules.len() + 1)));
     }
 }
 
@@ -67,7 +72,11 @@ fn every_rule_is_specified_and_no_other() {
 fn every_policy_key_is_specified() {
     let (_, section) = SPECIFICATION.split_once("## 7. Policy").expect("section 7");
     let (_, table) = section.split_once("| key | value | rule |").expect("the table");
-    let examples = [include_str!("policies/example.toml"), include_str!("policies/nitro.toml")];
+    let examples = [
+        include_str!("policies/example.toml"),
+        include_str!("policies/nitro.toml"),
+        include_str!("policies/azure.toml"),
+    ];
     for line in examples.into_iter().flat_map(str::lines) {
         if let Some((key, _)) = line.split_once(" = ") {
             assert!(table.contains(&format!("`{key}`")), "{key}");

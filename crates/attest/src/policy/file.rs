@@ -7,6 +7,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Danger, Expected, PlatformPolicy, Policy, PolicyError};
+use crate::azure::policy_file::AzureFile;
 use crate::nitro::NitroFile;
 use crate::snp::{
     Abi, Floor, GuestPermission, GuestProtection, HostTrustPolicy, MinimumTcb, PlatformProtection,
@@ -21,11 +22,13 @@ pub(crate) struct PolicyFile {
     snp: Option<SnpFile>,
     #[serde(default)]
     nitro: Option<NitroFile>,
+    #[serde(default)]
+    azure: Option<AzureFile>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct SnpFile {
+pub(crate) struct SnpFile {
     measurement: ListOrAny<String>,
     host_data: ListOrAny<String>,
     id_key_digest: ListOrAny<String>,
@@ -110,18 +113,19 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        if file.snp.is_none() && file.nitro.is_none() {
+        if file.snp.is_none() && file.nitro.is_none() && file.azure.is_none() {
             return Err(PolicyError::NoPlatform);
         }
         Ok(Self {
             snp: terms(file.snp.map(SnpFile::into_policy))?,
             nitro: terms(file.nitro.map(NitroFile::into_policy))?,
+            azure: terms(file.azure.map(AzureFile::into_policy))?,
         })
     }
 }
 
 impl SnpFile {
-    fn into_policy(self) -> Result<SnpPolicy, PolicyError> {
+    pub(crate) fn into_policy(self) -> Result<SnpPolicy, PolicyError> {
         Ok(SnpPolicy {
             measurement: hex_values(self.measurement, "sev-snp.measurement")?,
             host_data: hex_values(self.host_data, "sev-snp.host-data")?,

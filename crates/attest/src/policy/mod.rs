@@ -5,6 +5,7 @@ pub(crate) mod file;
 
 use thiserror::Error;
 
+use crate::azure::AzurePolicy;
 use crate::nitro::NitroPolicy;
 use crate::snp::SnpPolicy;
 use file::PolicyFile;
@@ -18,6 +19,8 @@ pub struct Policy {
     pub snp: PlatformPolicy<SnpPolicy>,
     /// AWS Nitro Enclaves.
     pub nitro: PlatformPolicy<NitroPolicy>,
+    /// Azure confidential VMs with a virtual TPM.
+    pub azure: PlatformPolicy<AzurePolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -98,6 +101,20 @@ pub enum PolicyError {
         /// What was written.
         found: u64,
     },
+    /// Not the text of a UUID.
+    #[error("{field} has a value that is not a UUID")]
+    NotUuid {
+        /// Key in the policy.
+        field: &'static str,
+    },
+    /// Not the decimal number of a PCR.
+    #[error("{field} names {found:?}, which is not a PCR: they are 0 to 23")]
+    NoSuchPcr {
+        /// Key in the policy.
+        field: &'static str,
+        /// What was written.
+        found: String,
+    },
     /// The TCB floor of a line lacks a component that the line has, or has one that it lacks.
     #[error("{field} must have fmc for turin, and only there")]
     FmcComponent {
@@ -109,7 +126,11 @@ pub enum PolicyError {
 impl Policy {
     /// Accepts nothing.
     pub fn deny_all() -> Self {
-        Self { snp: PlatformPolicy::NotAccepted, nitro: PlatformPolicy::NotAccepted }
+        Self {
+            snp: PlatformPolicy::NotAccepted,
+            nitro: PlatformPolicy::NotAccepted,
+            azure: PlatformPolicy::NotAccepted,
+        }
     }
 
     /// Accepts SEV-SNP on these terms, and no other platform.
@@ -120,6 +141,11 @@ impl Policy {
     /// Accepts Nitro Enclaves on these terms, and no other platform.
     pub fn for_nitro(terms: NitroPolicy) -> Self {
         Self { nitro: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts Azure confidential VMs on these terms, and no other platform.
+    pub fn for_azure(terms: AzurePolicy) -> Self {
+        Self { azure: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.
@@ -155,6 +181,8 @@ impl PolicyError {
             Self::NotHex { .. } => "policy.not-hex",
             Self::WrongLength { .. } => "policy.wrong-length",
             Self::OutOfRange { .. } => "policy.out-of-range",
+            Self::NotUuid { .. } => "policy.not-uuid",
+            Self::NoSuchPcr { .. } => "policy.no-such-pcr",
             Self::FmcComponent { .. } => "policy.fmc-component",
         }
     }

@@ -1,15 +1,17 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
+pub(crate) mod azure;
 pub(crate) mod nitro;
 pub(crate) mod sev_snp;
 
+pub use azure::{AZURE, azure_vtpm};
 pub use nitro::NITRO;
 pub use sev_snp::SEV_SNP;
 
 use crate::evidence::Platform;
 
 /// A rule: what must hold, and where it is specified.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// Stable number, such as `SNP-09`.
     pub id: &'static str,
@@ -31,14 +33,15 @@ macro_rules! rules {
 }
 pub(crate) use rules;
 
-/// Every platform's rules.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO];
+/// Every rule, by the platform that brought it.
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
     match platform {
         Platform::SevSnp => SEV_SNP,
         Platform::Nitro => NITRO,
+        Platform::AzureVtpm => azure_vtpm(),
     }
 }
 
@@ -53,7 +56,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);

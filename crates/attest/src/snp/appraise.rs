@@ -285,4 +285,4 @@ fn names<T: Copy>(values: &[T], name: fn(T) -> &'static str) -> Vec<&'static str
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -27,4 +27,6 @@ pub use report::{
 pub use tcb::{Component, RawTcb, Tcb};
 
 pub(crate) use appraise::appraise;
+#[cfg(test)]
+pub(crate) use appraise::tests::accepted;
 pub(crate) use genuine::{Genuine, verify};

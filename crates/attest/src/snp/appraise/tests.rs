@@ -31,6 +31,13 @@ fn case() -> Case {
     Case { bytes, genuine, policy: SnpPolicy::strict(Expected::OneOf(vec![[0; 48]])) }
 }
 
+/// A report that would be accepted on these terms, were it genuine. For platforms that contain one.
+pub(crate) fn accepted(change: impl FnOnce(&mut Vec<u8>)) -> (Vec<u8>, Genuine, SnpPolicy) {
+    let mut case = case();
+    change(&mut case.bytes);
+    (case.bytes, case.genuine, case.policy)
+}
+
 fn code(change: impl FnOnce(&mut Case)) -> &'static str {
     let mut case = case();
     change(&mut case);

@@ -1,0 +1,113 @@
+//! "Is it ours?": SNP-12 to SNP-30 for the hardware report, then AZ-06 to AZ-10 (spec/attest.md §13).
+
+use super::deny::AzureDenial;
+use super::genuine::Genuine;
+use super::policy::AzurePolicy;
+use crate::checks::{Finding, Ledger};
+use crate::crypto;
+use crate::policy::{Danger, Expected};
+use crate::rules;
+use crate::snp;
+use crate::tpm::SelectedPcrs;
+use crate::verdict::{Denial, waived};
+
+/// Applies the rules. The ledger holds what was found, also where this fails.
+pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Ledger) -> Result<(), Denial> {
+    let runtime = &genuine.runtime;
+    snp::appraise(&genuine.report, &genuine.hardware, &policy.snp, ledger)?;
+    ledger.record(
+        &rules::azure::SECURE_BOOT,
+        danger(!runtime.secure_boot, "secure-boot-off", &policy.secure_boot_off, AzureDenial::SecureBootOff),
+    )?;
+    ledger.record(
+        &rules::azure::CONSOLE,
+        danger(runtime.console_enabled, "console", &policy.console, AzureDenial::Console),
+    )?;
+    ledger.record(&rules::azure::VM, vm(genuine, policy))?;
+    ledger.record(&rules::azure::PCRS, pcrs(&genuine.pcrs, policy))?;
+    ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))
+}
+
+type Step = Result<((), Finding), Denial>;
+
+/// AZ-08.
+fn vm(genuine: &Genuine, policy: &AzurePolicy) -> Step {
+    let found = genuine.runtime.vm_id;
+    match &policy.vm_id {
+        Expected::Any { reason } => waive("vm-id", found.to_string(), reason),
+        Expected::OneOf(values) if values.contains(&found) => {
+            pass(format!("{found} is one of {} accepted", values.len()))
+        }
+        Expected::OneOf(values) => deny(AzureDenial::VmNotAccepted { found, accepted: values.len() }),
+    }
+}
+
+/// AZ-09. Exactly the PCRs that the policy decides on: a value that nobody decided on is not let through, and a decision
+/// without a value is not skipped. With no PCR in the policy nothing passes, since no quote is over nothing.
+fn pcrs(found: &SelectedPcrs, policy: &AzurePolicy) -> Step {
+    let (quoted, expected): (Vec<u8>, Vec<u8>) = (found.indices(), policy.pcrs.keys().copied().collect());
+    if quoted != expected {
+        return deny(AzureDenial::PcrSelection { found: quoted, expected });
+    }
+    let mut waivers = Vec::new();
+    for (&index, expected) in &policy.pcrs {
+        let Some(value) = found.get(index) else {
+            return deny(AzureDenial::PcrSelection { found: quoted, expected: vec![index] });
+        };
+        match expected {
+            Expected::Any { reason } if reason.trim().is_empty() => {
+                return Err(Denial::WaiverWithoutReason { what: "a PCR" });
+            }
+            Expected::Any { reason } => waivers.push(format!("PCR {index} not required: {reason}")),
+            Expected::OneOf(values) if values.iter().any(|accepted| crypto::equal(accepted, value)) => {}
+            Expected::OneOf(values) => {
+                let accepted = values.len();
+                return deny(AzureDenial::PcrNotAccepted { index, found: Box::new(*value), accepted });
+            }
+        }
+    }
+    if waivers.is_empty() {
+        return pass(format!("PCRs {quoted:?} are as accepted"));
+    }
+    Ok(((), Finding::Waived(format!("PCRs {quoted:?}; {}", waivers.join("; ")))))
+}
+
+/// AZ-10. All 64 bytes.
+fn user_data(genuine: &Genuine, policy: &AzurePolicy) -> Step {
+    match (&genuine.runtime.user_data, &policy.user_data) {
+        (None, Expected::Any { reason }) => waive("user-data", "absent".to_owned(), reason),
+        (Some(found), Expected::Any { reason }) => waive("user-data", hex::encode(found.as_slice()), reason),
+        (None, Expected::OneOf(_)) => deny(AzureDenial::UserDataAbsent),
+        (Some(found), Expected::OneOf(values)) => {
+            if !values.iter().any(|accepted| crypto::equal(accepted, found.as_slice())) {
+                let accepted = values.len();
+                return deny(AzureDenial::UserDataNotAccepted { found: found.clone(), accepted });
+            }
+            pass(format!("{} is one of {} accepted", hex::encode(found.as_slice()), values.len()))
+        }
+    }
+}
+
+/// A property that is refused, unless it is allowed for a reason, unless it is not there at all.
+fn danger(is_there: bool, what: &'static str, danger: &Danger, denial: AzureDenial) -> Step {
+    match danger {
+        _ if !is_there => pass(format!("{what}: no")),
+        Danger::Refuse => deny(denial),
+        Danger::Allow { reason } => waive(what, denial.to_string(), reason),
+    }
+}
+
+fn pass(compared: String) -> Step {
+    Ok(((), Finding::Pass(compared)))
+}
+
+fn waive(what: &'static str, compared: String, reason: &str) -> Step {
+    waived(what, compared, reason).map(|finding| ((), finding))
+}
+
+fn deny(denial: AzureDenial) -> Step {
+    Err(Denial::Azure(denial))
+}
+
+#[cfg(test)]
+mod tests;

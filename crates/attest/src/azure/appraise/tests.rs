@@ -1,0 +1,81 @@
+//! What no recorded machine shows, on evidence that is genuine but for the hardware's signature.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::azure::genuine::tests::{Made, made, steps};
+use crate::rules::SEV_SNP;
+use crate::snp::accepted;
+
+/// The code of the denial, or the numbers of the rules that were waived.
+fn code(change: impl FnOnce(&mut Made), terms: impl FnOnce(&mut AzurePolicy)) -> String {
+    let mut made = made();
+    change(&mut made);
+    let evidence = made.evidence();
+    let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
+    let (_, hardware, snp) = accepted(|_| {});
+    let report = snp_report(&evidence);
+    let genuine = Genuine { report, hardware, runtime, pcrs };
+    let expected: BTreeMap<_, _> =
+        [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
+    let mut policy = AzurePolicy::strict(snp, expected);
+    policy.vm_id = Expected::OneOf(vec![genuine.runtime.vm_id]);
+    policy.user_data = Expected::OneOf(vec![[0x11; 64]]);
+    terms(&mut policy);
+    let mut ledger = Ledger::new(SEV_SNP);
+    match appraise(&genuine, &policy, &mut ledger) {
+        Err(denial) => denial.code().to_owned(),
+        Ok(()) => {
+            let waived = ledger.checks().iter().filter(|check| check.outcome == crate::Outcome::Waived);
+            format!("accepted {:?}", waived.map(|check| check.rule.id).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn snp_report(evidence: &crate::azure::AzureEvidence) -> snp::Report {
+    match evidence.hcl().hardware() {
+        crate::azure::HardwareReport::Snp(report) => report.clone(),
+        crate::azure::HardwareReport::Tdx { .. } => panic!("a SEV-SNP report"),
+    }
+}
+
+#[test]
+fn strict_terms_accept_without_a_waiver_of_azures() {
+    // SNP-30: the strict terms for SEV-SNP name no chip.
+    assert_eq!(code(|_| {}, |_| {}), r#"accepted ["SNP-30"]"#);
+}
+
+#[test]
+fn secure_boot_and_console() {
+    let off = |made: &mut Made| made.runtime["vm-configuration"]["secure-boot"] = json!(false);
+    let console = |made: &mut Made| made.runtime["vm-configuration"]["console-enabled"] = json!(true);
+    let allow = |reason: &str| Danger::Allow { reason: reason.to_owned() };
+    assert_eq!(code(off, |_| {}), "azure.secure-boot.off");
+    assert_eq!(code(console, |_| {}), "azure.console.enabled");
+    assert_eq!(code(off, |p| p.console = allow("case")), "azure.secure-boot.off");
+    assert_eq!(code(console, |p| p.secure_boot_off = allow("case")), "azure.console.enabled");
+    assert_eq!(code(off, |p| p.secure_boot_off = allow("case")), r#"accepted ["SNP-30", "AZ-06"]"#);
+    assert_eq!(code(console, |p| p.console = allow("case")), r#"accepted ["SNP-30", "AZ-07"]"#);
+    assert_eq!(code(off, |p| p.secure_boot_off = allow("\n")), "policy.waiver-without-reason");
+}
+
+#[test]
+fn user_data_that_is_absent_is_equal_to_nothing() {
+    let absent = |made: &mut Made| {
+        made.runtime.as_object_mut().expect("an object").remove("user-data");
+    };
+    assert_eq!(code(absent, |_| {}), "azure.user-data.absent");
+    assert_eq!(code(absent, |p| p.user_data = Expected::OneOf(vec![[0; 64]])), "azure.user-data.absent");
+    let any = |p: &mut AzurePolicy| p.user_data = Expected::any("case");
+    assert_eq!(code(absent, any), r#"accepted ["SNP-30", "AZ-10"]"#);
+    let last = |made: &mut Made| made.runtime["user-data"] = json!("11".repeat(63) + "12");
+    assert_eq!(code(last, |_| {}), "azure.user-data.not-accepted");
+}
+
+#[test]
+fn the_terms_for_the_hardware_report_come_first() {
+    let other = |p: &mut AzurePolicy| p.snp.measurement = Expected::OneOf(vec![[1; 48]]);
+    assert_eq!(code(|_| {}, other), "snp.measurement.not-accepted");
+}

@@ -1,0 +1,30 @@
+//! Azure confidential VMs with a virtual TPM (spec/attest.md §13).
+//!
+//! Three things hold together. AMD's hardware report, asked for by the paravisor at VMPL 0, binds the hash of a JSON text;
+//! the text names the virtual TPM's attestation key; the key signs a quote, which binds what the relying party asked for.
+//! Each link is a rule; a missing link is refused.
+
+mod appraise;
+mod claims;
+mod deny;
+mod document;
+mod genuine;
+mod hcl;
+mod policy;
+pub(crate) mod policy_file;
+mod reject;
+mod runtime;
+
+pub use claims::AzureClaims;
+pub use deny::AzureDenial;
+pub use document::{AzureEvidence, DocumentError, FORMAT};
+pub use hcl::{HardwareReport, HashType, HclError, HclReport};
+pub use policy::{AzurePolicy, PcrTerms};
+pub use reject::AzureRejection;
+pub use runtime::{RuntimeData, RuntimeError, VmId};
+
+pub(crate) use appraise::appraise;
+pub(crate) use genuine::{Genuine, verify};
+
+#[cfg(test)]
+mod policy_tests;

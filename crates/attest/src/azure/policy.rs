@@ -1,0 +1,45 @@
+//! What an Azure machine must be (spec/attest.md §13.4). Every field is decided on by one rule.
+
+use std::collections::BTreeMap;
+
+use super::runtime::VmId;
+use crate::policy::{Danger, Expected};
+use crate::snp::SnpPolicy;
+
+/// Terms for Azure evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzurePolicy {
+    /// Terms for the hardware report within (SNP-12 to SNP-30). Its measurement is that of Microsoft's paravisor; the
+    /// guest's own code is in the PCRs.
+    pub snp: SnpPolicy,
+    /// A machine that was started without secure boot (AZ-06).
+    pub secure_boot_off: Danger,
+    /// A console that the host offers to the guest (AZ-07).
+    pub console: Danger,
+    /// Virtual machines (AZ-08).
+    pub vm_id: Expected<VmId>,
+    /// The PCRs that the quote must be over, these and no other, each with its values (AZ-09).
+    pub pcrs: PcrTerms,
+    /// What the guest had bound into the hardware report (AZ-10). Evidence of a form without it is refused by a list.
+    pub user_data: Expected<[u8; 64]>,
+}
+
+/// Which PCRs, and which values each may have. With no PCR at all, nothing is accepted.
+pub type PcrTerms = BTreeMap<u8, Expected<[u8; 32]>>;
+
+impl AzurePolicy {
+    /// Strict terms with these: secure boot, no console; on any virtual machine and with any
+    /// user-data, which is listed as waivers. Change single fields to deviate.
+    pub fn strict(snp: SnpPolicy, pcrs: PcrTerms) -> Self {
+        Self {
+            snp,
+            secure_boot_off: Danger::Refuse,
+            console: Danger::Refuse,
+            vm_id: Expected::any("no virtual machine is named: PCRs alone were asked for"),
+            pcrs,
+            user_data: Expected::any(
+                "the quote binds the exchange; the hardware report is as old as the boot",
+            ),
+        }
+    }
+}

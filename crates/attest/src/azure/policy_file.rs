@@ -1,0 +1,53 @@
+//! The policy's table `[azure]` as it is written in a file.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::policy::{AzurePolicy, PcrTerms};
+use super::runtime::VmId;
+use crate::policy::PolicyError;
+use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, values};
+use crate::tpm::PCR_COUNT;
+
+/// `[azure]`, with the terms for the hardware report in `[azure.sev-snp]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct AzureFile {
+    sev_snp: SnpFile,
+    vm_id: ListOrAny<String>,
+    user_data: ListOrAny<String>,
+    /// Keys are decimal numbers.
+    pcrs: BTreeMap<String, ListOrAny<String>>,
+    #[serde(default)]
+    secure_boot_off: DangerFile,
+    #[serde(default)]
+    console: DangerFile,
+}
+
+impl AzureFile {
+    pub(crate) fn into_policy(self) -> Result<AzurePolicy, PolicyError> {
+        Ok(AzurePolicy {
+            snp: self.sev_snp.into_policy()?,
+            secure_boot_off: self.secure_boot_off.into_danger("azure.secure-boot-off")?,
+            console: self.console.into_danger("azure.console")?,
+            vm_id: values(self.vm_id, "azure.vm-id", |text| {
+                VmId::parse(text).ok_or(PolicyError::NotUuid { field: "azure.vm-id" })
+            })?,
+            pcrs: pcrs(self.pcrs)?,
+            user_data: hex_values(self.user_data, "azure.user-data")?,
+        })
+    }
+}
+
+fn pcrs(file: BTreeMap<String, ListOrAny<String>>) -> Result<PcrTerms, PolicyError> {
+    let field = "azure.pcrs";
+    let mut terms = PcrTerms::new();
+    for (key, expected) in file {
+        let index = (0..PCR_COUNT)
+            .find(|index| index.to_string() == key)
+            .ok_or(PolicyError::NoSuchPcr { field, found: key })?;
+        terms.insert(index, hex_values(expected, field)?);
+    }
+    if terms.is_empty() { Err(PolicyError::EmptyList { field }) } else { Ok(terms) }
+}

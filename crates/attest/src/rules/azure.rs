@@ -1,0 +1,77 @@
+//! Azure confidential VMs. Their evidence contains a SEV-SNP report, so that the rules for SEV-SNP are among theirs.
+
+use std::sync::LazyLock;
+
+use super::{Rule, SEV_SNP, rules};
+
+rules! {
+    /// The rules that only Azure has. AZ-01 to AZ-05 answer "is it genuine?", the others "is it ours?".
+    AZURE
+    HARDWARE "AZ-01" "HCL report has its layout, over a SEV-SNP report of the paravisor's" "attest.md §13 AZ-01"
+        "Only software at VMPL 0 is Microsoft's paravisor. What the guest asks for itself can bind any key that it likes."
+    BINDING "AZ-02" "runtime data is what the hardware report binds" "attest.md §13 AZ-02"
+        "The hash over exactly the bytes, and zeros after it: the text names the key that everything else rests on."
+    KEY "AZ-03" "attestation key is in the runtime data, RSA-2048 with the exponent 65537" "attest.md §13 AZ-03"
+        "A key from anywhere else is anybody's. Two keys of one name would show two readers two keys."
+    QUOTE "AZ-04" "quote is signed by the attestation key" "attest.md §13 AZ-04"
+        "Only the virtual TPM of this machine holds the key."
+    SELECTION "AZ-05" "PCR values are exactly those that were quoted" "attest.md §13 AZ-05"
+        "A value beside the quote is the sender's word, unless its PCR is in the selection, in the SHA-256 bank."
+    SECURE_BOOT "AZ-06" "machine was started with secure boot" "attest.md §13 AZ-06"
+        "Without it PCR 7 says nothing, and whoever has the disk boots what he likes."
+    CONSOLE "AZ-07" "host offers no console to the guest" "attest.md §13 AZ-07"
+        "A console is a way in for whoever runs the host."
+    VM "AZ-08" "virtual machine is expected" "attest.md §13 AZ-08"
+        "The same image runs in many machines, and not all of them are yours."
+    PCRS "AZ-09" "quote is over exactly the expected PCRs, with expected values" "attest.md §13 AZ-09"
+        "They are the guest's code. The launch measurement is only that of the paravisor."
+    USER_DATA "AZ-10" "user-data is expected" "attest.md §13 AZ-10"
+        "All 64 bytes. It is what the guest had bound into the hardware report itself."
+}
+
+/// How many rules for SEV-SNP answer "is it genuine?".
+const SNP_GENUINE: usize = 10;
+/// How many rules of Azure come before, and how many after those.
+const BEFORE: usize = 1;
+const GENUINE: usize = 4;
+/// The last rule for SEV-SNP is the one about report data. It is the last for Azure too.
+static COMBINED: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let (last, snp) = match SEV_SNP.split_last() {
+        Some((last, rest)) => (Some(last), rest),
+        None => (None, SEV_SNP),
+    };
+    let (genuine, ours) = snp.split_at_checked(SNP_GENUINE).unwrap_or((snp, &[]));
+    let azure = |skip, take| AZURE.iter().skip(skip).take(take);
+    azure(0, BEFORE)
+        .chain(genuine)
+        .chain(azure(BEFORE, GENUINE))
+        .chain(ours)
+        .chain(azure(BEFORE.saturating_add(GENUINE), AZURE.len()))
+        .chain(last)
+        .copied()
+        .collect()
+});
+
+/// All rules for Azure evidence in the order in which they are applied: AZ-01, SNP-01 to SNP-10, AZ-02 to AZ-05, SNP-11
+/// to SNP-30, AZ-06 to AZ-10, SNP-31.
+pub fn azure_vtpm() -> &'static [Rule] {
+    &COMBINED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_both_are_all_there_once_and_in_order() {
+        let ids: Vec<_> = azure_vtpm().iter().map(|rule| rule.id).collect();
+        assert_eq!(ids.len(), SEV_SNP.len() + AZURE.len());
+        assert_eq!(ids[..3], ["AZ-01", "SNP-01", "SNP-02"]);
+        assert_eq!(ids[9..17], ["SNP-09", "SNP-10", "AZ-02", "AZ-03", "AZ-04", "AZ-05", "SNP-11", "SNP-12"]);
+        assert_eq!(ids[34..], ["SNP-30", "AZ-06", "AZ-07", "AZ-08", "AZ-09", "AZ-10", "SNP-31"]);
+        for family in [SEV_SNP, AZURE] {
+            let own: Vec<_> = azure_vtpm().iter().filter(|rule| family.contains(rule)).collect();
+            assert!(own.iter().zip(family).all(|(found, rule)| *found == rule) && own.len() == family.len());
+        }
+    }
+}
