@@ -81,7 +81,7 @@ impl Evidence {
             Kind::Nitro(Box::new(nitro::Document::parse(input)?))
         } else if input.len() == snp::REPORT_LEN {
             Kind::SevSnp(snp::Report::parse(input)?)
-        } else if input.first() == Some(&b'{') {
+        } else if azure::looks_like(input) {
             Kind::Azure(Box::new(azure::AzureEvidence::parse(input)?))
         } else {
             return Err(ParseError::UnknownFormat { found: input.len() });

@@ -88,9 +88,18 @@ const MACHINES: &[Case] = &[
 
 /// Documents and HCL reports with one mistake in their form.
 const FORMS: &[Case] = &[
-    ("document: empty object", || parse_code(b"{}"), "azure.document.json"),
-    ("document: not JSON", || parse_code(b"{"), "azure.document.json"),
-    ("document: 32 KiB and a byte", || parse_code(&[b'{'; 32 * 1024 + 1]), "azure.document.too-long"),
+    ("document: empty object", || parse_code(b"{}"), "evidence.unknown-format"),
+    (
+        "document: no member but the format",
+        || parse_code(br#"{"format":"casemate.azure-vtpm/1"}"#),
+        "azure.document.json",
+    ),
+    ("document: not JSON", || parse_code(br#"{"format":"casemate.azure-vtpm/1""#), "azure.document.json"),
+    (
+        "document: 32 KiB of brackets and the name",
+        || parse_code(&[&[b'{'; 32 * 1024][..], b"casemate.azure-vtpm/1"].concat()),
+        "azure.document.too-long",
+    ),
     (
         "document: another version",
         || document(|d| d["format"] = json!("casemate.azure-vtpm/2")),

@@ -8,7 +8,8 @@ use tempfile::NamedTempFile;
 
 const NITRO: &str = "nitro/cose/nitro_attest_attestation.cbor";
 const DEBUG: &str = "nitro/cose/aws-nitro-enclaves-attestation_nitro_ad_debug.cbor";
-const WAIVED: [&str; 4] = ["--danger-no-crl", "AWS lists are not read", "--danger-unbound", "it was recorded"];
+const WAIVED: [&str; 4] =
+    ["--danger-no-crl", "AWS lists are not read", "--danger-unbound", "it was recorded"];
 
 /// Any image, so that the case is about something else.
 const ANY_IMAGE: &str = r#"

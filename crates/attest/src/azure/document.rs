@@ -84,6 +84,12 @@ struct File {
     pcrs: Vec<(u8, String)>,
 }
 
+/// Whether bytes are JSON that names this format somewhere, whatever its version.
+pub(crate) fn looks_like(input: &[u8]) -> bool {
+    const NAME: &[u8] = b"casemate.azure-vtpm/";
+    input.first() == Some(&b'{') && input.windows(NAME.len()).any(|window| window == NAME)
+}
+
 impl AzureEvidence {
     /// Takes the document as it is.
     ///

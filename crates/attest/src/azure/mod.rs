@@ -24,6 +24,7 @@ pub use reject::AzureRejection;
 pub use runtime::{RuntimeData, RuntimeError, VmId};
 
 pub(crate) use appraise::appraise;
+pub(crate) use document::looks_like;
 pub(crate) use genuine::{Genuine, verify};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
-use casemate_attest::{Evidence, ParseError, Platform, nitro, snp};
+use casemate_attest::{Evidence, ParseError, Platform, azure, nitro, snp};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
@@ -60,16 +60,33 @@ fn kind_of(evidence: &Evidence) -> &'static str {
     match evidence.platform() {
         Platform::SevSnp => "sev-snp attestation report",
         Platform::Nitro => "nitro attestation document",
+        Platform::AzureVtpm => "azure vtpm evidence",
         _ => "attestation evidence",
     }
 }
 
 fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
-    match (evidence.snp(), evidence.nitro()) {
-        (Some(report), _) => Ok(snp_fields(report)),
-        (_, Some(document)) => Ok(nitro_fields(document)),
-        (None, None) => Err(CliError::Render),
+    if let Some(report) = evidence.snp() {
+        return Ok(snp_fields(report));
     }
+    if let Some(document) = evidence.nitro() {
+        return Ok(nitro_fields(document));
+    }
+    evidence.azure().map(azure_fields).ok_or(CliError::Render)
+}
+
+/// The parts of Azure evidence: the runtime data as the text that it is, and what the quote says.
+fn azure_fields(evidence: &azure::AzureEvidence) -> Value {
+    let (hcl, quote) = (evidence.hcl(), evidence.quote());
+    json!({
+        "hcl_version": hcl.version(),
+        "hash": hcl.hash().as_str(),
+        "hardware_report_data": hex::encode(hcl.hardware().report_data()),
+        "runtime_data": String::from_utf8_lossy(hcl.runtime()),
+        "quote_extra_data": hex::encode(quote.extra_data()),
+        "quote_qualified_signer": hex::encode(quote.qualified_signer()),
+        "tpm_firmware_version": quote.firmware_version(),
+    })
 }
 
 /// Every field of a Nitro Enclaves document, under AWS's names.

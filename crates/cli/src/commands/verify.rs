@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use casemate_attest::{
-    Binding, Check, Endorsements, Evidence, Platform, Policy, Report, Revocation, UnixTime, verify,
+    Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
+    verify,
 };
 use casemate_client::{ClientPolicy, ConnectError, connect};
 use casemate_protocol::document::AttestationDocument;
@@ -134,7 +135,8 @@ struct Input {
 
 impl Input {
     fn read(args: &VerifyArgs, bytes: &[u8], policy: &str) -> Result<Self, CliError> {
-        if bytes.first() == Some(&b'{') {
+        let evidence = Evidence::parse(bytes);
+        if bytes.first() == Some(&b'{') && matches!(evidence, Err(ParseError::UnknownFormat { .. })) {
             let document = AttestationDocument::parse(bytes)?;
             let policy = ClientPolicy::from_toml(policy)?;
             return Ok(Self {
@@ -145,7 +147,7 @@ impl Input {
                 statement: Some((document.statement, policy.models)),
             });
         }
-        let evidence = Evidence::parse(bytes)?;
+        let evidence = evidence?;
         let policy = ClientPolicy::platform_from_toml(policy)?;
         let revocation = match (&args.crl, &args.danger_no_crl) {
             (Some(path), _) => Revocation::Crl(files::read(path)?),
