@@ -51,6 +51,7 @@ fn main() {
     trials.push(Trial::test("sweep: every bit of the quote", || sweep(every_bit_of_the_quote)));
     trials.push(Trial::test("sweep: every bit of the runtime data", || sweep(every_bit_of_the_runtime_data)));
     trials.push(Trial::test("sweep: every byte of the HCL report", || sweep(every_byte_of_the_hcl_report)));
+    trials.push(Trial::test("sweep: garbage within each part", || sweep(garbage)));
     trials.push(Trial::test("sweep: every length of every part", || sweep(every_length)));
     libtest_mimic::run(&arguments, trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect())
         .exit();
@@ -805,6 +806,45 @@ fn every_byte_of_the_hcl_report() -> Result<(), String> {
             let mut changed = machine.clone();
             changed.hcl[index] ^= mask;
             must_refuse(&changed, || format!("byte {index:#x} of the HCL report"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs of random bytes at random places: never genuine, and never a panic.
+fn garbage() -> Result<(), String> {
+    let machine = genoa();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 16) as usize % below
+    };
+    for round in 0..4000 {
+        let mut changed = machine.clone();
+        let part = match round % 3 {
+            0 => &mut changed.hcl,
+            1 => &mut changed.quote,
+            _ => &mut changed.signature,
+        };
+        let start = random(part.len());
+        let end = (start + 1 + random(40)).min(part.len());
+        for octet in &mut part[start..end] {
+            *octet = random(256) as u8;
+        }
+        let differs = changed.hcl != machine.hcl
+            || changed.quote != machine.quote
+            || changed.signature != machine.signature;
+        // One other version of the HCL report is allowed, and decides nothing.
+        let version = changed.hcl[4] == 1;
+        if differs && !version {
+            must_refuse(&changed, || format!("round {round}, {start:#x}..{end:#x}"))?;
+        }
+        let text: Vec<u8> = (0..random(300)).map(|_| random(256) as u8).collect();
+        let _ = (Quote::parse(&text), HclReport::parse(&text), RuntimeData::parse(&text));
+        if parse_code(&[b"{", text.as_slice()].concat()) == "evidence" {
+            return Err(format!("round {round}: garbage is a document"));
         }
     }
     Ok(())

@@ -75,6 +75,21 @@ fn user_data_that_is_absent_is_equal_to_nothing() {
 }
 
 #[test]
+fn the_report_data_is_the_quotes_qualifying_data_in_full_length() {
+    for length in [0, 9, 48, 63, 64, 65] {
+        let mut made = made();
+        made.parts.extra = vec![0x5a; length];
+        let evidence = made.evidence();
+        let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
+        let (_, hardware, _) = accepted(|_| {});
+        let genuine = Genuine { report: snp_report(&evidence), hardware, runtime, pcrs };
+        let claims = crate::Claims::from_azure(&evidence, &genuine);
+        assert_eq!(claims.report_data(), vec![0x5a; length]);
+        assert_eq!(claims.platform(), crate::Platform::AzureVtpm);
+    }
+}
+
+#[test]
 fn the_terms_for_the_hardware_report_come_first() {
     let other = |p: &mut AzurePolicy| p.snp.measurement = Expected::OneOf(vec![[1; 48]]);
     assert_eq!(code(|_| {}, other), "snp.measurement.not-accepted");
