@@ -47,6 +47,7 @@ mod der;
 mod endorsements;
 mod evidence;
 pub mod nitro;
+pub mod nvidia;
 mod policy;
 mod report;
 pub mod rules;

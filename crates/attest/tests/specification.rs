@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, NITRO, Rule, SEV_SNP};
+use casemate_attest::rules::{AZURE, NITRO, NVIDIA, Rule, SEV_SNP};
 use walkdir::WalkDir;
 
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 12] = [
+const FAMILIES: [&str; 13] = [
     "anchors.",
     "azure.",
     "binding.",
@@ -16,16 +16,18 @@ const FAMILIES: [&str; 12] = [
     "evidence.",
     "internal.",
     "nitro.",
+    "nvidia.",
     "policy.",
     "snp.",
     "tpm.",
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 3] = [
+const RULES: [(&[Rule], &str, &str); 4] = [
     (SEV_SNP, "## 6. Rules", "## 7."),
     (NITRO, "### 11.3 Rules", "### 11.4"),
     (AZURE, "### 13.4 Rules", "### 13.5"),
+    (NVIDIA, "### 14.3 Rules", "### 14.4"),
 ];
 
 #[test]
@@ -76,6 +78,7 @@ fn every_policy_key_is_specified() {
         include_str!("policies/example.toml"),
         include_str!("policies/nitro.toml"),
         include_str!("policies/azure.toml"),
+        include_str!("policies/nvidia.toml"),
     ];
     for line in examples.into_iter().flat_map(str::lines) {
         if let Some((key, _)) = line.split_once(" = ") {

@@ -2,10 +2,12 @@
 
 pub(crate) mod azure;
 pub(crate) mod nitro;
+pub(crate) mod nvidia;
 pub(crate) mod sev_snp;
 
 pub use azure::{AZURE, azure_vtpm};
 pub use nitro::NITRO;
+pub use nvidia::NVIDIA;
 pub use sev_snp::SEV_SNP;
 
 use crate::evidence::Platform;
@@ -34,7 +36,7 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE];
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -56,7 +58,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);

@@ -1,0 +1,42 @@
+//! NVIDIA GPUs and NVSwitches in confidential computing mode (spec/attest.md §14). Their evidence stands beside the
+//! CPU's: a machine is verified when its CPU's evidence is, and each of its devices' is, and they are bound together.
+//!
+//! ```text
+//! GpuEvidence::parse(report, chain_pem)               -> GpuEvidence    believed by nobody    GpuParseError
+//! verify_gpu(&evidence, &endorsements, &anchors, now) -> AuthenticGpu   a genuine device      GpuRejected
+//! authentic.appraise(&policy, &nonce)                 -> VerifiedGpu    ours, and fresh       GpuDenied
+//! verify_set(verified, expected)                      -> VerifiedSet    all of them, once     SetDenied
+//! ```
+
+mod anchors;
+mod appraise;
+mod claims;
+mod deny;
+mod evidence;
+mod fwid;
+mod genuine;
+mod manifest;
+mod opaque;
+mod policy;
+mod policy_file;
+mod reject;
+mod set;
+mod spdm;
+mod verdict;
+mod xml;
+
+pub use anchors::{NvidiaAnchorError, NvidiaAnchors};
+pub use claims::NvidiaClaims;
+pub use deny::GpuDenial;
+pub use evidence::{Architecture, GpuEvidence, GpuParseError};
+pub use genuine::{GpuRevocation, NvidiaEndorsements};
+pub use manifest::{Manifest, ManifestError};
+pub use opaque::OpaqueError;
+pub use policy::NvidiaPolicy;
+pub use reject::GpuRejection;
+pub use set::{SetDenied, VerifiedSet, verify_set};
+pub use spdm::{MEASUREMENT_LEN, NONCE_LEN, SpdmError};
+pub use verdict::{AuthenticGpu, GpuDenied, GpuRejected, VerifiedGpu, verify_gpu};
+
+#[cfg(test)]
+mod tests;

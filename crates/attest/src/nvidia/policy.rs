@@ -1,0 +1,35 @@
+//! What an NVIDIA device must be (spec/attest.md §14.4). Every field is decided on by one rule.
+
+use super::evidence::Architecture;
+use super::spdm::MEASUREMENT_LEN;
+use crate::policy::{Danger, Expected, PolicyError};
+
+/// Terms for NVIDIA devices.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "super::policy_file::NvidiaDocument")]
+pub struct NvidiaPolicy {
+    /// Kinds of device (NV-08). There is no "any".
+    pub architectures: Vec<Architecture>,
+    /// A device that does not report its firmware identity (NV-09): drivers before 545, and every switch.
+    pub firmware_id_missing: Danger,
+    /// Serial number of the device certificate, lower-case hexadecimal (NV-10).
+    pub device: Expected<String>,
+    /// Driver version, compared exactly (NV-11). A switch has no driver.
+    pub driver_version: Expected<String>,
+    /// VBIOS version, compared exactly (NV-12).
+    pub vbios_version: Expected<String>,
+    /// SHA-384 of the measurement record (NV-13).
+    pub measurements: Expected<[u8; MEASUREMENT_LEN]>,
+}
+
+impl NvidiaPolicy {
+    /// Reads the table `[nvidia]` of a TOML document that has nothing else.
+    ///
+    /// # Errors
+    /// Unknown and missing keys, values of another type or length, empty lists, waivers without a reason.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let document: super::policy_file::NvidiaDocument =
+            toml::from_str(text).map_err(|error| PolicyError::Syntax(Box::new(error)))?;
+        Self::try_from(document)
+    }
+}
