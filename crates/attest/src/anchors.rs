@@ -24,11 +24,18 @@ const AWS_NITRO: &str = include_str!("../roots/aws-nitro-g1.pem");
 /// How the common name of a root of Nitro Enclaves ends; a simulator may put its own prefix before it.
 const NITRO_NAME: &str = "aws.nitro-enclaves";
 
+/// Intel SGX Root CA, which is the root of TDX too.
+const INTEL: &str = include_str!("../roots/intel-sgx-root.pem");
+
+/// How the common name of a root of Intel's ends; a simulator may put its own prefix before it.
+const INTEL_NAME: &str = "Intel SGX Root CA";
+
 /// The roots, and for SEV-SNP the intermediates, of each vendor.
 #[derive(Clone)]
 pub struct TrustAnchors {
     lines: Arc<[LineAnchors]>,
     nitro: Option<Arc<Certificate>>,
+    intel: Option<Arc<Certificate>>,
     simulated: bool,
 }
 
@@ -74,7 +81,7 @@ pub enum AnchorError {
     },
     /// A common name that belongs to no product line's ARK, ASK or ASVK.
     #[error(
-        "certificate {position} of the bundle is named {common_name:?}, which is no ARK, ASK or ASVK and no root of Nitro Enclaves"
+        "certificate {position} of the bundle is named {common_name:?}, which is no ARK, ASK or ASVK no root of Nitro Enclaves and none of Intel SGX"
     )]
     Name {
         /// From 1.
@@ -124,7 +131,7 @@ impl TrustAnchors {
                 .map(|(anchors, _)| anchors)
                 .collect()
         });
-        Self { lines: Arc::clone(lines), nitro: None, simulated: false }
+        Self { lines: Arc::clone(lines), nitro: None, intel: None, simulated: false }
     }
 
     /// AWS's own root of Nitro Enclaves, embedded in this library: G1.
@@ -132,12 +139,20 @@ impl TrustAnchors {
         static ROOT: OnceLock<Option<Arc<Certificate>>> = OnceLock::new();
         // As above: an unreadable file would pin nothing, and a unit test reads it.
         let root = ROOT.get_or_init(|| load(AWS_NITRO).ok()?.nitro.map(|(root, _)| Arc::new(root)));
-        Self { lines: Arc::default(), nitro: root.clone(), simulated: false }
+        Self { lines: Arc::default(), nitro: root.clone(), intel: None, simulated: false }
     }
 
-    /// Every vendor's own roots that are embedded in this library: AMD's and AWS's.
+    /// Intel's own root of SGX and TDX, embedded in this library.
+    pub fn intel_sgx() -> Self {
+        static ROOT: OnceLock<Option<Arc<Certificate>>> = OnceLock::new();
+        // As above: an unreadable file would pin nothing, and a unit test reads it.
+        let root = ROOT.get_or_init(|| load(INTEL).ok()?.intel.map(|(root, _)| Arc::new(root)));
+        Self { lines: Arc::default(), nitro: None, intel: root.clone(), simulated: false }
+    }
+
+    /// Every vendor's own roots that are embedded in this library: AMD's, AWS's and Intel's.
     pub fn vendors() -> Self {
-        Self { nitro: Self::aws().nitro, ..Self::amd() }
+        Self { nitro: Self::aws().nitro, intel: Self::intel_sgx().intel, ..Self::amd() }
     }
 
     /// Only the roots in this PEM bundle, made by a simulator. No vendor's root is among them, and every verdict under
@@ -146,14 +161,14 @@ impl TrustAnchors {
     /// # Errors
     /// Unless the bundle has exactly one ARK (`ARK-<Line>`, after any prefix), ASK (`SEV-<Line>`) and ASVK
     /// (`SEV-VLEK-<Line>`) for each product line that it mentions, at most one root of Nitro Enclaves
-    /// (`…aws.nitro-enclaves`), and none of a vendor's keys.
+    /// (`…aws.nitro-enclaves`) and one of Intel's (`…Intel SGX Root CA`), and none of a vendor's keys.
     pub fn danger_only_pem(pem: &str) -> Result<Self, AnchorError> {
-        let Loaded { lines, nitro } = load(pem)?;
+        let Loaded { lines, nitro, intel } = load(pem)?;
         let vendor = Self::vendors();
-        if let Some((root, position)) = &nitro
-            && vendor.owns_key(root)
-        {
-            return Err(AnchorError::VendorKey { position: *position });
+        for (root, position) in nitro.iter().chain(&intel) {
+            if vendor.owns_key(root) {
+                return Err(AnchorError::VendorKey { position: *position });
+            }
         }
         for (anchors, positions) in &lines {
             for (certificate, &position) in anchors.certificates().into_iter().zip(positions) {
@@ -165,6 +180,7 @@ impl TrustAnchors {
         Ok(Self {
             lines: lines.into_iter().map(|(anchors, _)| anchors).collect(),
             nitro: nitro.map(|(root, _)| Arc::new(root)),
+            intel: intel.map(|(root, _)| Arc::new(root)),
             simulated: true,
         })
     }
@@ -183,15 +199,20 @@ impl TrustAnchors {
         self.nitro.as_deref()
     }
 
+    /// The root of Intel SGX and TDX.
+    pub(crate) fn intel(&self) -> Option<&Certificate> {
+        self.intel.as_deref()
+    }
+
     #[cfg(test)]
     pub(crate) fn without(&self, line: ProductLine) -> Self {
         let lines = self.lines.iter().filter(|anchors| anchors.line != line).cloned().collect();
-        Self { lines, nitro: self.nitro.clone(), simulated: self.simulated }
+        Self { lines, nitro: self.nitro.clone(), intel: self.intel.clone(), simulated: self.simulated }
     }
 
     fn owns_key(&self, certificate: &Certificate) -> bool {
         let lines = self.lines.iter().flat_map(LineAnchors::certificates);
-        lines.chain(self.nitro()).any(|own| own.spki == certificate.spki)
+        lines.chain(self.nitro()).chain(self.intel()).any(|own| own.spki == certificate.spki)
     }
 }
 
@@ -202,6 +223,7 @@ impl fmt::Debug for TrustAnchors {
             .field("simulated", &self.simulated)
             .field("lines", &lines)
             .field("nitro", &self.nitro.is_some())
+            .field("intel", &self.intel.is_some())
             .finish()
     }
 }
@@ -251,10 +273,13 @@ struct Loaded {
     lines: Vec<(LineAnchors, [usize; 3])>,
     /// With its position.
     nitro: Option<(Certificate, usize)>,
+    /// With its position.
+    intel: Option<(Certificate, usize)>,
 }
 
 fn load(pem: &str) -> Result<Loaded, AnchorError> {
     let mut nitro = None;
+    let mut intel = None;
     let mut found: Vec<(ProductLine, AnchorRole, usize, Certificate)> = Vec::new();
     for (section, position) in CertificateDer::pem_slice_iter(pem.as_bytes()).zip(1_usize..) {
         let der = section.map_err(|_| AnchorError::Pem)?;
@@ -266,6 +291,12 @@ fn load(pem: &str) -> Result<Loaded, AnchorError> {
             }
             continue;
         }
+        if certificate.subject_cn.ends_with(INTEL_NAME) {
+            if intel.replace((certificate, position)).is_some() {
+                return Err(AnchorError::DuplicateRoot { platform: Platform::Tdx });
+            }
+            continue;
+        }
         let Some((line, role)) = part(&certificate.subject_cn) else {
             return Err(AnchorError::Name { position, common_name: certificate.subject_cn });
         };
@@ -274,7 +305,7 @@ fn load(pem: &str) -> Result<Loaded, AnchorError> {
         }
         found.push((line, role, position, certificate));
     }
-    if found.is_empty() && nitro.is_none() {
+    if found.is_empty() && nitro.is_none() && intel.is_none() {
         return Err(AnchorError::Empty);
     }
 
@@ -295,7 +326,7 @@ fn load(pem: &str) -> Result<Loaded, AnchorError> {
         let (asvk, asvk_position) = take(AnchorRole::Asvk)?;
         lines.push((LineAnchors { line, ark, ask, asvk }, [ark_position, ask_position, asvk_position]));
     }
-    Ok(Loaded { lines, nitro })
+    Ok(Loaded { lines, nitro, intel })
 }
 
 /// The part that a common name stands for. A simulator may put its own prefix before `ARK-`.
@@ -338,6 +369,18 @@ mod tests {
     }
 
     #[test]
+    fn the_embedded_intel_root_is_intels_own() {
+        let anchors = TrustAnchors::vendors();
+        assert!(!anchors.simulated());
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &anchors.intel().expect("embedded").der);
+        let expected = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
+        assert_eq!(hex::encode(digest), expected);
+        assert!(TrustAnchors::amd().intel().is_none());
+        assert_eq!(code(&format!("{INTEL}{INTEL}")), "anchors.duplicate");
+    }
+
+    #[test]
     fn the_embedded_nitro_root_is_aws_own() {
         let anchors = TrustAnchors::vendors();
         assert!(!anchors.simulated());
@@ -350,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_danger_bundle_never_contains_a_vendors_keys() {
-        for pem in AMD.into_iter().chain([AWS_NITRO]) {
+        for pem in AMD.into_iter().chain([AWS_NITRO, INTEL]) {
             assert_eq!(code(pem), "anchors.vendor-key");
         }
     }

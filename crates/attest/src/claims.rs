@@ -6,6 +6,7 @@ use crate::azure::{self, AzureClaims, AzureEvidence};
 use crate::evidence::Platform;
 use crate::nitro::{self, NitroClaims};
 use crate::snp::{Genuine, Report, SnpClaims};
+use crate::tdx::{self, TdxClaims};
 
 /// What the hardware said. Readable by anybody, made only by [`crate::verify`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +27,7 @@ pub struct Claims {
 enum Details {
     SevSnp(Box<SnpClaims>),
     Nitro(Box<NitroClaims>),
+    Tdx(Box<TdxClaims>),
     Azure(Box<AzureClaims>),
 }
 
@@ -63,12 +65,23 @@ impl Claims {
         }
     }
 
+    pub(crate) fn from_tdx(quote: &tdx::Quote, genuine: &tdx::Genuine) -> Self {
+        Self {
+            platform: Platform::Tdx,
+            measurement: quote.mr_td(),
+            host_data: None,
+            report_data: quote.report_data().to_vec(),
+            debug: quote.debug(),
+            details: Details::Tdx(Box::new(TdxClaims::new(quote, genuine))),
+        }
+    }
+
     /// Whose evidence it is.
     pub fn platform(&self) -> Platform {
         self.platform
     }
 
-    /// The code that was launched; of a Nitro enclave PCR0, which is zero in debug mode; of an Azure VM its
+    /// The code that was launched; of a Nitro enclave PCR0, which is zero in debug mode; of a TD MRTD; of an Azure VM its
     /// paravisor, not its guest.
     pub fn measurement(&self) -> &[u8; 48] {
         &self.measurement
@@ -79,7 +92,7 @@ impl Claims {
         self.host_data.as_ref()
     }
 
-    /// What the guest bound into the evidence: 64 bytes of SEV-SNP; of Nitro the user data, which may be absent and then
+    /// What the guest bound into the evidence: 64 bytes of SEV-SNP and of TDX; of Nitro the user data, which may be absent and then
     /// is empty here; of an Azure VM the qualifying data of the quote.
     pub fn report_data(&self) -> &[u8] {
         &self.report_data
@@ -94,7 +107,7 @@ impl Claims {
     pub fn snp(&self) -> Option<&SnpClaims> {
         match &self.details {
             Details::SevSnp(claims) => Some(claims),
-            Details::Nitro(_) | Details::Azure(_) => None,
+            Details::Nitro(_) | Details::Azure(_) | Details::Tdx(_) => None,
         }
     }
 
@@ -102,7 +115,15 @@ impl Claims {
     pub fn nitro(&self) -> Option<&NitroClaims> {
         match &self.details {
             Details::Nitro(claims) => Some(claims),
-            Details::SevSnp(_) | Details::Azure(_) => None,
+            Details::SevSnp(_) | Details::Azure(_) | Details::Tdx(_) => None,
+        }
+    }
+
+    /// The claims that only TDX has.
+    pub fn tdx(&self) -> Option<&TdxClaims> {
+        match &self.details {
+            Details::Tdx(claims) => Some(claims),
+            Details::SevSnp(_) | Details::Nitro(_) | Details::Azure(_) => None,
         }
     }
 
@@ -110,7 +131,7 @@ impl Claims {
     pub fn azure(&self) -> Option<&AzureClaims> {
         match &self.details {
             Details::Azure(claims) => Some(claims),
-            Details::SevSnp(_) | Details::Nitro(_) => None,
+            Details::SevSnp(_) | Details::Nitro(_) | Details::Tdx(_) => None,
         }
     }
 }
@@ -123,6 +144,7 @@ impl Serialize for Details {
         match self {
             Self::SevSnp(claims) => map.serialize_entry("sev_snp", claims)?,
             Self::Nitro(claims) => map.serialize_entry("nitro", claims)?,
+            Self::Tdx(claims) => map.serialize_entry("tdx", claims)?,
             Self::Azure(claims) => map.serialize_entry("azure_vtpm", claims)?,
         }
         map.end()

@@ -15,6 +15,7 @@ pub struct Endorsements {
 pub(crate) enum Kind {
     SevSnp { vek_der: Vec<u8>, revocation: Revocation },
     Nitro { revocation: Revocation },
+    Tdx { collateral: Vec<u8> },
 }
 
 /// What is known about revoked certificates.
@@ -43,11 +44,18 @@ impl Endorsements {
         Self { kind: Kind::Nitro { revocation } }
     }
 
+    /// Of a TDX quote: the collateral as one JSON object, with the nine fields of the DCAP quote verification library
+    /// (spec/attest.md §12.2). Nothing in it is believed that Intel did not sign.
+    pub fn tdx(collateral: Vec<u8>) -> Self {
+        Self { kind: Kind::Tdx { collateral } }
+    }
+
     /// Whose evidence these endorsements are for.
     pub fn platform(&self) -> Platform {
         match self.kind {
             Kind::SevSnp { .. } => Platform::SevSnp,
             Kind::Nitro { .. } => Platform::Nitro,
+            Kind::Tdx { .. } => Platform::Tdx,
         }
     }
 

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{azure, nitro, snp};
+use crate::{azure, nitro, snp, tdx};
 
 /// A kind of trusted execution environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Platform {
     SevSnp,
     /// AWS Nitro Enclaves.
     Nitro,
+    /// Intel Trust Domain Extensions.
+    Tdx,
     /// An Azure confidential VM with a virtual TPM, on SEV-SNP.
     AzureVtpm,
 }
@@ -31,6 +33,7 @@ pub struct Evidence {
 pub(crate) enum Kind {
     SevSnp(snp::Report),
     Nitro(Box<nitro::Document>),
+    Tdx(Box<tdx::Quote>),
     Azure(Box<azure::AzureEvidence>),
 }
 
@@ -49,6 +52,9 @@ pub enum ParseError {
     /// A Nitro Enclaves attestation document with a mistake.
     #[error(transparent)]
     Nitro(#[from] nitro::DocumentError),
+    /// A TDX quote with a mistake.
+    #[error(transparent)]
+    Tdx(#[from] tdx::QuoteError),
     /// Azure evidence with a mistake.
     #[error(transparent)]
     Azure(#[from] azure::DocumentError),
@@ -60,6 +66,7 @@ impl Platform {
         match self {
             Self::SevSnp => "sev-snp",
             Self::Nitro => "nitro",
+            Self::Tdx => "tdx",
             Self::AzureVtpm => "azure-vtpm",
         }
     }
@@ -75,7 +82,8 @@ impl Evidence {
     /// Recognises the platform and takes the bytes as they are.
     ///
     /// # Errors
-    /// Every departure from the platform's format (spec/attest.md, rules SNP-01, NIT-01 and AZ-01).
+    /// Every departure from the platform's format (spec/attest.md, rules SNP-01, NIT-01, AZ-01 and
+    /// TDX-01).
     pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
         let kind = if nitro::looks_like(input) {
             Kind::Nitro(Box::new(nitro::Document::parse(input)?))
@@ -83,6 +91,8 @@ impl Evidence {
             Kind::SevSnp(snp::Report::parse(input)?)
         } else if azure::looks_like(input) {
             Kind::Azure(Box::new(azure::AzureEvidence::parse(input)?))
+        } else if tdx::looks_like(input) {
+            Kind::Tdx(Box::new(tdx::Quote::parse(input)?))
         } else {
             return Err(ParseError::UnknownFormat { found: input.len() });
         };
@@ -94,6 +104,7 @@ impl Evidence {
         match &self.kind {
             Kind::SevSnp(_) => Platform::SevSnp,
             Kind::Nitro(_) => Platform::Nitro,
+            Kind::Tdx(_) => Platform::Tdx,
             Kind::Azure(_) => Platform::AzureVtpm,
         }
     }
@@ -103,6 +114,7 @@ impl Evidence {
         match &self.kind {
             Kind::SevSnp(report) => report.bytes(),
             Kind::Nitro(document) => document.bytes(),
+            Kind::Tdx(quote) => quote.bytes(),
             Kind::Azure(evidence) => evidence.bytes(),
         }
     }
@@ -111,7 +123,7 @@ impl Evidence {
     pub fn snp(&self) -> Option<&snp::Report> {
         match &self.kind {
             Kind::SevSnp(report) => Some(report),
-            Kind::Nitro(_) | Kind::Azure(_) => None,
+            Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_) => None,
         }
     }
 
@@ -119,7 +131,15 @@ impl Evidence {
     pub fn nitro(&self) -> Option<&nitro::Document> {
         match &self.kind {
             Kind::Nitro(document) => Some(document),
-            Kind::SevSnp(_) | Kind::Azure(_) => None,
+            Kind::SevSnp(_) | Kind::Azure(_) | Kind::Tdx(_) => None,
+        }
+    }
+
+    /// The TDX quote, where it is one. Reading a field of it proves nothing.
+    pub fn tdx(&self) -> Option<&tdx::Quote> {
+        match &self.kind {
+            Kind::Tdx(quote) => Some(quote),
+            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) => None,
         }
     }
 
@@ -127,7 +147,7 @@ impl Evidence {
     pub fn azure(&self) -> Option<&azure::AzureEvidence> {
         match &self.kind {
             Kind::Azure(evidence) => Some(evidence),
-            Kind::SevSnp(_) | Kind::Nitro(_) => None,
+            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Tdx(_) => None,
         }
     }
 
@@ -143,6 +163,7 @@ impl ParseError {
             Self::UnknownFormat { .. } => None,
             Self::SevSnp(_) => Some(Platform::SevSnp),
             Self::Nitro(_) => Some(Platform::Nitro),
+            Self::Tdx(_) => Some(Platform::Tdx),
             Self::Azure(_) => Some(Platform::AzureVtpm),
         }
     }
@@ -153,6 +174,7 @@ impl ParseError {
             Self::UnknownFormat { .. } => "evidence.unknown-format",
             Self::SevSnp(error) => error.code(),
             Self::Nitro(error) => error.code(),
+            Self::Tdx(error) => error.code(),
             Self::Azure(error) => error.code(),
         }
     }

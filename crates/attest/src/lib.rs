@@ -52,6 +52,7 @@ mod policy;
 mod report;
 pub mod rules;
 pub mod snp;
+pub mod tdx;
 mod time;
 pub mod tpm;
 mod verdict;

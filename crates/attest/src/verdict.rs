@@ -15,6 +15,7 @@ use crate::nitro::{self, NitroDenial, NitroRejection};
 use crate::policy::{PlatformPolicy, Policy};
 use crate::rules::{self, Rule};
 use crate::snp::{self, RejectionKind, SnpDenial, SnpRejection};
+use crate::tdx::{self, TdxDenial, TdxRejection};
 use crate::time::UnixTime;
 
 /// Genuine hardware said this. Whether it is ours, and fresh, is another question: [`Authentic::appraise`].
@@ -48,6 +49,7 @@ pub struct Authentic {
 enum Inner {
     SevSnp { report: snp::Report, genuine: Box<snp::Genuine> },
     Nitro { document: Box<nitro::Document>, genuine: nitro::Genuine },
+    Tdx { quote: Box<tdx::Quote>, genuine: Box<tdx::Genuine> },
     Azure { genuine: Box<azure::Genuine> },
 }
 
@@ -140,6 +142,9 @@ pub enum Rejection {
     /// A SEV-SNP report.
     #[error(transparent)]
     SevSnp(#[from] SnpRejection),
+    /// A TDX quote.
+    #[error(transparent)]
+    Tdx(#[from] TdxRejection),
 }
 
 /// Why genuine evidence is refused.
@@ -174,12 +179,15 @@ pub enum Denial {
     /// Terms for Nitro Enclaves.
     #[error(transparent)]
     Nitro(#[from] NitroDenial),
+    /// Terms for TDX.
+    #[error(transparent)]
+    Tdx(#[from] TdxDenial),
     /// Terms for Azure.
     #[error(transparent)]
     Azure(#[from] AzureDenial),
 }
 
-/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05.
+/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05, TDX-01 to TDX-08.
 ///
 /// # Errors
 /// [`Rejected`], with the first rule that does not hold.
@@ -198,7 +206,8 @@ pub fn verify(
 }
 
 impl Authentic {
-    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-10.
+    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-10, TDX-09 to
+    /// TDX-28.
     ///
     /// # Errors
     /// [`Denied`], with the first rule that does not hold.
@@ -297,6 +306,7 @@ impl Rejection {
             Self::EndorsementsPlatform { .. } => "endorsements.platform",
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
+            Self::Tdx(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
         }
     }
@@ -306,6 +316,7 @@ impl Rejection {
         match self {
             Self::EndorsementsPlatform { .. } => RejectionKind::Missing,
             Self::Nitro(reason) => reason.kind(),
+            Self::Tdx(reason) => reason.kind(),
             Self::Azure(reason) => reason.kind(),
             Self::SevSnp(reason) => reason.kind(),
         }
@@ -320,6 +331,7 @@ impl Denial {
             Self::WaiverWithoutReason { .. } => "policy.waiver-without-reason",
             Self::ReportData { .. } => "binding.report-data",
             Self::Incomplete => "internal.incomplete",
+            Self::Tdx(reason) => reason.code(),
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
@@ -376,10 +388,17 @@ fn authenticate(
                 (Claims::from_azure(evidence, &genuine), genuine.hardware.valid_until);
             Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
         }
-        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_), _) => Err(Rejection::EndorsementsPlatform {
-            evidence: evidence.platform(),
-            endorsements: endorsements.platform(),
-        }),
+        (Kind::Tdx(quote), Endorsed::Tdx { collateral }) => {
+            let genuine = tdx::verify(quote, collateral, anchors, now, ledger)?;
+            let (claims, valid_until) = (Claims::from_tdx(quote, &genuine), genuine.valid_until);
+            Ok((Inner::Tdx { quote: quote.clone(), genuine: Box::new(genuine) }, claims, valid_until))
+        }
+        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_), _) => {
+            Err(Rejection::EndorsementsPlatform {
+                evidence: evidence.platform(),
+                endorsements: endorsements.platform(),
+            })
+        }
     }
 }
 
@@ -402,6 +421,11 @@ fn judge(
             nitro::appraise(document, genuine, terms, ledger)?;
             &rules::nitro::REPORT_DATA
         }
+        Inner::Tdx { quote, genuine } => {
+            let terms = ledger.record(&rules::tdx::PLATFORM, accepted(&policy.tdx, platform))?;
+            tdx::appraise(quote, genuine, terms, ledger)?;
+            &rules::tdx::REPORT_DATA
+        }
         Inner::Azure { genuine } => {
             let terms = ledger.record(&rules::sev_snp::PLATFORM, accepted(&policy.azure, platform))?;
             azure::appraise(genuine, terms, ledger)?;
@@ -412,7 +436,7 @@ fn judge(
     if ledger.is_complete() { Ok(()) } else { Err(Denial::Incomplete) }
 }
 
-/// SNP-11, NIT-07.
+/// SNP-11, NIT-07, TDX-09.
 fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Finding), Denial> {
     match policy {
         PlatformPolicy::Accepted(terms) => {
@@ -422,7 +446,7 @@ fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Fi
     }
 }
 
-/// SNP-31, NIT-16. All 64 bytes, in constant time.
+/// SNP-31, NIT-16, TDX-28. All 64 bytes, in constant time.
 fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
     let found = claims.report_data();
     match &binding.kind {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, NITRO, NVIDIA, Rule, SEV_SNP};
+use casemate_attest::rules::{AZURE, NITRO, NVIDIA, Rule, SEV_SNP, TDX};
 use walkdir::WalkDir;
 
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 13] = [
+const FAMILIES: [&str; 14] = [
     "anchors.",
     "azure.",
     "binding.",
@@ -19,13 +19,15 @@ const FAMILIES: [&str; 13] = [
     "nvidia.",
     "policy.",
     "snp.",
+    "tdx.",
     "tpm.",
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 4] = [
+const RULES: [(&[Rule], &str, &str); 5] = [
     (SEV_SNP, "## 6. Rules", "## 7."),
     (NITRO, "### 11.3 Rules", "### 11.4"),
+    (TDX, "### 12.3 Rules", "### 12.4"),
     (AZURE, "### 13.4 Rules", "### 13.5"),
     (NVIDIA, "### 14.3 Rules", "### 14.4"),
 ];
@@ -78,6 +80,7 @@ fn every_policy_key_is_specified() {
         include_str!("policies/example.toml"),
         include_str!("policies/nitro.toml"),
         include_str!("policies/azure.toml"),
+        include_str!("policies/tdx.toml"),
         include_str!("policies/nvidia.toml"),
     ];
     for line in examples.into_iter().flat_map(str::lines) {

@@ -13,6 +13,7 @@ use crate::snp::{
     Abi, Floor, GuestPermission, GuestProtection, HostTrustPolicy, MinimumTcb, PlatformProtection,
     PlatformWeakness, SnpPolicy, Tcb, Version,
 };
+use crate::tdx::TdxFile;
 
 /// A policy file.
 #[derive(Deserialize)]
@@ -22,6 +23,8 @@ pub(crate) struct PolicyFile {
     snp: Option<SnpFile>,
     #[serde(default)]
     nitro: Option<NitroFile>,
+    #[serde(default)]
+    tdx: Option<TdxFile>,
     #[serde(default)]
     azure: Option<AzureFile>,
 }
@@ -113,12 +116,13 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        if file.snp.is_none() && file.nitro.is_none() && file.azure.is_none() {
+        if file.snp.is_none() && file.nitro.is_none() && file.azure.is_none() && file.tdx.is_none() {
             return Err(PolicyError::NoPlatform);
         }
         Ok(Self {
             snp: terms(file.snp.map(SnpFile::into_policy))?,
             nitro: terms(file.nitro.map(NitroFile::into_policy))?,
+            tdx: terms(file.tdx.map(TdxFile::into_policy))?,
             azure: terms(file.azure.map(AzureFile::into_policy))?,
         })
     }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::azure::AzurePolicy;
 use crate::nitro::NitroPolicy;
 use crate::snp::SnpPolicy;
+use crate::tdx::TdxPolicy;
 use file::PolicyFile;
 
 /// What each platform's evidence must show. A platform that is not accepted here is denied.
@@ -19,6 +20,8 @@ pub struct Policy {
     pub snp: PlatformPolicy<SnpPolicy>,
     /// AWS Nitro Enclaves.
     pub nitro: PlatformPolicy<NitroPolicy>,
+    /// Intel TDX.
+    pub tdx: PlatformPolicy<TdxPolicy>,
     /// Azure confidential VMs with a virtual TPM.
     pub azure: PlatformPolicy<AzurePolicy>,
 }
@@ -130,6 +133,7 @@ impl Policy {
             snp: PlatformPolicy::NotAccepted,
             nitro: PlatformPolicy::NotAccepted,
             azure: PlatformPolicy::NotAccepted,
+            tdx: PlatformPolicy::NotAccepted,
         }
     }
 
@@ -146,6 +150,11 @@ impl Policy {
     /// Accepts Azure confidential VMs on these terms, and no other platform.
     pub fn for_azure(terms: AzurePolicy) -> Self {
         Self { azure: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts TDX on these terms, and no other platform.
+    pub fn for_tdx(terms: TdxPolicy) -> Self {
+        Self { tdx: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.

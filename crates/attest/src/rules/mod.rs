@@ -4,11 +4,13 @@ pub(crate) mod azure;
 pub(crate) mod nitro;
 pub(crate) mod nvidia;
 pub(crate) mod sev_snp;
+pub(crate) mod tdx;
 
 pub use azure::{AZURE, azure_vtpm};
 pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
 pub use sev_snp::SEV_SNP;
+pub use tdx::TDX;
 
 use crate::evidence::Platform;
 
@@ -36,13 +38,14 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA];
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
     match platform {
         Platform::SevSnp => SEV_SNP,
         Platform::Nitro => NITRO,
+        Platform::Tdx => TDX,
         Platform::AzureVtpm => azure_vtpm(),
     }
 }
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);

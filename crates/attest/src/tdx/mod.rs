@@ -1,0 +1,32 @@
+//! Intel TDX (spec/attest.md §12).
+
+mod appraise;
+mod attributes;
+mod body;
+mod claims;
+mod collateral;
+mod dcap;
+mod deny;
+mod format;
+mod genuine;
+mod policy;
+mod policy_file;
+mod quote;
+mod reject;
+mod status;
+
+pub use attributes::Attribute;
+pub use body::{Body, ModuleSvn};
+pub use claims::TdxClaims;
+pub use collateral::MAX_COLLATERAL;
+pub use deny::{Register, TdxDenial};
+pub use format::QuoteError;
+pub use policy::TdxPolicy;
+pub use quote::{MAX_QUOTE, Quote};
+pub use reject::TdxRejection;
+pub use status::TcbStatus;
+
+pub(crate) use appraise::appraise;
+pub(crate) use genuine::{Genuine, verify};
+pub(crate) use policy_file::TdxFile;
+pub(crate) use quote::looks_like;
