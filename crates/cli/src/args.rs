@@ -323,8 +323,8 @@ pub(crate) struct AskArgs {
 /// Check evidence, or a running server, against a policy
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// An evidence file (a raw SEV-SNP report, a Nitro Enclaves document or an attestation document), or the https
-    /// address of a server
+    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure vTPM evidence or an
+    /// attestation document), or the https address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
@@ -332,6 +332,9 @@ pub(crate) struct VerifyArgs {
     /// VCEK or VLEK certificate of a raw report (DER, or PEM whose first certificate is taken)
     #[arg(long)]
     pub(crate) vek: Option<PathBuf>,
+    /// Intel's collateral for a TDX quote (one JSON object, spec/attest.md §12.2)
+    #[arg(long)]
+    pub(crate) collateral: Option<PathBuf>,
     /// Certificate revocation list for a raw report (DER)
     #[arg(long)]
     pub(crate) crl: Option<PathBuf>,

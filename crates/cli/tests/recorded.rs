@@ -8,6 +8,8 @@ use tempfile::NamedTempFile;
 
 const NITRO: &str = "nitro/cose/nitro_attest_attestation.cbor";
 const DEBUG: &str = "nitro/cose/aws-nitro-enclaves-attestation_nitro_ad_debug.cbor";
+const TDX: &str = "tdx/dcap-qvl/tdx_quote.bin";
+const TDX_COLLATERAL: &str = "tdx/dcap-qvl/tdx_quote_collateral.json";
 const WAIVED: [&str; 4] =
     ["--danger-no-crl", "AWS lists are not read", "--danger-unbound", "it was recorded"];
 
@@ -21,6 +23,22 @@ pcr2 = { any = "recorded" }
 pcr3 = { any = "recorded" }
 pcr4 = { any = "recorded" }
 pcr8 = { any = "recorded" }
+
+[tdx]
+tcb-statuses = ["UpToDate"]
+minimum-evaluation = 17
+minimum-module = { major = 1, minor = 5 }
+mrseam = { any = "recorded" }
+mrservicetd = ["000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"]
+xfam-may = 0x65ae7
+mrtd = { any = "recorded" }
+rtmr0 = { any = "recorded" }
+rtmr1 = { any = "recorded" }
+rtmr2 = { any = "recorded" }
+rtmr3 = { any = "recorded" }
+mrconfigid = { any = "recorded" }
+mrowner = { any = "recorded" }
+mrownerconfig = { any = "recorded" }
 "#;
 
 struct Run {
@@ -31,13 +49,16 @@ struct Run {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [(&str, fn() -> Result<(), Failed>); 6] = [
+    let cases: [(&str, fn() -> Result<(), Failed>); 9] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
         ("nitro: later than its certificate is exit code 5", late),
         ("nitro: a flipped byte is exit code 3", flipped),
         ("nitro: inspect proves nothing", inspected),
+        ("tdx: verified, with every waiver named", tdx_verified),
+        ("tdx: without collateral is a usage error", tdx_without_collateral),
+        ("tdx: later than its collateral is exit code 5", tdx_late),
     ];
     let ignored = vectors().is_none();
     let trials = cases.into_iter().map(|(name, run)| Trial::test(name, run).with_ignored_flag(ignored));
@@ -94,6 +115,34 @@ fn inspected() -> Result<(), Failed> {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stdout.contains("\"proves\":\"nothing\""), "{}", run.stdout);
     assert!(run.stdout.contains("nitro attestation document"), "{}", run.stdout);
+    Ok(())
+}
+
+fn tdx_verified() -> Result<(), Failed> {
+    let collateral = recorded(TDX_COLLATERAL);
+    let run = verify(&recorded(TDX), 1_751_000_000, &["--collateral", &collateral.to_string_lossy()]);
+    assert_eq!(run.code, 0, "{} {}", run.stdout, run.stderr);
+    let headline = run.stdout.lines().last().unwrap_or_default();
+    assert!(headline.starts_with("VERIFIED, "), "{headline}");
+    assert!(
+        headline.ends_with("TDX-20, TDX-21, TDX-22, TDX-23, TDX-24, TDX-25, TDX-26, TDX-27, TDX-28"),
+        "{headline}"
+    );
+    Ok(())
+}
+
+fn tdx_without_collateral() -> Result<(), Failed> {
+    let run = verify(&recorded(TDX), 1_751_000_000, &[]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("--collateral"), "{}", run.stderr);
+    Ok(())
+}
+
+fn tdx_late() -> Result<(), Failed> {
+    let collateral = recorded(TDX_COLLATERAL);
+    let run = verify(&recorded(TDX), 1_796_000_000, &["--collateral", &collateral.to_string_lossy()]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("[tdx.collateral.expired]"), "{}", run.stderr);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
-use casemate_attest::{Evidence, ParseError, Platform, azure, nitro, snp};
+use casemate_attest::{Evidence, ParseError, Platform, azure, nitro, snp, tdx};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ fn kind_of(evidence: &Evidence) -> &'static str {
     match evidence.platform() {
         Platform::SevSnp => "sev-snp attestation report",
         Platform::Nitro => "nitro attestation document",
+        Platform::Tdx => "tdx quote",
         Platform::AzureVtpm => "azure vtpm evidence",
         _ => "attestation evidence",
     }
@@ -72,7 +73,30 @@ fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
     if let Some(document) = evidence.nitro() {
         return Ok(nitro_fields(document));
     }
+    if let Some(quote) = evidence.tdx() {
+        return Ok(tdx_fields(quote));
+    }
     evidence.azure().map(azure_fields).ok_or(CliError::Render)
+}
+
+/// Every field of a TD that a person asks for, under Intel's names.
+fn tdx_fields(td: &tdx::Quote) -> Value {
+    json!({
+        "version": td.version(),
+        "tee_tcb_svn": hex::encode(td.tee_tcb_svn()),
+        "mrseam": hex::encode(td.mr_seam()),
+        "mrsignerseam": hex::encode(td.mr_signer_seam()),
+        "td_attributes": format!("{:#x}", td.td_attributes()),
+        "debug": td.debug(),
+        "xfam": format!("{:#x}", td.xfam()),
+        "mrtd": hex::encode(td.mr_td()),
+        "mrconfigid": hex::encode(td.mr_config_id()),
+        "mrowner": hex::encode(td.mr_owner()),
+        "mrownerconfig": hex::encode(td.mr_owner_config()),
+        "rtmrs": td.rtmrs().map(hex::encode),
+        "mrservicetd": td.mr_service_td().map(hex::encode),
+        "report_data": hex::encode(td.report_data()),
+    })
 }
 
 /// The parts of Azure evidence: the runtime data as the text that it is, and what the quote says.

@@ -161,6 +161,12 @@ impl Input {
         };
         let endorsements = match evidence.platform() {
             Platform::Nitro => Endorsements::nitro(revocation),
+            // The collateral carries Intel's revocation lists.
+            Platform::Tdx => {
+                let collateral =
+                    args.collateral.as_deref().ok_or(CliError::MissingFlag { flag: "--collateral" })?;
+                Endorsements::tdx(files::read(collateral)?)
+            }
             _ => {
                 let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
                 Endorsements::snp(files::certificate(vek)?, revocation)

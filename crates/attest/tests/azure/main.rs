@@ -3,7 +3,9 @@
 //! One line of a table is one case: a recording with at most one thing about it changed. Quotes over other selections need
 //! a signature, so those cases are beside the module (src/tpm/tests.rs), under a key of the tests.
 
+#[path = "../recorded/mod.rs"]
 mod recorded;
+mod sweeps;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,10 @@ use recorded::{OCTOBER_2025, allow, crl, file, not_checked};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use sweeps::{
+    every_bit_of_the_quote, every_bit_of_the_runtime_data, every_byte_of_the_hcl_report, every_length,
+    garbage, sweep,
+};
 
 /// Name, what is done, expected answer.
 type Case = (&'static str, fn() -> String, &'static str);
@@ -758,116 +764,4 @@ fn dstack_tpm() -> String {
     let quote = Quote::parse(&file("tpm/dstack_tpm_quote_sample.bin")).expect("a quote");
     let banks: BTreeMap<_, _> = quote.selections().iter().map(|s| (s.bank, s.indices())).collect();
     format!("{} bytes bound; {banks:?}", quote.extra_data().len())
-}
-
-fn sweep(run: fn() -> Result<(), String>) -> Result<(), Failed> {
-    run().map_err(Failed::from)
-}
-
-fn must_refuse(machine: &Machine, what: impl Fn() -> String) -> Result<String, String> {
-    match refused(machine).as_str() {
-        "authentic" => Err(format!("{} changes nothing", what())),
-        code => Ok(code.to_owned()),
-    }
-}
-
-fn every_bit_of_the_quote() -> Result<(), String> {
-    let machine = genoa();
-    for bit in 0..machine.quote.len() * 8 {
-        let mut flipped = machine.clone();
-        flipped.quote[bit / 8] ^= 1 << (bit % 8);
-        let code = must_refuse(&flipped, || format!("bit {bit} of the quote"))?;
-        if !code.starts_with("tpm.quote.") {
-            return Err(format!("bit {bit}: {code}"));
-        }
-    }
-    Ok(())
-}
-
-fn every_bit_of_the_runtime_data() -> Result<(), String> {
-    let machine = genoa();
-    for bit in 0..variable_size(&machine.hcl) * 8 {
-        let mut flipped = machine.clone();
-        flipped.hcl[RUNTIME + bit / 8] ^= 1 << (bit % 8);
-        let code = must_refuse(&flipped, || format!("bit {bit} of the runtime data"))?;
-        if code != "azure.binding" {
-            return Err(format!("bit {bit}: {code}"));
-        }
-    }
-    Ok(())
-}
-
-/// Signed or not: a byte of the HCL report that becomes another is refused, padding included. (The version is not signed;
-/// 1 and 2 have one layout, and it decides nothing.)
-fn every_byte_of_the_hcl_report() -> Result<(), String> {
-    let machine = genoa();
-    for index in 0..machine.hcl.len() {
-        for mask in [1, 0x80, 0xff] {
-            let mut changed = machine.clone();
-            changed.hcl[index] ^= mask;
-            must_refuse(&changed, || format!("byte {index:#x} of the HCL report"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Runs of random bytes at random places: never genuine, and never a panic.
-fn garbage() -> Result<(), String> {
-    let machine = genoa();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 16) as usize % below
-    };
-    for round in 0..4000 {
-        let mut changed = machine.clone();
-        let part = match round % 3 {
-            0 => &mut changed.hcl,
-            1 => &mut changed.quote,
-            _ => &mut changed.signature,
-        };
-        let start = random(part.len());
-        let end = (start + 1 + random(40)).min(part.len());
-        for octet in &mut part[start..end] {
-            *octet = random(256) as u8;
-        }
-        let differs = changed.hcl != machine.hcl
-            || changed.quote != machine.quote
-            || changed.signature != machine.signature;
-        // One other version of the HCL report is allowed, and decides nothing.
-        let version = changed.hcl[4] == 1;
-        if differs && !version {
-            must_refuse(&changed, || format!("round {round}, {start:#x}..{end:#x}"))?;
-        }
-        let text: Vec<u8> = (0..random(300)).map(|_| random(256) as u8).collect();
-        let _ = (Quote::parse(&text), HclReport::parse(&text), RuntimeData::parse(&text));
-        if parse_code(&[b"{", text.as_slice()].concat()) == "evidence" {
-            return Err(format!("round {round}: garbage is a document"));
-        }
-    }
-    Ok(())
-}
-
-fn every_length() -> Result<(), String> {
-    let machine = genoa();
-    let size = RUNTIME + variable_size(&machine.hcl);
-    for length in 0..size {
-        let mut cut = machine.clone();
-        cut.hcl.truncate(length);
-        must_refuse(&cut, || format!("{length} bytes of the HCL report"))?;
-    }
-    for length in 0..machine.quote.len() {
-        let mut cut = machine.clone();
-        cut.quote.truncate(length);
-        must_refuse(&cut, || format!("{length} bytes of the quote"))?;
-    }
-    let document = machine.document().to_string();
-    for length in 0..document.len() {
-        if parse_code(&document.as_bytes()[..length]) == "evidence" {
-            return Err(format!("{length} bytes of the document"));
-        }
-    }
-    Ok(())
 }
