@@ -79,11 +79,11 @@ impl Object {
         }
     }
 
-    /// Ends the object: a member that nobody asked for is an error.
+    /// Ends the object: a member that nobody asked for is an error; of several the first of the alphabet is named.
     pub(crate) fn end(self) -> Result<(), JsonError> {
-        match self.members.into_iter().next() {
+        match self.members.into_iter().map(|(member, _)| member).min() {
             None => Ok(()),
-            Some((member, _)) => Err(JsonError::Unknown { at: self.at, member: shorten(&member) }),
+            Some(member) => Err(JsonError::Unknown { at: self.at, member: shorten(&member) }),
         }
     }
 

@@ -183,7 +183,7 @@ impl Object {
     }
 
     fn end(self) -> Result<(), PolicyError> {
-        match self.members.into_iter().next() {
+        match self.members.into_iter().min_by(|left, right| left.0.cmp(&right.0)) {
             None => Ok(()),
             Some((member, _)) => Err(PolicyError::UnknownMember { at: self.at, member: shorten(&member) }),
         }
