@@ -1,6 +1,8 @@
 //! Every bit, byte and length of recorded Azure evidence, one after the other.
 
-use super::*;
+use super::{
+    Failed, HclReport, Machine, Quote, RUNTIME, RuntimeData, genoa, parse_code, refused, variable_size,
+};
 
 pub(crate) fn sweep(run: fn() -> Result<(), String>) -> Result<(), Failed> {
     run().map_err(Failed::from)
