@@ -26,8 +26,7 @@ fn main() {
     let recorded = RECORDED.iter().map(|case| trial("recorded", case).with_ignored_flag(!recordings));
     let made = MADE.iter().map(|case| trial("made", case));
     let sweeps = [
-        Trial::test("recorded: every bit of the payload and signature", every_bit)
-            .with_ignored_flag(!recordings),
+        Trial::test("recorded: every bit of the document", every_bit).with_ignored_flag(!recordings),
         Trial::test("recorded: every length", every_length).with_ignored_flag(!recordings),
         Trial::test("the rule at fault is the one of the PCR", the_rule_at_fault),
     ];
@@ -577,14 +576,11 @@ fn report() -> String {
     format!("{} {}, {checks} checks", json["schema"].as_str().unwrap(), json["headline"].as_str().unwrap())
 }
 
-/// Every bit behind the seven bytes of the head, one after the other, of a genuine document.
+/// Every bit of a genuine document, head and lengths included, one after the other.
 fn every_bit() -> Result<(), Failed> {
     let recording = good();
     for index in 0..recording.bytes.len() {
-        // The signature arithmetic takes most of a millisecond: one bit of each byte of the payload, all of the rest.
-        let outer = index < 10 || index + 98 >= recording.bytes.len();
-        let bits = if outer { 0..8 } else { index as u32 % 8..index as u32 % 8 + 1 };
-        for bit in bits {
+        for bit in 0..8 {
             let mut bytes = recording.bytes.clone();
             bytes[index] ^= 1 << bit;
             if verified(&bytes, &recording.anchors, recording.now).is_ok() {
