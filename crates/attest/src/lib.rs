@@ -45,6 +45,7 @@ mod claims;
 mod crypto;
 mod der;
 mod endorsements;
+pub mod eventlog;
 mod evidence;
 pub mod nitro;
 pub mod nvidia;

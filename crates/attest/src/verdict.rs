@@ -9,6 +9,7 @@ use crate::azure::{self, AzureDenial, AzureRejection};
 use crate::checks::{Check, Finding, Ledger};
 use crate::claims::Claims;
 use crate::crypto;
+use crate::eventlog::{self, EventLog, LogDenial, LogPolicy, Registers, Replayed};
 use crate::endorsements::{self, Endorsements};
 use crate::evidence::{Evidence, Kind, Platform};
 use crate::nitro::{self, NitroDenial, NitroRejection};
@@ -41,6 +42,7 @@ pub struct Authentic {
     inner: Inner,
     ledger: Ledger,
     claims: Claims,
+    event_log: Option<EventLog>,
     simulated: bool,
     valid_until: UnixTime,
 }
@@ -80,6 +82,7 @@ enum Inner {
 pub struct Verified {
     checks: Vec<Check>,
     claims: Claims,
+    event_log: Option<Replayed>,
     simulated: bool,
     valid_until: UnixTime,
 }
@@ -185,6 +188,9 @@ pub enum Denial {
     /// Terms for Azure.
     #[error(transparent)]
     Azure(#[from] AzureDenial),
+    /// Terms for the event log.
+    #[error(transparent)]
+    EventLog(#[from] LogDenial),
 }
 
 /// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05, TDX-01 to TDX-08.
@@ -200,29 +206,40 @@ pub fn verify(
     let mut ledger = Ledger::new(rules::of(evidence.platform()));
     let simulated = anchors.simulated();
     match authenticate(evidence, endorsements, anchors, now, &mut ledger) {
-        Ok((inner, claims, valid_until)) => Ok(Authentic { inner, ledger, claims, simulated, valid_until }),
+        Ok((inner, claims, valid_until)) => Ok(Authentic { inner, ledger, claims, event_log: None, simulated, valid_until }),
         Err(reason) => Err(Rejected { reason, checks: ledger.finish(), simulated }),
     }
 }
 
 impl Authentic {
     /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-10, TDX-09 to
-    /// TDX-28.
+    /// TDX-28; then, where the policy asks for an event log or there is one, LOG-01 to LOG-06.
     ///
     /// # Errors
     /// [`Denied`], with the first rule that does not hold.
     pub fn appraise(self, policy: &Policy, binding: &Binding) -> Result<Verified, Denied> {
-        let Self { inner, mut ledger, claims, simulated, valid_until } = self;
-        match judge(&inner, &claims, policy, binding, &mut ledger) {
-            Ok(()) => Ok(Verified { checks: ledger.finish(), claims, simulated, valid_until }),
+        let Self { inner, mut ledger, claims, event_log, simulated, valid_until } = self;
+        let asked = event_log.is_some() || matches!(log_policy(&inner, policy), LogPolicy::Demanded(_));
+        let mut events = Ledger::new(if asked { rules::EVENT_LOG } else { &[] });
+        let judged = judge(&inner, &claims, policy, binding, &mut ledger)
+            .and_then(|()| replayed(&inner, event_log.as_ref(), policy, asked, &mut events));
+        let checks = [ledger.finish(), events.finish()].concat();
+        match judged {
+            Ok(event_log) => Ok(Verified { checks, claims, event_log, simulated, valid_until }),
             Err(reason) => Err(Denied {
                 reason,
-                checks: ledger.finish(),
+                checks,
                 claims: Box::new(claims),
                 simulated,
                 valid_until,
             }),
         }
+    }
+
+    /// With the event log that came beside the evidence. It is looked at by [`Authentic::appraise`].
+    #[must_use]
+    pub fn with_event_log(self, log: EventLog) -> Self {
+        Self { event_log: Some(log), ..self }
     }
 
     /// Whether the trust anchors were a simulator's. Nothing about such evidence is real.
@@ -265,6 +282,11 @@ impl Verified {
     /// Last second at which certificates and revocation list are all valid.
     pub fn valid_until(&self) -> UnixTime {
         self.valid_until
+    }
+
+    /// The events behind the registers that the policy's terms for the event log name; `None` where it asks for none.
+    pub fn event_log(&self) -> Option<&Replayed> {
+        self.event_log.as_ref()
     }
 
     /// What the guest bound into the evidence.
@@ -335,6 +357,7 @@ impl Denial {
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
+            Self::EventLog(reason) => reason.code(),
         }
     }
 }
@@ -434,6 +457,42 @@ fn judge(
     };
     ledger.record(report_data, bound(claims, binding))?;
     if ledger.is_complete() { Ok(()) } else { Err(Denial::Incomplete) }
+}
+
+/// LOG-01 to LOG-06.
+fn replayed(
+    inner: &Inner,
+    log: Option<&EventLog>,
+    policy: &Policy,
+    asked: bool,
+    ledger: &mut Ledger,
+) -> Result<Option<Replayed>, Denial> {
+    if !asked {
+        return Ok(None);
+    }
+    let registers = match inner {
+        Inner::SevSnp { .. } | Inner::Nitro { .. } => None,
+        Inner::Tdx { quote, .. } => Some(Registers::Rtmr(quote.rtmrs())),
+        Inner::Azure { genuine } => Some(Registers::Pcr(&genuine.pcrs)),
+    };
+    let replayed = eventlog::appraise(log, log_policy(inner, policy), registers.as_ref(), ledger)?;
+    if ledger.is_complete() { Ok(Some(replayed)) } else { Err(Denial::Incomplete) }
+}
+
+/// What the policy says of a log, on the platform of the evidence.
+fn log_policy<'a>(inner: &Inner, policy: &'a Policy) -> &'a LogPolicy {
+    match inner {
+        Inner::Tdx { .. } => of_platform(&policy.tdx, |terms| &terms.event_log),
+        Inner::Azure { .. } => of_platform(&policy.azure, |terms| &terms.event_log),
+        Inner::SevSnp { .. } | Inner::Nitro { .. } => &LogPolicy::NotAsked,
+    }
+}
+
+fn of_platform<P>(policy: &PlatformPolicy<P>, event_log: impl FnOnce(&P) -> &LogPolicy) -> &LogPolicy {
+    match policy {
+        PlatformPolicy::Accepted(terms) => event_log(terms),
+        PlatformPolicy::NotAccepted => &LogPolicy::NotAsked,
+    }
 }
 
 /// SNP-11, NIT-07, TDX-09.

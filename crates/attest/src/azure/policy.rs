@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::runtime::VmId;
+use crate::eventlog::LogPolicy;
 use crate::policy::{Danger, Expected};
 use crate::snp::SnpPolicy;
 
@@ -22,6 +23,8 @@ pub struct AzurePolicy {
     pub pcrs: PcrTerms,
     /// What the guest had bound into the hardware report (AZ-10). Evidence of a form without it is refused by a list.
     pub user_data: Expected<[u8; 64]>,
+    /// The event log behind the PCRs (LOG-01 to LOG-06).
+    pub event_log: LogPolicy,
 }
 
 /// Which PCRs, and which values each may have. With no PCR at all, nothing is accepted.
@@ -40,6 +43,7 @@ impl AzurePolicy {
             user_data: Expected::any(
                 "the quote binds the exchange; the hardware report is as old as the boot",
             ),
+            event_log: LogPolicy::NotAsked,
         }
     }
 }

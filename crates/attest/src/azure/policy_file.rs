@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::policy::{AzurePolicy, PcrTerms};
 use super::runtime::VmId;
+use crate::eventlog::{Bank, LogFile, STATIC_PCRS};
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, values};
 use crate::tpm::PCR_COUNT;
@@ -23,6 +24,8 @@ pub(crate) struct AzureFile {
     secure_boot_off: DangerFile,
     #[serde(default)]
     console: DangerFile,
+    #[serde(default)]
+    event_log: Option<LogFile>,
 }
 
 impl AzureFile {
@@ -36,6 +39,7 @@ impl AzureFile {
             })?,
             pcrs: pcrs(self.pcrs)?,
             user_data: hex_values(self.user_data, "azure.user-data")?,
+            event_log: LogFile::into_policy(self.event_log, "azure.event-log", Bank::Sha256, STATIC_PCRS)?,
         })
     }
 }

@@ -118,6 +118,22 @@ pub enum PolicyError {
         /// What was written.
         found: String,
     },
+    /// Not the decimal number of a register that an event log can account for.
+    #[error("{field} names {found:?}, which is not a register that a log can account for")]
+    NoSuchRegister {
+        /// Key in the policy.
+        field: &'static str,
+        /// What was written.
+        found: String,
+    },
+    /// A word that has no meaning there.
+    #[error("{field} has the value {found:?}, which has no meaning there")]
+    UnknownWord {
+        /// Key in the policy.
+        field: &'static str,
+        /// What was written.
+        found: String,
+    },
     /// The TCB floor of a line lacks a component that the line has, or has one that it lacks.
     #[error("{field} must have fmc for turin, and only there")]
     FmcComponent {
@@ -192,6 +208,8 @@ impl PolicyError {
             Self::OutOfRange { .. } => "policy.out-of-range",
             Self::NotUuid { .. } => "policy.not-uuid",
             Self::NoSuchPcr { .. } => "policy.no-such-pcr",
+            Self::NoSuchRegister { .. } => "policy.no-such-register",
+            Self::UnknownWord { .. } => "policy.unknown-word",
             Self::FmcComponent { .. } => "policy.fmc-component",
         }
     }

@@ -1,12 +1,14 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
 pub(crate) mod azure;
+pub(crate) mod event_log;
 pub(crate) mod nitro;
 pub(crate) mod nvidia;
 pub(crate) mod sev_snp;
 pub(crate) mod tdx;
 
 pub use azure::{AZURE, azure_vtpm};
+pub use event_log::EVENT_LOG;
 pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
 pub use sev_snp::SEV_SNP;
@@ -38,7 +40,7 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX];
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX, EVENT_LOG];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -61,7 +63,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX", "LOG"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);

@@ -3,6 +3,7 @@
 use super::attributes::Attribute;
 use super::body::ModuleSvn;
 use super::status::TcbStatus;
+use crate::eventlog::LogPolicy;
 use crate::policy::{Danger, Expected};
 
 /// Terms for Intel TDX quotes.
@@ -44,6 +45,8 @@ pub struct TdxPolicy {
     pub mr_owner: Expected<[u8; 48]>,
     /// Owner's configuration that the host chose (TDX-27).
     pub mr_owner_config: Expected<[u8; 48]>,
+    /// The event log behind the RTMRs (LOG-01 to LOG-06).
+    pub event_log: LogPolicy,
 }
 
 impl TdxPolicy {
@@ -77,6 +80,7 @@ impl TdxPolicy {
             mr_config_id: zero(),
             mr_owner: zero(),
             mr_owner_config: zero(),
+            event_log: LogPolicy::NotAsked,
         }
     }
 }

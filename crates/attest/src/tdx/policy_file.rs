@@ -6,6 +6,7 @@ use super::attributes::Attribute;
 use super::body::ModuleSvn;
 use super::policy::TdxPolicy;
 use super::status::TcbStatus;
+use crate::eventlog::{Bank, LogFile, RTMRS};
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, hex_values};
 
@@ -35,6 +36,8 @@ pub(crate) struct TdxFile {
     mrconfigid: ListOrAny<String>,
     mrowner: ListOrAny<String>,
     mrownerconfig: ListOrAny<String>,
+    #[serde(default)]
+    event_log: Option<LogFile>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +71,7 @@ impl TdxFile {
             mr_config_id: hex_values(self.mrconfigid, "tdx.mrconfigid")?,
             mr_owner: hex_values(self.mrowner, "tdx.mrowner")?,
             mr_owner_config: hex_values(self.mrownerconfig, "tdx.mrownerconfig")?,
+            event_log: LogFile::into_policy(self.event_log, "tdx.event-log", Bank::Sha384, RTMRS)?,
         })
     }
 }

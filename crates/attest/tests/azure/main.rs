@@ -3,6 +3,7 @@
 //! One line of a table is one case: a recording with at most one thing about it changed. Quotes over other selections need
 //! a signature, so those cases are beside the module (src/tpm/tests.rs), under a key of the tests.
 
+mod event_log;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod sweeps;
@@ -30,7 +31,7 @@ use sweeps::{
 };
 
 /// Name, what is done, expected answer.
-type Case = (&'static str, fn() -> String, &'static str);
+pub(crate) type Case = (&'static str, fn() -> String, &'static str);
 
 /// Of the runtime data and REPORT_DATA in an HCL report.
 const RUNTIME: usize = 0x4d4;
@@ -40,7 +41,7 @@ const REPORT_DATA: usize = REPORT + 0x50;
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
-    let mut trials: Vec<Trial> = [MACHINES, FORMS, BINDINGS, QUOTES, TERMS]
+    let mut trials: Vec<Trial> = [MACHINES, FORMS, BINDINGS, QUOTES, TERMS, event_log::EVENT_LOGS]
         .concat()
         .into_iter()
         .map(|(name, answer, expected)| {
@@ -469,7 +470,7 @@ impl Machine {
     }
 }
 
-fn genoa() -> Machine {
+pub(crate) fn genoa() -> Machine {
     Machine::new("azure/trustee_snp/evidence-genoa.json", crl("genoa"))
 }
 
