@@ -335,6 +335,9 @@ pub(crate) struct VerifyArgs {
     /// Intel's collateral for a TDX quote (one JSON object, spec/attest.md §12.2)
     #[arg(long)]
     pub(crate) collateral: Option<PathBuf>,
+    /// Event log of the machine (a CCEL, a TPM's, or dstack's JSON; spec/event-logs.md), for a policy that asks for one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
     /// Certificate revocation list for a raw report (DER)
     #[arg(long)]
     pub(crate) crl: Option<PathBuf>,
@@ -363,7 +366,7 @@ pub(crate) struct VerifyArgs {
 /// Show what a file says; proves nothing
 #[derive(clap::Args)]
 pub(crate) struct InspectArgs {
-    /// An SEV-SNP report, an attestation document or a sealed model's sealed.json
+    /// Evidence, an event log, an attestation document or a sealed model's sealed.json
     pub(crate) file: PathBuf,
     /// Print as JSON
     #[arg(long)]

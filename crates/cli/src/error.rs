@@ -73,6 +73,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Parse(#[from] casemate_attest::ParseError),
     #[error(transparent)]
+    EventLog(#[from] casemate_attest::eventlog::LogError),
+    #[error(transparent)]
     Document(#[from] casemate_protocol::document::DocumentError),
     #[error(transparent)]
     Rejected(#[from] casemate_attest::Rejected),
@@ -146,6 +148,7 @@ impl CliError {
             Self::Store(e) => e.code(),
             Self::BrokerStart(e) => e.code(),
             Self::Parse(e) => e.code(),
+            Self::EventLog(e) => e.code(),
             Self::Document(e) => e.code(),
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),

@@ -74,6 +74,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::UnknownKind { .. }
         | CliError::FileTooLarge { .. }
         | CliError::Parse(_)
+        | CliError::EventLog(_)
         | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),

@@ -47,9 +47,18 @@ struct Run {
     stderr: String,
 }
 
+const CCEL: &str = "tdx/go-tdx-guest/ccel/ccel_data.dat";
+/// The recorded quote's RTMR3 is zero.
+const EMPTY_RTMR3: &str = r#"
+[tdx.event-log]
+other-registers = { danger-allow = "the log is another machine's" }
+[tdx.event-log.register.3]
+events = "none"
+"#;
+
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [(&str, fn() -> Result<(), Failed>); 9] = [
+    let cases: [(&str, fn() -> Result<(), Failed>); 14] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
@@ -59,6 +68,11 @@ fn main() {
         ("tdx: verified, with every waiver named", tdx_verified),
         ("tdx: without collateral is a usage error", tdx_without_collateral),
         ("tdx: later than its collateral is exit code 5", tdx_late),
+        ("event log: replayed, with the waiver named", log_verified),
+        ("event log: asked for and absent is exit code 4", log_absent),
+        ("event log: there and not asked for is exit code 4", log_not_asked),
+        ("event log: broken is exit code 5", log_broken),
+        ("event log: inspect marks every line as unverified", log_inspected),
     ];
     let ignored = vectors().is_none();
     let trials = cases.into_iter().map(|(name, run)| Trial::test(name, run).with_ignored_flag(ignored));
@@ -146,9 +160,70 @@ fn tdx_late() -> Result<(), Failed> {
     Ok(())
 }
 
+fn log_verified() -> Result<(), Failed> {
+    let run = with_log(EMPTY_RTMR3, Some(&recorded(CCEL)));
+    assert_eq!(run.code, 0, "{} {}", run.stdout, run.stderr);
+    assert!(run.stdout.lines().last().unwrap_or_default().ends_with("TDX-28, LOG-04"), "{}", run.stdout);
+    Ok(())
+}
+
+fn log_absent() -> Result<(), Failed> {
+    let run = with_log(EMPTY_RTMR3, None);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[log.missing]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn log_not_asked() -> Result<(), Failed> {
+    let run = with_log("", Some(&recorded(CCEL)));
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[log.not-asked]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn log_broken() -> Result<(), Failed> {
+    let mut bytes = std::fs::read(recorded(CCEL))?;
+    bytes.truncate(100);
+    let file = NamedTempFile::new()?;
+    std::fs::write(file.path(), bytes)?;
+    let run = with_log(EMPTY_RTMR3, Some(&file.path().to_path_buf()));
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("[log.format.truncated]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn log_inspected() -> Result<(), Failed> {
+    let run = casemate(&["inspect", &recorded(CCEL).to_string_lossy()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines: Vec<_> = run.stdout.lines().skip(1).collect();
+    assert_eq!(lines.len(), 1 + 43 + 3);
+    assert!(lines.iter().all(|line| line.starts_with("  unverified ")), "{}", run.stdout);
+    assert!(run.stdout.contains("has the digest: Exit Boot Services Invocation"), "{}", run.stdout);
+    assert!(run.stdout.contains("comment: /efi/boot/grub.cfg."), "{}", run.stdout);
+    let run = casemate(&["inspect", "--json", &recorded(CCEL).to_string_lossy()]);
+    assert!(run.stdout.contains("\"proves\":\"nothing\"") && run.stdout.contains("\"verified\":false"));
+    Ok(())
+}
+
+/// The recorded TDX quote, with these further terms and this log.
+fn with_log(terms: &str, log: Option<&PathBuf>) -> Run {
+    let collateral = recorded(TDX_COLLATERAL);
+    let collateral = collateral.to_string_lossy();
+    let mut more = vec!["--collateral", collateral.as_ref()];
+    let log = log.map(|log| log.to_string_lossy());
+    if let Some(log) = &log {
+        more.extend(["--event-log", log.as_ref()]);
+    }
+    verify_by(&format!("{ANY_IMAGE}{terms}"), &recorded(TDX), 1_751_000_000, &more)
+}
+
 fn verify(evidence: &PathBuf, at: u64, more: &[&str]) -> Run {
+    verify_by(ANY_IMAGE, evidence, at, more)
+}
+
+fn verify_by(terms: &str, evidence: &PathBuf, at: u64, more: &[&str]) -> Run {
     let policy = NamedTempFile::new().expect("a file");
-    std::fs::write(policy.path(), ANY_IMAGE).expect("a policy");
+    std::fs::write(policy.path(), terms).expect("a policy");
     let (evidence, policy, at) =
         (evidence.to_string_lossy(), policy.path().to_string_lossy(), at.to_string());
     let mut arguments = vec!["verify", evidence.as_ref(), "--policy", policy.as_ref(), "--at", at.as_str()];

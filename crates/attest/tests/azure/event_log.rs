@@ -1,4 +1,4 @@
-//! Event logs beside a genuine quote. Of the recorded machine, PCRs 3 and 6 hold nothing but a separator, so that the log
+//! Event logs beside a genuine quote. Of the recorded machine, PCRs 2 and 3 hold nothing but a separator, so that the log
 //! of those two can be written here; no log was recorded with it.
 
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use crate::{Case, genoa};
 /// Logs with one mistake each.
 pub(crate) const EVENT_LOGS: &[Case] = &[
     ("log: none, and one asked for", || code(&[], SEPARATOR), "log.missing"),
-    ("log: PCRs 3 and 6, replayed", || code(&separators(&[3, 6]), SEPARATOR), "verified"),
-    ("log: PCR 6 is not in it", || code(&separators(&[3]), SEPARATOR), "log.register.mismatch"),
-    ("log: a separator too many", || code(&separators(&[3, 6, 6]), SEPARATOR), "log.register.mismatch"),
-    ("log: an event of PCR 9, too", || code(&separators(&[3, 6, 9]), SEPARATOR), "log.register.not-decided"),
-    ("log: of PCR 24", || code(&separators(&[3, 6, 24]), SEPARATOR), "log.register.unknown"),
-    ("log: another event is accepted", || code(&separators(&[3, 6]), OTHER), "log.event.not-accepted"),
+    ("log: PCRs 2 and 3, replayed", || code(&separators(&[2, 3]), SEPARATOR), "verified"),
+    ("log: PCR 3 is not in it", || code(&separators(&[2]), SEPARATOR), "log.register.mismatch"),
+    ("log: a separator too many", || code(&separators(&[2, 3, 3]), SEPARATOR), "log.register.mismatch"),
+    ("log: an event of PCR 9, too", || code(&separators(&[2, 3, 9]), SEPARATOR), "log.register.not-decided"),
+    ("log: of PCR 24", || code(&separators(&[2, 3, 24]), SEPARATOR), "log.register.unknown"),
+    ("log: another event is accepted", || code(&separators(&[2, 3]), OTHER), "log.event.not-accepted"),
     ("log: in the report", in_the_report, "PCR 3: 1 event"),
 ];
 
@@ -46,7 +46,7 @@ fn appraised(log: &[u8], accepted: &str) -> Result<Verified, &'static str> {
     let terms = || RegisterTerms { events: Expected::OneOf(vec![digest.clone()]), required: vec![digest.clone()] };
     let mut policy = machine.exact();
     policy.event_log = LogPolicy::Demanded(LogTerms {
-        registers: [(3, terms()), (6, terms())].into(),
+        registers: [(2, terms()), (3, terms())].into(),
         other_registers: Danger::Refuse,
     });
     let mut authentic = machine.verify().expect("genuine");
@@ -69,7 +69,7 @@ fn code(log: &[u8], accepted: &str) -> String {
 }
 
 fn in_the_report() -> String {
-    let verified = appraised(&separators(&[3, 6]), SEPARATOR).expect("ours");
+    let verified = appraised(&separators(&[2, 3]), SEPARATOR).expect("ours");
     let report = serde_json::to_value(Report::from_verified(&verified)).expect("JSON");
     let log = &report["event_log"];
     let events: BTreeMap<String, serde_json::Value> = serde_json::from_value(log["registers"].clone()).expect("JSON");

@@ -38,7 +38,7 @@ fn main() {
 /// Every recorded log: its hashes, how many events, of which registers, and how many events show what was measured.
 const RECORDED: &[Case] = &[
     ("COS 113: CCEL and quote", cos_113, "RTMR0 equal, RTMR1 equal, RTMR2 equal, RTMR3 equal"),
-    ("COS 113: CCEL", || form(CCEL), "SHA-384; 43 events of [1, 2, 3]; 30 shown"),
+    ("COS 113: CCEL", || form(CCEL), "SHA-384; 43 events of [1, 2, 3]; 31 shown"),
     ("trustee/CCEL_data", || form("tdx/trustee/CCEL_data"), "SHA-384; 5 events of [1, 2]; 2 shown"),
     ("trustee/CCEL_data_ovmf", || form("tdx/trustee/CCEL_data_ovmf"), "SHA-384; 20 events of [1, 2, 3]; 12 shown"),
     (
@@ -61,14 +61,14 @@ const RECORDED: &[Case] = &[
         || form("tdx/trustee/eventlog/CCEL_data_grub_gke"),
         "SHA-384; 35 events of [0, 1, 2, 3]; 14 shown",
     ),
-    ("tpm: arch-linux-workstation", || form("tpm/eventlogs/arch-linux-workstation.bin"), "?"),
-    ("tpm: cos-101-amd-sev", || form("tpm/eventlogs/cos-101-amd-sev.bin"), "?"),
+    ("tpm: arch-linux-workstation", || form("tpm/eventlogs/arch-linux-workstation.bin"), "SHA-1, SHA-256; 24 events of [0, 1, 2, 3, 4, 5, 6, 7, 8]; 19 shown"),
+    ("tpm: cos-101-amd-sev", || form("tpm/eventlogs/cos-101-amd-sev.bin"), "SHA-1, SHA-256, SHA-384; 48 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 40 shown"),
     ("tpm: debian-10, SHA-1 only", || form("tpm/eventlogs/debian-10.bin"), "log.format.header"),
-    ("tpm: eventlogwithsp800155", || form("tpm/eventlogs/eventlogwithsp800155.bin"), "?"),
-    ("tpm: rhel8-uefi", || form("tpm/eventlogs/rhel8-uefi.bin"), "?"),
-    ("tpm: ubuntu-2104-no-secure-boot", || form("tpm/eventlogs/ubuntu-2104-no-secure-boot.bin"), "?"),
-    ("tpm: ubuntu-2404-amd-sevsnp", || form("tpm/eventlogs/ubuntu-2404-amd-sevsnp.bin"), "?"),
-    ("tpm: openpcc", || form("tpm/openpcc_tcg_eventlog.bin"), "?"),
+    ("tpm: eventlogwithsp800155", || form("tpm/eventlogs/eventlogwithsp800155.bin"), "SHA-1, SHA-256, SHA-384; 53 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 41 shown"),
+    ("tpm: rhel8-uefi", || form("tpm/eventlogs/rhel8-uefi.bin"), "SHA-1, SHA-256, SHA-384; 82 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 25 shown"),
+    ("tpm: ubuntu-2104-no-secure-boot", || form("tpm/eventlogs/ubuntu-2104-no-secure-boot.bin"), "SHA-1, SHA-256, SHA-384; 105 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 92 shown"),
+    ("tpm: ubuntu-2404-amd-sevsnp", || form("tpm/eventlogs/ubuntu-2404-amd-sevsnp.bin"), "SHA-1, SHA-256, SHA-384; 116 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 96 shown"),
+    ("tpm: openpcc", || form("tpm/openpcc_tcg_eventlog.bin"), "SHA-1, SHA-256, SHA-384; 100 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 79 shown"),
     ("COS 113: what was measured is shown, and file names are not", shown, "grub's commands; no file name"),
 ];
 

@@ -1,10 +1,12 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
+use casemate_attest::eventlog::EventLog;
 use casemate_attest::{Evidence, ParseError, Platform, azure, nitro, snp, tdx};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
 
+use super::inspect_log;
 use crate::args::InspectArgs;
 use crate::error::CliError;
 use crate::files;
@@ -15,6 +17,9 @@ const DISCLAIMER: &str =
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let bytes = files::read(&args.file)?;
+    if EventLog::looks_like(&bytes) {
+        return event_log(&bytes, args);
+    }
     let (kind, content) = decode(&bytes, args)?;
     if args.json {
         return output::json(&json!({
@@ -24,6 +29,22 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     output::talk(DISCLAIMER);
     output::data(kind);
     output::data(&serde_json::to_string_pretty(&content).map_err(|_| CliError::Render)?);
+    Ok(())
+}
+
+fn event_log(bytes: &[u8], args: &InspectArgs) -> Result<(), CliError> {
+    let log = EventLog::parse(bytes)?;
+    if args.json {
+        return output::json(&json!({
+            "schema": "casemate.inspect/1", "proves": "nothing", "kind": "event log",
+            "content": inspect_log::fields(&log),
+        }));
+    }
+    output::talk(DISCLAIMER);
+    output::data("event log");
+    for line in inspect_log::table(&log) {
+        output::data(&line);
+    }
     Ok(())
 }
 

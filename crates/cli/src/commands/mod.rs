@@ -4,6 +4,7 @@ pub(crate) mod ask;
 pub(crate) mod broker;
 pub(crate) mod demo;
 pub(crate) mod inspect;
+mod inspect_log;
 pub(crate) mod keygen;
 pub(crate) mod measure;
 pub(crate) mod policy;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use casemate_attest::eventlog::EventLog;
 use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
     verify,
@@ -93,6 +94,8 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
         }
         input => input?,
     };
+    let event_log = args.event_log.as_deref().map(files::read).transpose()?;
+    let event_log = event_log.as_deref().map(EventLog::parse).transpose()?;
     let now = time(args)?;
 
     // Genuine?
@@ -102,6 +105,10 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
             show(args, &Report::from_rejected(&rejected))?;
             return Err(rejected.into());
         }
+    };
+    let authentic = match event_log {
+        Some(log) => authentic.with_event_log(log),
+        None => authentic,
     };
     // Ours?
     let verified = match authentic.appraise(&input.policy, &input.binding) {
