@@ -9,8 +9,8 @@ use crate::azure::{self, AzureDenial, AzureRejection};
 use crate::checks::{Check, Finding, Ledger};
 use crate::claims::Claims;
 use crate::crypto;
-use crate::eventlog::{self, EventLog, LogDenial, LogPolicy, Registers, Replayed};
 use crate::endorsements::{self, Endorsements};
+use crate::eventlog::{self, EventLog, LogDenial, LogPolicy, Registers, Replayed};
 use crate::evidence::{Evidence, Kind, Platform};
 use crate::nitro::{self, NitroDenial, NitroRejection};
 use crate::policy::{PlatformPolicy, Policy};
@@ -206,7 +206,9 @@ pub fn verify(
     let mut ledger = Ledger::new(rules::of(evidence.platform()));
     let simulated = anchors.simulated();
     match authenticate(evidence, endorsements, anchors, now, &mut ledger) {
-        Ok((inner, claims, valid_until)) => Ok(Authentic { inner, ledger, claims, event_log: None, simulated, valid_until }),
+        Ok((inner, claims, valid_until)) => {
+            Ok(Authentic { inner, ledger, claims, event_log: None, simulated, valid_until })
+        }
         Err(reason) => Err(Rejected { reason, checks: ledger.finish(), simulated }),
     }
 }
@@ -226,13 +228,7 @@ impl Authentic {
         let checks = [ledger.finish(), events.finish()].concat();
         match judged {
             Ok(event_log) => Ok(Verified { checks, claims, event_log, simulated, valid_until }),
-            Err(reason) => Err(Denied {
-                reason,
-                checks,
-                claims: Box::new(claims),
-                simulated,
-                valid_until,
-            }),
+            Err(reason) => Err(Denied { reason, checks, claims: Box::new(claims), simulated, valid_until }),
         }
     }
 

@@ -23,7 +23,8 @@ pub(crate) fn appraise(
 ) -> Result<Replayed, Denial> {
     let (log, terms, registers) = ledger.record(&rules::PRESENT, present(log, policy, registers))?;
     let extended = ledger.record(&rules::FORMAT, format(log, registers))?;
-    let Outcome { replayed, others } = ledger.record(&rules::REPLAY, replayed(&extended, registers, terms))?;
+    let Outcome { replayed, others } =
+        ledger.record(&rules::REPLAY, replayed(&extended, registers, terms))?;
     ledger.record(&rules::OTHERS, others_decided(&others, &terms.other_registers))?;
     ledger.record(&rules::EVENTS, events(&replayed, terms))?;
     ledger.record(&rules::REQUIRED, required(&replayed, terms))?;
@@ -38,7 +39,8 @@ fn present<'a, 'r>(
 ) -> Step<(&'a EventLog, &'a LogTerms, &'a Registers<'r>)> {
     match (log, policy, registers) {
         (Some(log), LogPolicy::Demanded(terms), Some(registers)) => {
-            let compared = format!("{} events, and terms for {:?}", log.events().len(), terms.registers.keys());
+            let compared =
+                format!("{} events, and terms for {:?}", log.events().len(), terms.registers.keys());
             Ok(((log, terms, registers), Finding::Pass(compared)))
         }
         (None, LogPolicy::Demanded(_), _) => Err(Denial::EventLog(LogDenial::Missing)),
@@ -55,11 +57,14 @@ fn format<'a>(log: &'a EventLog, registers: &Registers<'_>) -> Step<Extended<'a>
 
 /// LOG-03.
 fn replayed(extended: &Extended<'_>, registers: &Registers<'_>, terms: &LogTerms) -> Step<Outcome> {
-    let outcome = replay::replay(extended, registers, terms.registers.keys().copied()).map_err(Denial::EventLog)?;
+    let outcome =
+        replay::replay(extended, registers, terms.registers.keys().copied()).map_err(Denial::EventLog)?;
     let counts: Vec<_> = outcome
         .replayed
         .registers()
-        .map(|register| format!("{register}: {} events", outcome.replayed.events(register).map_or(0, <[_]>::len)))
+        .map(|register| {
+            format!("{register}: {} events", outcome.replayed.events(register).map_or(0, <[_]>::len))
+        })
         .collect();
     Ok((outcome, Finding::Pass(format!("equal to the evidence; {}", counts.join(", ")))))
 }
@@ -70,8 +75,10 @@ fn others_decided(others: &BTreeSet<u8>, danger: &Danger) -> Step<()> {
     match danger {
         _ if registers.is_empty() => pass("none".to_owned()),
         Danger::Refuse => deny(LogDenial::NotDecided { registers }),
-        Danger::Allow { reason } => waived("other registers", format!("events of {registers:?} are not proven"), reason)
-            .map(|finding| ((), finding)),
+        Danger::Allow { reason } => {
+            waived("other registers", format!("events of {registers:?} are not proven"), reason)
+                .map(|finding| ((), finding))
+        }
     }
 }
 
@@ -88,7 +95,8 @@ fn events(replayed: &Replayed, terms: &LogTerms) -> Step<()> {
             Expected::Any { reason } => waivers.push(format!("those of {register} not required: {reason}")),
             Expected::OneOf(values) => {
                 let listed = |digest: &[u8]| values.iter().any(|value| value == digest);
-                if let Some((position, event)) = (1..).zip(events).find(|(_, event)| !listed(event.digest())) {
+                if let Some((position, event)) = (1..).zip(events).find(|(_, event)| !listed(event.digest()))
+                {
                     return deny(LogDenial::EventNotAccepted {
                         register,
                         position,

@@ -20,7 +20,9 @@ pub enum Bank {
 impl Bank {
     /// By TPM_ALG_ID.
     pub(crate) fn of(id: u16) -> Option<Self> {
-        [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512, Self::Sm3].into_iter().find(|bank| bank.id() == id)
+        [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512, Self::Sm3]
+            .into_iter()
+            .find(|bank| bank.id() == id)
     }
 
     /// TPM_ALG_ID.

@@ -11,9 +11,7 @@
 //! | EV_IPL | what follows `grub_cmd: `, `kernel_cmdline: ` or `module_cmdline: `, without the zero at its end (GRUB) |
 
 use super::bank::Bank;
-use super::event::{
-    Event, IPL, VARIABLE_AUTHORITY, VARIABLE_BOOT, VARIABLE_BOOT2, VARIABLE_DRIVER_CONFIG,
-};
+use super::event::{Event, IPL, VARIABLE_AUTHORITY, VARIABLE_BOOT, VARIABLE_BOOT2, VARIABLE_DRIVER_CONFIG};
 use crate::crypto;
 
 /// What of an event's data has its digest.

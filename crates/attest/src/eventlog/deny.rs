@@ -38,7 +38,11 @@ pub enum LogDenial {
         register: u8,
     },
     /// The log is not how the register came about.
-    #[error("the log replays register {register} to {}, and the evidence has {}", hex::encode(replayed), hex::encode(authentic))]
+    #[error(
+        "the log replays register {register} to {}, and the evidence has {}",
+        hex::encode(replayed),
+        hex::encode(authentic)
+    )]
     Mismatch {
         /// RTMR or PCR.
         register: u8,
@@ -54,7 +58,10 @@ pub enum LogDenial {
         registers: Vec<u8>,
     },
     /// An event that is not listed.
-    #[error("event {position} of register {register} has the digest {}, not one of {accepted} accepted", hex::encode(digest))]
+    #[error(
+        "event {position} of register {register} has the digest {}, not one of {accepted} accepted",
+        hex::encode(digest)
+    )]
     EventNotAccepted {
         /// RTMR or PCR.
         register: u8,
@@ -66,7 +73,10 @@ pub enum LogDenial {
         accepted: usize,
     },
     /// A required event did not happen, or not in the order in which it is required.
-    #[error("required event {position} of register {register}, {}, did not happen in the order required", hex::encode(digest))]
+    #[error(
+        "required event {position} of register {register}, {}, did not happen in the order required",
+        hex::encode(digest)
+    )]
     EventRequired {
         /// RTMR or PCR.
         register: u8,

@@ -45,7 +45,8 @@ pub fn dstack_event_digest(name: &str, payload: &[u8]) -> [u8; 48] {
 }
 
 pub(super) fn parse(input: &[u8]) -> Result<Vec<Event>, LogError> {
-    let files: Vec<File> = serde_json::from_slice(input).map_err(|error| LogError::Json(error.to_string()))?;
+    let files: Vec<File> =
+        serde_json::from_slice(input).map_err(|error| LogError::Json(error.to_string()))?;
     if files.len() > MAX_EVENTS {
         return Err(LogError::TooManyEvents);
     }

@@ -31,7 +31,9 @@ pub enum LogError {
         found: u32,
     },
     /// A hash that is not known, of another size, or there twice.
-    #[error("the header lists the hash {id:#06x} with {size} bytes, which is unknown, of another size or there twice")]
+    #[error(
+        "the header lists the hash {id:#06x} with {size} bytes, which is unknown, of another size or there twice"
+    )]
     Algorithm {
         /// TPM_ALG_ID.
         id: u16,

@@ -78,7 +78,8 @@ impl EventLog {
 
     /// Whether bytes mean to be a log of a known form. A log of the older form, which has SHA-1 only, is none.
     pub fn looks_like(input: &[u8]) -> bool {
-        tcg::looks_like(input) || input.first() == Some(&b'[')
+        let list = input.strip_prefix(b"[").unwrap_or_default();
+        tcg::looks_like(input) || list.iter().find(|octet| !octet.is_ascii_whitespace()) == Some(&b'{')
     }
 
     /// How it is written.

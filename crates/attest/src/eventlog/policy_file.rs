@@ -89,7 +89,9 @@ impl LogFile {
 
 impl RegisterFile {
     fn into_terms(self, field: &'static str, bank: Bank) -> Result<RegisterTerms, PolicyError> {
-        let digests = |list: &[EntryFile]| list.iter().map(|entry| entry.digest(field, bank)).collect::<Result<Vec<_>, _>>();
+        let digests = |list: &[EntryFile]| {
+            list.iter().map(|entry| entry.digest(field, bank)).collect::<Result<Vec<_>, _>>()
+        };
         let events = match self.events {
             EventsFile::Word(word) if word == "none" => Expected::OneOf(Vec::new()),
             EventsFile::Word(found) => return Err(PolicyError::UnknownWord { field, found }),
@@ -115,7 +117,11 @@ impl EntryFile {
             Self::Digest(text) => {
                 let digest = hex::decode(text).map_err(|_| PolicyError::NotHex { field })?;
                 let found = digest.len();
-                if found == expected { Ok(digest) } else { Err(PolicyError::WrongLength { field, expected, found }) }
+                if found == expected {
+                    Ok(digest)
+                } else {
+                    Err(PolicyError::WrongLength { field, expected, found })
+                }
             }
             Self::Text(file) => bank.hash(file.text.as_bytes()).ok_or(PolicyError::EmptyList { field }),
             Self::Dstack(file) => {

@@ -82,7 +82,8 @@ pub(crate) fn extended<'a>(log: &'a EventLog, registers: &Registers<'_>) -> Resu
     let (mut events, mut locality) = (Vec::new(), None);
     for event in log.events() {
         if !event.extends() {
-            let started = matches!(registers, Registers::Pcr(_)) && event.data().starts_with(STARTUP_LOCALITY);
+            let started =
+                matches!(registers, Registers::Pcr(_)) && event.data().starts_with(STARTUP_LOCALITY);
             if started {
                 let late = locality.is_some() || events.iter().any(|(register, _)| *register == 0);
                 locality = Some(self::locality(event).filter(|_| !late).ok_or(LogDenial::Locality)?);
@@ -135,7 +136,8 @@ impl EventLog {
         for event in &self.events {
             let start = || vec![0; bank.digest_len()];
             if !event.extends() {
-                if let (Some(locality), Some(last)) = (locality(event), values.entry(0).or_insert_with(start).last_mut())
+                if let (Some(locality), Some(last)) =
+                    (locality(event), values.entry(0).or_insert_with(start).last_mut())
                 {
                     *last = locality;
                 }
@@ -184,7 +186,9 @@ impl Registers<'_> {
     fn value(&self, register: u8) -> Option<&[u8]> {
         match self {
             Self::Rtmr(values) => values.get(usize::from(register)).map(<[u8; 48]>::as_slice),
-            Self::Pcr(pcrs) => pcrs.get(register).filter(|_| register < STATIC_PCRS).map(<[u8; 32]>::as_slice),
+            Self::Pcr(pcrs) => {
+                pcrs.get(register).filter(|_| register < STATIC_PCRS).map(<[u8; 32]>::as_slice)
+            }
         }
     }
 }
@@ -247,7 +251,10 @@ impl Serialize for ReplayedEvent {
         map.serialize_entry("digest", &hex::encode(&self.digest))?;
         map.serialize_entry("content", &self.content.as_deref().map(Shown))?;
         let logged = event_type_name(self.logged_type);
-        map.serialize_entry("logged_type", &logged.map_or_else(|| format!("{:#010x}", self.logged_type), str::to_owned))?;
+        map.serialize_entry(
+            "logged_type",
+            &logged.map_or_else(|| format!("{:#010x}", self.logged_type), str::to_owned),
+        )?;
         map.end()
     }
 }

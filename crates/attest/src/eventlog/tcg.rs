@@ -54,7 +54,9 @@ pub(super) fn parse(input: &[u8]) -> Result<(Vec<Bank>, Vec<Event>), LogError> {
 
 fn header(reader: &mut Reader<'_>) -> Result<Vec<Bank>, LogError> {
     let ends = LogError::Truncated { offset: 0 };
-    let expect = |field, found: u32, good: bool| if good { Ok(()) } else { Err(LogError::HeaderValue { field, found }) };
+    let expect = |field, found: u32, good: bool| {
+        if good { Ok(()) } else { Err(LogError::HeaderValue { field, found }) }
+    };
     let index = reader.u32().ok_or(ends.clone())?;
     expect("pcrIndex", index, index <= 1)?;
     let event_type = reader.u32().ok_or(ends.clone())?;
@@ -81,7 +83,8 @@ fn header(reader: &mut Reader<'_>) -> Result<Vec<Bank>, LogError> {
     let mut banks: Vec<Bank> = Vec::new();
     for _ in 0..count {
         let (id, size) = (data.u16().ok_or(ends.clone())?, data.u16().ok_or(ends.clone())?);
-        let known = Bank::of(id).filter(|bank| bank.digest_len() == usize::from(size) && !banks.contains(bank));
+        let known =
+            Bank::of(id).filter(|bank| bank.digest_len() == usize::from(size) && !banks.contains(bank));
         banks.push(known.ok_or(LogError::Algorithm { id, size })?);
     }
     let vendor = data.u8().ok_or(ends)?;
@@ -101,7 +104,9 @@ fn at_the_end(reader: &Reader<'_>) -> Result<bool, LogError> {
         }
     }
     // The terminator, and then zeros. An EV_NO_ACTION may be of no register, and have the same index.
-    if let Some(rest) = reader.rest.strip_prefix(&[0xff; 4]).filter(|rest| !rest.starts_with(&NO_ACTION.to_le_bytes())) {
+    if let Some(rest) =
+        reader.rest.strip_prefix(&[0xff; 4]).filter(|rest| !rest.starts_with(&NO_ACTION.to_le_bytes()))
+    {
         return match rest.iter().position(|&octet| octet != 0) {
             None => Ok(true),
             Some(at) => Err(LogError::Fill { offset: reader.offset().saturating_add(at).saturating_add(4) }),

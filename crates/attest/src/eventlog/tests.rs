@@ -49,7 +49,8 @@ fn parsed(banks: &[Bank], events: &[(u32, u32, &[u8])]) -> EventLog {
 fn extend384(words: &[&[u8]]) -> [u8; 48] {
     let mut value = [0; 48];
     for word in words {
-        value = crypto::sha384(&[&value[..], &crypto::sha384(word)].concat())[..].try_into().expect("48 bytes");
+        value =
+            crypto::sha384(&[&value[..], &crypto::sha384(word)].concat())[..].try_into().expect("48 bytes");
     }
     value
 }
@@ -58,13 +59,15 @@ fn extend256(start: u8, words: &[&[u8]]) -> [u8; 32] {
     let mut value = [0; 32];
     value[31] = start;
     for word in words {
-        value = crypto::sha256(&[&value[..], &crypto::sha256(word)].concat())[..].try_into().expect("32 bytes");
+        value =
+            crypto::sha256(&[&value[..], &crypto::sha256(word)].concat())[..].try_into().expect("32 bytes");
     }
     value
 }
 
 fn register(events: &[&[u8]], required: &[&[u8]]) -> RegisterTerms {
-    let digests = |words: &[&[u8]]| words.iter().map(|word| crypto::sha384(word).to_vec()).collect::<Vec<_>>();
+    let digests =
+        |words: &[&[u8]]| words.iter().map(|word| crypto::sha384(word).to_vec()).collect::<Vec<_>>();
     RegisterTerms { events: Expected::OneOf(digests(events)), required: digests(required) }
 }
 
@@ -156,7 +159,13 @@ fn log_02_the_startup_locality_is_where_pcr_0_starts() {
     assert_eq!(pcr0(&value(4), &[(0, 3, &four), (0, ACTION, b"a")]), "ours");
     assert_eq!(pcr0(&value(3), &[(0, ACTION, b"a")]), "LOG-03 log.register.mismatch");
     assert_eq!(pcr0(&value(0), &[(0, 3, &three), (0, ACTION, b"a")]), "LOG-03 log.register.mismatch");
-    for (wrong, index) in [(at(1), 0), (at(5), 0), (at(3)[..16].to_vec(), 0), ([&three[..], &[0]].concat(), 0), (three.clone(), 1)] {
+    for (wrong, index) in [
+        (at(1), 0),
+        (at(5), 0),
+        (at(3)[..16].to_vec(), 0),
+        ([&three[..], &[0]].concat(), 0),
+        (three.clone(), 1),
+    ] {
         assert_eq!(pcr0(&value(3), &[(index, 3, &wrong), (0, ACTION, b"a")]), "LOG-02 log.locality");
     }
     assert_eq!(pcr0(&value(3), &[(0, 3, &three), (0, 3, &three), (0, ACTION, b"a")]), "LOG-02 log.locality");
@@ -166,10 +175,8 @@ fn log_02_the_startup_locality_is_where_pcr_0_starts() {
 #[test]
 fn log_03_every_named_register_must_be_in_the_evidence_and_equal() {
     let (log, _) = boot();
-    let demanded = LogPolicy::Demanded(terms([
-        (1, register(&[b"a", b"b"], &[])),
-        (2, register(&[b"k"], &[])),
-    ]));
+    let demanded =
+        LogPolicy::Demanded(terms([(1, register(&[b"a", b"b"], &[])), (2, register(&[b"k"], &[]))]));
     for values in [
         [[0; 48]; 4],
         [[0; 48], extend384(&[b"b", b"a"]), extend384(&[b"k"]), [0; 48]],
@@ -179,7 +186,10 @@ fn log_03_every_named_register_must_be_in_the_evidence_and_equal() {
         let registers = Registers::Rtmr(values);
         assert_eq!(answer(Some(&log), &demanded, Some(&registers)), "LOG-03 log.register.mismatch");
     }
-    assert_eq!(booted(|terms| drop(terms.registers.insert(4, register(&[], &[])))), "LOG-03 log.register.not-quoted");
+    assert_eq!(
+        booted(|terms| drop(terms.registers.insert(4, register(&[], &[])))),
+        "LOG-03 log.register.not-quoted"
+    );
     let pcrs = selected([(1, [0; 32]), (16, [0; 32])]);
     for number in [0, 2, 16] {
         let demanded = LogPolicy::Demanded(terms([(number, register(&[], &[]))]));
@@ -206,14 +216,18 @@ fn log_04_other_registers_are_refused_or_waived_and_never_proven() {
     let mut terms = terms([(2, register(&[b"k"], &[]))]);
     terms.other_registers = allow("because");
     let mut ledger = Ledger::new(rules::EVENT_LOG);
-    let replayed = appraise(Some(&log), &LogPolicy::Demanded(terms), Some(&registers), &mut ledger).expect("ours");
+    let replayed =
+        appraise(Some(&log), &LogPolicy::Demanded(terms), Some(&registers), &mut ledger).expect("ours");
     assert_eq!(replayed.registers().collect::<Vec<_>>(), [2]);
     assert!(replayed.events(1).is_none());
 }
 
 #[test]
 fn log_05_an_event_that_is_not_listed_is_refused() {
-    assert_eq!(booted(|t| drop(t.registers.insert(1, register(&[b"a"], &[])))), "LOG-05 log.event.not-accepted");
+    assert_eq!(
+        booted(|t| drop(t.registers.insert(1, register(&[b"a"], &[])))),
+        "LOG-05 log.event.not-accepted"
+    );
     assert_eq!(booted(|t| drop(t.registers.insert(1, register(&[], &[])))), "LOG-05 log.event.not-accepted");
     let any = |reason: &str| RegisterTerms { events: Expected::any(reason), required: Vec::new() };
     assert_eq!(booted(|t| drop(t.registers.insert(1, any("because")))), "ours, LOG-05");
@@ -250,9 +264,17 @@ fn only_what_has_the_digest_is_content() {
     assert_eq!(proven(&event(0xd, b"kernel_cmdline: ro\0", b"ro")), "ro");
     assert_eq!(proven(&event(0xd, b"grub_cmd: set x\0", b"set y")), "-");
     assert_eq!(proven(&event(0xd, b"grub_cmd: set x\0\0", b"set x")), "-");
-    assert_eq!(proven(&event(ACTION, b"grub_cmd: set x\0", b"set x")), "-", "another type is not looked into");
+    assert_eq!(
+        proven(&event(ACTION, b"grub_cmd: set x\0", b"set x")),
+        "-",
+        "another type is not looked into"
+    );
     assert_eq!(proven(&event(0x8000_0002, &variable, b"val")), "val");
-    assert_eq!(proven(&event(0x8000_0002, &variable[..variable.len() - 1], b"va")), "-", "its length is another");
+    assert_eq!(
+        proven(&event(0x8000_0002, &variable[..variable.len() - 1], b"va")),
+        "-",
+        "its length is another"
+    );
     assert_eq!(proven(&event(0x8000_0002, b"short", b"")), "-");
     assert_eq!(proven(&event(3, b"words", b"words")), "-", "it extends nothing");
     assert_eq!(event(ACTION, b"words", b"words").content(Bank::Sha384), Content::Unproven);
@@ -323,7 +345,8 @@ fn logs_with_one_mistake_in_their_form_each() {
     // The header is 32 + 37 octets, then index 4, type 4, count 4, 2 + 20, 2 + 48, size 4, data 1.
     let event = 32 + 37;
     let second = event + 12 + 22 + 50 + 4 + 1;
-    let cases: [(&str, &dyn Fn(&mut Vec<u8>), &str); 29] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(&str, Change<'_>, &str); 29] = [
         ("nothing", &|b| b.clear(), "log.format.header"),
         ("older form", &|b| drop(b.drain(..event)), "log.format.header"),
         ("signature", &|b| b[32 + 14] = b'2', "log.format.header"),

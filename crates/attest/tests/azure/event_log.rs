@@ -43,7 +43,8 @@ fn separators(pcrs: &[u32]) -> Vec<u8> {
 fn appraised(log: &[u8], accepted: &str) -> Result<Verified, &'static str> {
     let machine = genoa();
     let digest = hex::decode(accepted).expect("hexadecimal");
-    let terms = || RegisterTerms { events: Expected::OneOf(vec![digest.clone()]), required: vec![digest.clone()] };
+    let terms =
+        || RegisterTerms { events: Expected::OneOf(vec![digest.clone()]), required: vec![digest.clone()] };
     let mut policy = machine.exact();
     policy.event_log = LogPolicy::Demanded(LogTerms {
         registers: [(2, terms()), (3, terms())].into(),
@@ -60,7 +61,8 @@ fn appraised(log: &[u8], accepted: &str) -> Result<Verified, &'static str> {
 fn code(log: &[u8], accepted: &str) -> String {
     match appraised(log, accepted) {
         Ok(verified) => {
-            let own: Vec<_> = verified.checks().iter().filter(|check| check.rule.id.starts_with("LOG-")).collect();
+            let own: Vec<_> =
+                verified.checks().iter().filter(|check| check.rule.id.starts_with("LOG-")).collect();
             assert!(own.len() == 6 && own.iter().all(|check| check.outcome == Outcome::Pass));
             "verified".to_owned()
         }
@@ -72,9 +74,13 @@ fn in_the_report() -> String {
     let verified = appraised(&separators(&[2, 3]), SEPARATOR).expect("ours");
     let report = serde_json::to_value(Report::from_verified(&verified)).expect("JSON");
     let log = &report["event_log"];
-    let events: BTreeMap<String, serde_json::Value> = serde_json::from_value(log["registers"].clone()).expect("JSON");
+    let events: BTreeMap<String, serde_json::Value> =
+        serde_json::from_value(log["registers"].clone()).expect("JSON");
     let event = &events["3"][0];
     assert_eq!((&log["bank"], &event["digest"]), (&"SHA-256".into(), &SEPARATOR.into()));
-    assert_eq!((&event["content"]["hex"], &event["logged_type"]), (&"00000000".into(), &"EV_SEPARATOR".into()));
+    assert_eq!(
+        (&event["content"]["hex"], &event["logged_type"]),
+        (&"00000000".into(), &"EV_SEPARATOR".into())
+    );
     format!("PCR 3: {} event", events["3"].as_array().expect("a list").len())
 }

@@ -10,7 +10,8 @@ mod sweeps;
 use casemate_attest::eventlog::{Bank, Content, EventLog, Form, LogPolicy, LogTerms, RegisterTerms};
 use casemate_attest::tdx::TdxPolicy;
 use casemate_attest::{
-    Authentic, Binding, Danger, Endorsements, Evidence, Expected, Outcome, Policy, TrustAnchors, UnixTime, verify,
+    Authentic, Binding, Danger, Endorsements, Evidence, Expected, Outcome, Policy, TrustAnchors, UnixTime,
+    verify,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use recorded::{allow, file};
@@ -28,7 +29,11 @@ fn main() {
     let trials = [RECORDED, BESIDE, sweeps::SWEEPS].concat().into_iter().map(|(name, answer, expected)| {
         let run = move || {
             let found = answer();
-            if found == expected { Ok(()) } else { Err(Failed::from(format!("{found:?}, expected {expected:?}"))) }
+            if found == expected {
+                Ok(())
+            } else {
+                Err(Failed::from(format!("{found:?}, expected {expected:?}")))
+            }
         };
         Trial::test(name, run).with_ignored_flag(absent)
     });
@@ -40,7 +45,11 @@ const RECORDED: &[Case] = &[
     ("COS 113: CCEL and quote", cos_113, "RTMR0 equal, RTMR1 equal, RTMR2 equal, RTMR3 equal"),
     ("COS 113: CCEL", || form(CCEL), "SHA-384; 43 events of [1, 2, 3]; 31 shown"),
     ("trustee/CCEL_data", || form("tdx/trustee/CCEL_data"), "SHA-384; 5 events of [1, 2]; 2 shown"),
-    ("trustee/CCEL_data_ovmf", || form("tdx/trustee/CCEL_data_ovmf"), "SHA-384; 20 events of [1, 2, 3]; 12 shown"),
+    (
+        "trustee/CCEL_data_ovmf",
+        || form("tdx/trustee/CCEL_data_ovmf"),
+        "SHA-384; 20 events of [1, 2, 3]; 12 shown",
+    ),
     (
         "trustee/CCEL_AAEL_alibabacloud",
         || form("tdx/trustee/eventlog/CCEL_AAEL_alibabacloud"),
@@ -61,14 +70,42 @@ const RECORDED: &[Case] = &[
         || form("tdx/trustee/eventlog/CCEL_data_grub_gke"),
         "SHA-384; 35 events of [0, 1, 2, 3]; 14 shown",
     ),
-    ("tpm: arch-linux-workstation", || form("tpm/eventlogs/arch-linux-workstation.bin"), "SHA-1, SHA-256; 24 events of [0, 1, 2, 3, 4, 5, 6, 7, 8]; 19 shown"),
-    ("tpm: cos-101-amd-sev", || form("tpm/eventlogs/cos-101-amd-sev.bin"), "SHA-1, SHA-256, SHA-384; 48 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 40 shown"),
+    (
+        "tpm: arch-linux-workstation",
+        || form("tpm/eventlogs/arch-linux-workstation.bin"),
+        "SHA-1, SHA-256; 24 events of [0, 1, 2, 3, 4, 5, 6, 7, 8]; 19 shown",
+    ),
+    (
+        "tpm: cos-101-amd-sev",
+        || form("tpm/eventlogs/cos-101-amd-sev.bin"),
+        "SHA-1, SHA-256, SHA-384; 48 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 40 shown",
+    ),
     ("tpm: debian-10, SHA-1 only", || form("tpm/eventlogs/debian-10.bin"), "log.format.header"),
-    ("tpm: eventlogwithsp800155", || form("tpm/eventlogs/eventlogwithsp800155.bin"), "SHA-1, SHA-256, SHA-384; 53 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 41 shown"),
-    ("tpm: rhel8-uefi", || form("tpm/eventlogs/rhel8-uefi.bin"), "SHA-1, SHA-256, SHA-384; 82 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 25 shown"),
-    ("tpm: ubuntu-2104-no-secure-boot", || form("tpm/eventlogs/ubuntu-2104-no-secure-boot.bin"), "SHA-1, SHA-256, SHA-384; 105 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 92 shown"),
-    ("tpm: ubuntu-2404-amd-sevsnp", || form("tpm/eventlogs/ubuntu-2404-amd-sevsnp.bin"), "SHA-1, SHA-256, SHA-384; 116 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 96 shown"),
-    ("tpm: openpcc", || form("tpm/openpcc_tcg_eventlog.bin"), "SHA-1, SHA-256, SHA-384; 100 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 79 shown"),
+    (
+        "tpm: eventlogwithsp800155",
+        || form("tpm/eventlogs/eventlogwithsp800155.bin"),
+        "SHA-1, SHA-256, SHA-384; 53 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 41 shown",
+    ),
+    (
+        "tpm: rhel8-uefi",
+        || form("tpm/eventlogs/rhel8-uefi.bin"),
+        "SHA-1, SHA-256, SHA-384; 82 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 25 shown",
+    ),
+    (
+        "tpm: ubuntu-2104-no-secure-boot",
+        || form("tpm/eventlogs/ubuntu-2104-no-secure-boot.bin"),
+        "SHA-1, SHA-256, SHA-384; 105 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 92 shown",
+    ),
+    (
+        "tpm: ubuntu-2404-amd-sevsnp",
+        || form("tpm/eventlogs/ubuntu-2404-amd-sevsnp.bin"),
+        "SHA-1, SHA-256, SHA-384; 116 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 96 shown",
+    ),
+    (
+        "tpm: openpcc",
+        || form("tpm/openpcc_tcg_eventlog.bin"),
+        "SHA-1, SHA-256, SHA-384; 100 events of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]; 79 shown",
+    ),
     ("COS 113: what was measured is shown, and file names are not", shown, "grub's commands; no file name"),
 ];
 
@@ -76,9 +113,17 @@ const RECORDED: &[Case] = &[
 const BESIDE: &[Case] = &[
     ("tdx: no log, and none asked for", || tdx(None, &LogPolicy::NotAsked), "verified"),
     ("tdx: no log, and one asked for", || tdx(None, &demanded()), "log.missing"),
-    ("tdx: a log of which the policy does not speak", || tdx(Some(CCEL), &LogPolicy::NotAsked), "log.not-asked"),
+    (
+        "tdx: a log of which the policy does not speak",
+        || tdx(Some(CCEL), &LogPolicy::NotAsked),
+        "log.not-asked",
+    ),
     ("tdx: the log of another machine", || tdx(Some(CCEL), &demanded()), "log.register.mismatch"),
-    ("tdx: the log of a TPM", || tdx(Some("tpm/eventlogs/arch-linux-workstation.bin"), &demanded()), "log.bank.missing"),
+    (
+        "tdx: the log of a TPM",
+        || tdx(Some("tpm/eventlogs/arch-linux-workstation.bin"), &demanded()),
+        "log.bank.missing",
+    ),
     ("tdx: RTMR3 is empty, and the log says so", empty_rtmr3, "verified, waived: LOG-04"),
     ("snp: a log", snp, "log.not-asked"),
 ];
@@ -117,7 +162,9 @@ fn shown() -> String {
                 commands += 1;
                 assert_eq!(format!("grub_cmd: {}\0", String::from_utf8_lossy(text)), data);
             }
-            Content::Proven(_) => assert!(!data.ends_with("grub.cfg\0") && !data.contains("MokList\0"), "{data}"),
+            Content::Proven(_) => {
+                assert!(!data.ends_with("grub.cfg\0") && !data.contains("MokList\0"), "{data}")
+            }
             Content::Unproven => assert!(!data.starts_with("grub_cmd: "), "{data}"),
         }
     }
@@ -145,7 +192,8 @@ fn with_log(authentic: Authentic, log: &[u8]) -> Authentic {
 fn tdx(log: Option<&str>, event_log: &LogPolicy) -> String {
     let evidence = Evidence::parse(&file("tdx/dcap-qvl/tdx_quote.bin")).expect("a quote");
     let endorsements = Endorsements::tdx(file("tdx/dcap-qvl/tdx_quote_collateral.json"));
-    let authentic = verify(&evidence, &endorsements, &TrustAnchors::vendors(), UnixTime(JUNE_2025)).expect("genuine");
+    let authentic =
+        verify(&evidence, &endorsements, &TrustAnchors::vendors(), UnixTime(JUNE_2025)).expect("genuine");
     let mut terms = TdxPolicy::strict(Expected::OneOf(vec![*authentic.claims().measurement()]));
     terms.event_log = event_log.clone();
     let authentic = with_log(authentic, &log.map(file).unwrap_or_default());
@@ -163,9 +211,11 @@ fn code(authentic: Authentic, policy: &Policy) -> String {
         Ok(verified) => match verified.event_log() {
             None => "verified".to_owned(),
             Some(_) => {
-                let own: Vec<_> = verified.checks().iter().filter(|check| check.rule.id.starts_with("LOG-")).collect();
+                let own: Vec<_> =
+                    verified.checks().iter().filter(|check| check.rule.id.starts_with("LOG-")).collect();
                 assert_eq!(own.len(), 6);
-                let waived = own.iter().filter(|check| check.outcome == Outcome::Waived).map(|check| check.rule.id);
+                let waived =
+                    own.iter().filter(|check| check.outcome == Outcome::Waived).map(|check| check.rule.id);
                 format!("verified, waived: {}", waived.collect::<Vec<_>>().join(", "))
             }
         },

@@ -11,7 +11,11 @@ const NO_ACTION: u32 = 3;
 
 pub(crate) const SWEEPS: &[Case] = &[
     ("sweep: every bit of COS 113's CCEL", || bits(CCEL, Bank::Sha384, 1), COVERED_384),
-    ("sweep: every 7th bit of a TPM's log", || bits("tpm/eventlogs/cos-101-amd-sev.bin", Bank::Sha256, 7), COVERED_256),
+    (
+        "sweep: every 7th bit of a TPM's log",
+        || bits("tpm/eventlogs/cos-101-amd-sev.bin", Bank::Sha256, 7),
+        COVERED_256,
+    ),
     ("sweep: every length of COS 113's CCEL", lengths, "none is the whole log"),
     ("sweep: every byte of the fill", fill, "none passes"),
     ("bombs", bombs, "all refused"),
@@ -26,7 +30,8 @@ const COVERED_256: &str = "not covered: data that is not proven, digest of anoth
 fn events_of(path: &str) -> (Vec<u8>, EventLog, usize) {
     let mut bytes = file(path);
     let log = EventLog::parse(&bytes).expect("a log");
-    let header = 32 + usize::try_from(u32::from_le_bytes(bytes[28..32].try_into().expect("4 bytes"))).expect("small");
+    let header =
+        32 + usize::try_from(u32::from_le_bytes(bytes[28..32].try_into().expect("4 bytes"))).expect("small");
     let length = header + log.events().iter().map(event_len).sum::<usize>();
     bytes.truncate(length);
     (bytes, log, header)
@@ -42,7 +47,7 @@ fn digests_len(event: &Event) -> usize {
 }
 
 /// What the byte at this place is: for the header nothing, for an event the event and the offset in it.
-fn at<'a>(log: &'a EventLog, header: usize, place: usize) -> Option<(usize, &'a Event, usize)> {
+fn at(log: &EventLog, header: usize, place: usize) -> Option<(usize, &Event, usize)> {
     let mut start = header;
     for (number, event) in log.events().iter().enumerate() {
         if (start..start + event_len(event)).contains(&place) {

@@ -26,7 +26,10 @@ pub(crate) fn fields(log: &EventLog) -> Value {
 /// The same as lines for people.
 pub(crate) fn table(log: &EventLog) -> Vec<String> {
     let bank = shown_bank(log);
-    let mut lines = vec![format!("  unverified  index  type                              {} digest…   content", bank.as_str())];
+    let mut lines = vec![format!(
+        "  unverified  index  type                              {} digest…   content",
+        bank.as_str()
+    )];
     for event in log.events() {
         let digest = event.digest(bank).map(hex::encode).unwrap_or_default();
         let digest = digest.get(..16).unwrap_or(&digest);
@@ -34,7 +37,11 @@ pub(crate) fn table(log: &EventLog) -> Vec<String> {
             Content::Proven(content) => format!("has the digest: {}", printable(content)),
             Content::Unproven => format!("comment: {}", printable(event.data())),
         };
-        lines.push(format!("  unverified  {:>5}  {:<32}  {digest}  {content}", event.index(), type_name(event)));
+        lines.push(format!(
+            "  unverified  {:>5}  {:<32}  {digest}  {content}",
+            event.index(),
+            type_name(event)
+        ));
     }
     for (index, value) in log.unproven_registers(bank) {
         lines.push(format!("  unverified  {index:>5}  would replay to {}", hex::encode(value)));
@@ -69,7 +76,8 @@ fn type_name(event: &Event) -> String {
 
 /// At most 160 characters, with everything that a terminal might obey as a dot.
 fn printable(octets: &[u8]) -> String {
-    let visible = |octet: &u8| if octet.is_ascii_graphic() || *octet == b' ' { char::from(*octet) } else { '.' };
+    let visible =
+        |octet: &u8| if octet.is_ascii_graphic() || *octet == b' ' { char::from(*octet) } else { '.' };
     let mut text: String = octets.iter().take(160).map(visible).collect();
     if octets.len() > 160 {
         text.push('…');

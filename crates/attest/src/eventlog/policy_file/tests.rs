@@ -40,7 +40,9 @@ fn the_example_is_the_specifications() {
 
 #[test]
 fn what_is_not_written_is_not_asked_or_refused() {
-    let PlatformPolicy::Accepted(tdx) = Policy::from_toml(PLATFORM).expect("a policy").tdx else { panic!("TDX") };
+    let PlatformPolicy::Accepted(tdx) = Policy::from_toml(PLATFORM).expect("a policy").tdx else {
+        panic!("TDX")
+    };
     assert_eq!(tdx.event_log, LogPolicy::NotAsked);
     let strict = terms("[tdx.event-log.register.0]\nevents = \"none\"\n");
     assert_eq!(strict.other_registers, Danger::Refuse);
