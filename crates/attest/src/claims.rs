@@ -55,12 +55,18 @@ impl Claims {
     }
 
     pub(crate) fn from_azure(evidence: &AzureEvidence, genuine: &azure::Genuine) -> Self {
+        let (measurement, host_data, debug) = match &genuine.hardware {
+            azure::Hardware::Snp { report, .. } => {
+                (report.measurement(), Some(report.host_data()), report.guest_policy().debug())
+            }
+            azure::Hardware::Tdx { quote, .. } => (quote.mr_td(), None, quote.debug()),
+        };
         Self {
-            platform: Platform::AzureVtpm,
-            measurement: genuine.report.measurement(),
-            host_data: Some(genuine.report.host_data()),
+            platform: genuine.hardware.platform(),
+            measurement,
+            host_data,
             report_data: evidence.quote().extra_data().to_vec(),
-            debug: genuine.report.guest_policy().debug(),
+            debug,
             details: Details::Azure(Box::new(AzureClaims::new(evidence, genuine))),
         }
     }

@@ -20,6 +20,8 @@ pub enum Platform {
     Tdx,
     /// An Azure confidential VM with a virtual TPM, on SEV-SNP.
     AzureVtpm,
+    /// An Azure confidential VM with a virtual TPM, on TDX.
+    AzureVtpmTdx,
 }
 
 /// Evidence as it arrived. [`crate::verify`] decides whether it is genuine.
@@ -68,6 +70,7 @@ impl Platform {
             Self::Nitro => "nitro",
             Self::Tdx => "tdx",
             Self::AzureVtpm => "azure-vtpm",
+            Self::AzureVtpmTdx => "azure-vtpm-tdx",
         }
     }
 }
@@ -105,6 +108,7 @@ impl Evidence {
             Kind::SevSnp(_) => Platform::SevSnp,
             Kind::Nitro(_) => Platform::Nitro,
             Kind::Tdx(_) => Platform::Tdx,
+            Kind::Azure(evidence) if evidence.td_quote().is_some() => Platform::AzureVtpmTdx,
             Kind::Azure(_) => Platform::AzureVtpm,
         }
     }

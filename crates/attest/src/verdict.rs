@@ -5,7 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::anchors::TrustAnchors;
-use crate::azure::{self, AzureDenial, AzureRejection};
+use crate::azure::{self, AzureDenial, AzureRejection, HardwareEndorsements};
 use crate::checks::{Check, Finding, Ledger};
 use crate::claims::Claims;
 use crate::crypto;
@@ -401,11 +401,14 @@ fn authenticate(
             let (claims, valid_until) = (Claims::from_nitro(document), genuine.valid_until);
             Ok((Inner::Nitro { document: document.clone(), genuine }, claims, valid_until))
         }
-        (Kind::Azure(evidence), Endorsed::SevSnp { vek_der, revocation }) => {
-            let genuine = azure::verify(evidence, vek_der, revocation, anchors, now, ledger)?;
-            let (claims, valid_until) =
-                (Claims::from_azure(evidence, &genuine), genuine.hardware.valid_until);
-            Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
+        (Kind::Azure(evidence), Endorsed::SevSnp { vek_der, revocation })
+            if evidence.td_quote().is_none() =>
+        {
+            let hardware = HardwareEndorsements::Snp { vek_der, revocation };
+            on_azure(evidence, &hardware, anchors, now, ledger)
+        }
+        (Kind::Azure(evidence), Endorsed::Tdx { collateral }) if evidence.td_quote().is_some() => {
+            on_azure(evidence, &HardwareEndorsements::Tdx { collateral }, anchors, now, ledger)
         }
         (Kind::Tdx(quote), Endorsed::Tdx { collateral }) => {
             let genuine = tdx::verify(quote, collateral, anchors, now, ledger)?;
@@ -419,6 +422,18 @@ fn authenticate(
             })
         }
     }
+}
+
+fn on_azure(
+    evidence: &azure::AzureEvidence,
+    hardware: &HardwareEndorsements<'_>,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<(Inner, Claims, UnixTime), Rejection> {
+    let genuine = azure::verify(evidence, hardware, anchors, now, ledger)?;
+    let (claims, valid_until) = (Claims::from_azure(evidence, &genuine), genuine.hardware.valid_until());
+    Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
 }
 
 fn judge(
@@ -446,9 +461,13 @@ fn judge(
             &rules::tdx::REPORT_DATA
         }
         Inner::Azure { genuine } => {
-            let terms = ledger.record(&rules::sev_snp::PLATFORM, accepted(&policy.azure, platform))?;
+            let (accepts, report_data) = match &genuine.hardware {
+                azure::Hardware::Snp { .. } => (&rules::sev_snp::PLATFORM, &rules::sev_snp::REPORT_DATA),
+                azure::Hardware::Tdx { .. } => (&rules::tdx::PLATFORM, &rules::tdx::REPORT_DATA),
+            };
+            let terms = ledger.record(accepts, accepted(&policy.azure, platform))?;
             azure::appraise(genuine, terms, ledger)?;
-            &rules::sev_snp::REPORT_DATA
+            report_data
         }
     };
     ledger.record(report_data, bound(claims, binding))?;

@@ -1,20 +1,37 @@
-//! "Is it ours?": SNP-12 to SNP-30 for the hardware report, then AZ-06 to AZ-10 (spec/attest.md §13).
+//! "Is it ours?": SNP-12 to SNP-30 or TDX-10 to TDX-27 for the hardware, then AZ-06 to AZ-10 (spec/attest.md §13).
 
 use super::deny::AzureDenial;
-use super::genuine::Genuine;
+use super::genuine::{Genuine, Hardware};
 use super::policy::AzurePolicy;
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
-use crate::policy::{Danger, Expected};
+use crate::eventlog::{LogDenial, LogPolicy};
+use crate::evidence::Platform;
+use crate::policy::{Danger, Expected, PlatformPolicy};
 use crate::rules;
 use crate::snp;
+use crate::tdx;
 use crate::tpm::SelectedPcrs;
 use crate::verdict::{Denial, waived};
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
 pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Ledger) -> Result<(), Denial> {
     let runtime = &genuine.runtime;
-    snp::appraise(&genuine.report, &genuine.hardware, &policy.snp, ledger)?;
+    match (&genuine.hardware, &policy.snp, &policy.tdx) {
+        (Hardware::Snp { report, genuine }, PlatformPolicy::Accepted(terms), _) => {
+            snp::appraise(report, genuine, terms, ledger)?;
+        }
+        // The log of such a machine is its TPM's. One of the TD's own registers is not read, so that it cannot be had.
+        (Hardware::Tdx { .. }, _, PlatformPolicy::Accepted(terms))
+            if terms.event_log != LogPolicy::NotAsked =>
+        {
+            return Err(Denial::EventLog(LogDenial::Missing));
+        }
+        (Hardware::Tdx { quote, genuine }, _, PlatformPolicy::Accepted(terms)) => {
+            tdx::appraise(quote, genuine, terms, ledger)?;
+        }
+        (hardware, ..) => return Err(Denial::PlatformNotAccepted { platform: hardware.platform() }),
+    }
     ledger.record(
         &rules::azure::SECURE_BOOT,
         danger(!runtime.secure_boot, "secure-boot-off", &policy.secure_boot_off, AzureDenial::SecureBootOff),
@@ -26,6 +43,16 @@ pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Led
     ledger.record(&rules::azure::VM, vm(genuine, policy))?;
     ledger.record(&rules::azure::PCRS, pcrs(&genuine.pcrs, policy))?;
     ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))
+}
+
+impl Hardware {
+    /// As which platform the evidence counts.
+    pub(crate) fn platform(&self) -> Platform {
+        match self {
+            Self::Snp { .. } => Platform::AzureVtpm,
+            Self::Tdx { .. } => Platform::AzureVtpmTdx,
+        }
+    }
 }
 
 type Step = Result<((), Finding), Denial>;

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use super::runtime::VmId;
 use crate::eventlog::LogPolicy;
-use crate::policy::{Danger, Expected};
+use crate::policy::{Danger, Expected, PlatformPolicy};
 use crate::snp::SnpPolicy;
+use crate::tdx::TdxPolicy;
 
 /// Terms for Azure evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AzurePolicy {
-    /// Terms for the hardware report within (SNP-12 to SNP-30). Its measurement is that of Microsoft's paravisor; the
+    /// Terms for a SEV-SNP report underneath (SNP-12 to SNP-30). Its measurement is that of Microsoft's paravisor; the
     /// guest's own code is in the PCRs.
-    pub snp: SnpPolicy,
+    pub snp: PlatformPolicy<SnpPolicy>,
+    /// Terms for a TD quote underneath (TDX-10 to TDX-27). Its MRTD is that of Microsoft's paravisor; its terms for an
+    /// event log must be [`LogPolicy::NotAsked`], since the log of such a machine is its TPM's.
+    pub tdx: PlatformPolicy<TdxPolicy>,
     /// A machine that was started without secure boot (AZ-06).
     pub secure_boot_off: Danger,
     /// A console that the host offers to the guest (AZ-07).
@@ -31,11 +35,12 @@ pub struct AzurePolicy {
 pub type PcrTerms = BTreeMap<u8, Expected<[u8; 32]>>;
 
 impl AzurePolicy {
-    /// Strict terms with these: secure boot, no console; on any virtual machine and with any
+    /// Strict terms with these, on SEV-SNP: secure boot, no console; on any virtual machine and with any
     /// user-data, which is listed as waivers. Change single fields to deviate.
     pub fn strict(snp: SnpPolicy, pcrs: PcrTerms) -> Self {
         Self {
-            snp,
+            snp: PlatformPolicy::Accepted(snp),
+            tdx: PlatformPolicy::NotAccepted,
             secure_boot_off: Danger::Refuse,
             console: Danger::Refuse,
             vm_id: Expected::any("no virtual machine is named: PCRs alone were asked for"),
@@ -44,6 +49,16 @@ impl AzurePolicy {
                 "the quote binds the exchange; the hardware report is as old as the boot",
             ),
             event_log: LogPolicy::NotAsked,
+        }
+    }
+
+    /// As [`AzurePolicy::strict`], on TDX.
+    pub fn strict_tdx(tdx: TdxPolicy, pcrs: PcrTerms) -> Self {
+        let snp = SnpPolicy::strict(Expected::OneOf(Vec::new()));
+        Self {
+            snp: PlatformPolicy::NotAccepted,
+            tdx: PlatformPolicy::Accepted(tdx),
+            ..Self::strict(snp, pcrs)
         }
     }
 }

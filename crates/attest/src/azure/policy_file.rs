@@ -6,16 +6,20 @@ use serde::Deserialize;
 
 use super::policy::{AzurePolicy, PcrTerms};
 use super::runtime::VmId;
-use crate::eventlog::{Bank, LogFile, STATIC_PCRS};
-use crate::policy::PolicyError;
-use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, values};
+use crate::eventlog::{Bank, LogFile, LogPolicy, STATIC_PCRS};
+use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, terms, values};
+use crate::policy::{PlatformPolicy, PolicyError};
+use crate::tdx::TdxFile;
 use crate::tpm::PCR_COUNT;
 
-/// `[azure]`, with the terms for the hardware report in `[azure.sev-snp]`.
+/// `[azure]`, with the terms for the hardware underneath in `[azure.sev-snp]` and `[azure.tdx]`, one of them at least.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct AzureFile {
-    sev_snp: SnpFile,
+    #[serde(default)]
+    sev_snp: Option<SnpFile>,
+    #[serde(default)]
+    tdx: Option<TdxFile>,
     vm_id: ListOrAny<String>,
     user_data: ListOrAny<String>,
     /// Keys are decimal numbers.
@@ -30,8 +34,19 @@ pub(crate) struct AzureFile {
 
 impl AzureFile {
     pub(crate) fn into_policy(self) -> Result<AzurePolicy, PolicyError> {
+        if self.sev_snp.is_none() && self.tdx.is_none() {
+            return Err(PolicyError::NoPlatform);
+        }
+        let tdx = terms(self.tdx.map(TdxFile::into_policy))?;
+        if matches!(&tdx, PlatformPolicy::Accepted(tdx) if tdx.event_log != LogPolicy::NotAsked) {
+            return Err(PolicyError::NoSuchRegister {
+                field: "azure.tdx.event-log",
+                found: "RTMR".to_owned(),
+            });
+        }
         Ok(AzurePolicy {
-            snp: self.sev_snp.into_policy()?,
+            snp: terms(self.sev_snp.map(SnpFile::into_policy))?,
+            tdx,
             secure_boot_off: self.secure_boot_off.into_danger("azure.secure-boot-off")?,
             console: self.console.into_danger("azure.console")?,
             vm_id: values(self.vm_id, "azure.vm-id", |text| {

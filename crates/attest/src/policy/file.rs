@@ -185,7 +185,7 @@ impl DangerFile {
 }
 
 /// A platform that is not written down is not accepted.
-fn terms<P>(written: Option<Result<P, PolicyError>>) -> Result<PlatformPolicy<P>, PolicyError> {
+pub(crate) fn terms<P>(written: Option<Result<P, PolicyError>>) -> Result<PlatformPolicy<P>, PolicyError> {
     match written {
         None => Ok(PlatformPolicy::NotAccepted),
         Some(terms) => Ok(PlatformPolicy::Accepted(terms?)),

@@ -7,7 +7,7 @@ pub(crate) mod nvidia;
 pub(crate) mod sev_snp;
 pub(crate) mod tdx;
 
-pub use azure::{AZURE, azure_vtpm};
+pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
 pub use event_log::EVENT_LOG;
 pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
@@ -49,6 +49,7 @@ pub fn of(platform: Platform) -> &'static [Rule] {
         Platform::Nitro => NITRO,
         Platform::Tdx => TDX,
         Platform::AzureVtpm => azure_vtpm(),
+        Platform::AzureVtpmTdx => azure_vtpm_tdx(),
     }
 }
 

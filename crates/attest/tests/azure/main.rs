@@ -4,6 +4,7 @@
 //! a signature, so those cases are beside the module (src/tpm/tests.rs), under a key of the tests.
 
 mod event_log;
+mod on_tdx;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod sweeps;
@@ -12,13 +13,15 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use casemate_attest::azure::{AzurePolicy, HardwareReport, HclReport, PcrTerms, RuntimeData, VmId};
+use casemate_attest::azure::{
+    AzurePolicy, HardwareClaims, HardwareReport, HclReport, PcrTerms, RuntimeData, VmId,
+};
 use casemate_attest::rules::azure_vtpm;
 use casemate_attest::snp::{Floor, HostTrustPolicy, MinimumTcb, SnpPolicy, Tcb};
 use casemate_attest::tpm::{PcrValues, Quote, QuoteSignature};
 use casemate_attest::{
-    Authentic, Binding, Endorsements, Evidence, Expected, Outcome, ParseError, Policy, Rejected, Report,
-    Revocation, TrustAnchors, UnixTime, verify,
+    Authentic, Binding, Endorsements, Evidence, Expected, Outcome, ParseError, PlatformPolicy, Policy,
+    Rejected, Report, Revocation, TrustAnchors, UnixTime, verify,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use recorded::{OCTOBER_2025, allow, crl, file, not_checked};
@@ -41,20 +44,21 @@ const REPORT_DATA: usize = REPORT + 0x50;
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
-    let mut trials: Vec<Trial> = [MACHINES, FORMS, BINDINGS, QUOTES, TERMS, event_log::EVENT_LOGS]
-        .concat()
-        .into_iter()
-        .map(|(name, answer, expected)| {
-            Trial::test(name, move || {
-                let found = answer();
-                if found == expected {
-                    Ok(())
-                } else {
-                    Err(Failed::from(format!("{found:?}, expected {expected:?}")))
-                }
+    let mut trials: Vec<Trial> =
+        [MACHINES, FORMS, BINDINGS, QUOTES, TERMS, event_log::EVENT_LOGS, on_tdx::ON_TDX]
+            .concat()
+            .into_iter()
+            .map(|(name, answer, expected)| {
+                Trial::test(name, move || {
+                    let found = answer();
+                    if found == expected {
+                        Ok(())
+                    } else {
+                        Err(Failed::from(format!("{found:?}, expected {expected:?}")))
+                    }
+                })
             })
-        })
-        .collect();
+            .collect();
     trials.push(Trial::test("sweep: every bit of the quote", || sweep(every_bit_of_the_quote)));
     trials.push(Trial::test("sweep: every bit of the runtime data", || sweep(every_bit_of_the_runtime_data)));
     trials.push(Trial::test("sweep: every byte of the HCL report", || sweep(every_byte_of_the_hcl_report)));
@@ -88,8 +92,6 @@ const MACHINES: &[Case] = &[
     ("trustee SNP: form", || hcl_form("azure/trustee_snp/hcl-report.bin"), "version 1, snp, SHA-256, bound"),
     ("trustee TDX: form", || hcl_form("azure/trustee_tdx/hcl-report.bin"), "version 2, tdx, SHA-256, bound"),
     ("kinvolk: var-data.bin: form", kinvolk_var_data, "read"),
-    ("tdx/evidence-v0", || refused(&tdx("v0")), "azure.hardware.unsupported"),
-    ("tdx/evidence-v1", || refused(&tdx("v1")), "azure.hardware.unsupported"),
     ("tpm: trustee's quote and TPMT_SIGNATURE: form", trustee_tpm, "PCRs selected"),
     ("tpm: dstack's quote: form", dstack_tpm, "4 bytes bound; {11: [0, 1, 2]}"),
 ];
@@ -153,7 +155,7 @@ const FORMS: &[Case] = &[
     ("hcl: data version", || hcl(|h| h[0x4c4] = 2), "azure.hcl.value"),
     ("hcl: VBS", || hcl(|h| h[0x4c8] = 1), "azure.hcl.report-type"),
     ("hcl: report type 3", || hcl(|h| h[0x4c8] = 3), "azure.hcl.report-type"),
-    ("hcl: a SEV-SNP report called TDX", || hcl(|h| h[0x4c8] = 4), "azure.hardware.unsupported"),
+    ("hcl: a SEV-SNP report called TDX", || hcl(|h| h[0x4c8] = 4), "azure.document.td-quote"),
     ("hcl: hash type 0", || hcl(|h| h[0x4cc] = 0), "azure.hcl.hash-type"),
     ("hcl: hash type 4", || hcl(|h| h[0x4cc] = 4), "azure.hcl.hash-type"),
     ("hcl: variable size alone", || hcl(|h| h[0x4d0] ^= 1), "azure.hcl.size"),
@@ -306,16 +308,20 @@ const QUOTES: &[Case] = &[
 const TERMS: &[Case] = &[
     (
         "policy: of SEV-SNP only",
-        || appraised(&genoa(), &Policy::for_snp(genoa().exact().snp)),
+        || appraised(&genoa(), &Policy::for_snp(snp_terms(&mut genoa().exact()).clone())),
         "policy.platform-not-accepted",
     ),
     ("policy: nothing", || appraised(&genoa(), &Policy::deny_all()), "policy.platform-not-accepted"),
     (
         "policy: measurement",
-        || with(|p| p.snp.measurement = Expected::OneOf(vec![[0; 48]])),
+        || with(|p| snp_terms(p).measurement = Expected::OneOf(vec![[0; 48]])),
         "snp.measurement.not-accepted",
     ),
-    ("policy: VMPL 2 expected", || with(|p| p.snp.vmpl = Expected::OneOf(vec![2])), "snp.vmpl.not-accepted"),
+    (
+        "policy: VMPL 2 expected",
+        || with(|p| snp_terms(p).vmpl = Expected::OneOf(vec![2])),
+        "snp.vmpl.not-accepted",
+    ),
     (
         "policy: console refused",
         || with(|p| p.console = casemate_attest::Danger::Refuse),
@@ -444,7 +450,7 @@ impl Machine {
         let authentic = self.verify().expect("genuine");
         let claims = authentic.claims();
         let azure = claims.azure().expect("Azure evidence");
-        let report = &azure.sev_snp;
+        let HardwareClaims::SevSnp(report) = &azure.hardware else { panic!("on SEV-SNP") };
         let mut snp = SnpPolicy::strict(Expected::OneOf(vec![*claims.measurement()]));
         snp.host_data = Expected::OneOf(vec![*claims.host_data().expect("host data")]);
         snp.id_key_digest = Expected::OneOf(vec![report.id_key_digest]);
@@ -478,11 +484,14 @@ fn milan(version: &str) -> Machine {
     Machine::new(&format!("azure/trustee_snp/evidence-{version}.json"), crl("milan"))
 }
 
-fn tdx(version: &str) -> Machine {
-    Machine::new(&format!("azure/trustee_tdx/evidence-{version}.json"), not_checked())
+fn snp_terms(policy: &mut AzurePolicy) -> &mut SnpPolicy {
+    match &mut policy.snp {
+        PlatformPolicy::Accepted(terms) => terms,
+        PlatformPolicy::NotAccepted => panic!("terms for SEV-SNP"),
+    }
 }
 
-fn octets(value: &Value) -> Vec<u8> {
+pub(crate) fn octets(value: &Value) -> Vec<u8> {
     let Value::String(text) = value else {
         let numbers = value.as_array().expect("octets").iter();
         return numbers

@@ -83,6 +83,7 @@ fn kind_of(evidence: &Evidence) -> &'static str {
         Platform::Nitro => "nitro attestation document",
         Platform::Tdx => "tdx quote",
         Platform::AzureVtpm => "azure vtpm evidence",
+        Platform::AzureVtpmTdx => "azure vtpm evidence on tdx",
         _ => "attestation evidence",
     }
 }
@@ -131,6 +132,7 @@ fn azure_fields(evidence: &azure::AzureEvidence) -> Value {
         "quote_extra_data": hex::encode(quote.extra_data()),
         "quote_qualified_signer": hex::encode(quote.qualified_signer()),
         "tpm_firmware_version": quote.firmware_version(),
+        "td_quote": evidence.td_quote().map(tdx_fields),
     })
 }
 

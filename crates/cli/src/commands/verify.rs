@@ -169,7 +169,7 @@ impl Input {
         let endorsements = match evidence.platform() {
             Platform::Nitro => Endorsements::nitro(revocation),
             // The collateral carries Intel's revocation lists.
-            Platform::Tdx => {
+            Platform::Tdx | Platform::AzureVtpmTdx => {
                 let collateral =
                     args.collateral.as_deref().ok_or(CliError::MissingFlag { flag: "--collateral" })?;
                 Endorsements::tdx(files::read(collateral)?)

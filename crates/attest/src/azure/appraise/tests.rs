@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::azure::genuine::tests::{Made, made, steps};
+use crate::policy::PlatformPolicy;
 use crate::rules::SEV_SNP;
 use crate::snp::accepted;
 
@@ -17,7 +18,8 @@ fn code(change: impl FnOnce(&mut Made), terms: impl FnOnce(&mut AzurePolicy)) ->
     let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
     let (_, hardware, snp) = accepted(|_| {});
     let report = snp_report(&evidence);
-    let genuine = Genuine { report, hardware, runtime, pcrs };
+    let hardware = Hardware::Snp { report, genuine: Box::new(hardware) };
+    let genuine = Genuine { hardware, runtime, pcrs };
     let expected: BTreeMap<_, _> =
         [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
     let mut policy = AzurePolicy::strict(snp, expected);
@@ -82,7 +84,8 @@ fn the_report_data_is_the_quotes_qualifying_data_in_full_length() {
         let evidence = made.evidence();
         let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
         let (_, hardware, _) = accepted(|_| {});
-        let genuine = Genuine { report: snp_report(&evidence), hardware, runtime, pcrs };
+        let hardware = Hardware::Snp { report: snp_report(&evidence), genuine: Box::new(hardware) };
+        let genuine = Genuine { hardware, runtime, pcrs };
         let claims = crate::Claims::from_azure(&evidence, &genuine);
         assert_eq!(claims.report_data(), vec![0x5a; length]);
         assert_eq!(claims.platform(), crate::Platform::AzureVtpm);
@@ -91,6 +94,9 @@ fn the_report_data_is_the_quotes_qualifying_data_in_full_length() {
 
 #[test]
 fn the_terms_for_the_hardware_report_come_first() {
-    let other = |p: &mut AzurePolicy| p.snp.measurement = Expected::OneOf(vec![[1; 48]]);
+    let other = |p: &mut AzurePolicy| {
+        let PlatformPolicy::Accepted(snp) = &mut p.snp else { panic!("terms for SEV-SNP") };
+        snp.measurement = Expected::OneOf(vec![[1; 48]]);
+    };
     assert_eq!(code(|_| {}, other), "snp.measurement.not-accepted");
 }

@@ -75,8 +75,8 @@ impl Made {
 pub(in crate::azure) fn steps(
     evidence: &AzureEvidence,
 ) -> Result<(RuntimeData, SelectedPcrs), AzureRejection> {
-    let (report, _) = hardware(evidence)?;
-    binding(evidence, report)?;
+    let (underneath, _) = hardware(evidence)?;
+    binding(evidence, &underneath)?;
     let (runtime, _) = runtime(evidence)?;
     quote(evidence, &runtime)?;
     let (pcrs, _) = selection(evidence)?;
