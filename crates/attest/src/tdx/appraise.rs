@@ -161,4 +161,4 @@ fn deny(denial: TdxDenial) -> Step {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

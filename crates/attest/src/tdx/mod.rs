@@ -27,6 +27,8 @@ pub use reject::TdxRejection;
 pub use status::TcbStatus;
 
 pub(crate) use appraise::appraise;
+#[cfg(test)]
+pub(crate) use appraise::tests::{genuine as test_genuine, quote as test_quote};
 pub(crate) use genuine::{Genuine, verify};
 pub(crate) use policy_file::TdxFile;
 pub(crate) use quote::looks_like;

@@ -23,7 +23,7 @@ pub(crate) const ON_TDX: &[Case] = &[
     ("tdx v0: without its TD quote", || changed(|d| drop(remove(d, "td_quote"))), "azure.document.td-quote"),
     ("tdx v0: TD quote in bits", || changed(|d| d["td_quote"] = json!("!")), "azure.document.base64"),
     ("tdx v0: TD quote empty", || changed(|d| d["td_quote"] = json!("")), "tdx.format.truncated"),
-    ("tdx v0: the HCL report of another boot", other_hcl, "AZ-01 azure.hardware.td-quote"),
+    ("tdx v0: the HCL report of another machine", other_hcl, "AZ-01 azure.hardware.td-quote"),
     ("tdx v0: a byte of the TDREPORT's REPORTDATA", || hcl(0x20 + 128), "AZ-01 azure.hardware.td-quote"),
     ("tdx v0: a TD quote beside a SEV-SNP report", beside_snp, "azure.document.td-quote"),
 ];
@@ -93,8 +93,7 @@ fn changed(change: impl FnOnce(&mut Value)) -> String {
 }
 
 fn other_hcl() -> String {
-    let other = document("v1")["hcl_report"].clone();
-    changed(|d| d["hcl_report"] = other)
+    changed(|d| d["hcl_report"] = json!(STANDARD.encode(file("azure/kinvolk/hcl-report-tdx.bin"))))
 }
 
 fn hcl(at: usize) -> String {

@@ -100,3 +100,63 @@ fn the_terms_for_the_hardware_report_come_first() {
     };
     assert_eq!(code(|_| {}, other), "snp.measurement.not-accepted");
 }
+
+/// On TDX, with these terms for the TD.
+fn on_tdx(change: impl FnOnce(&mut AzurePolicy)) -> String {
+    let mut made = made();
+    made.td = Some((0, 0));
+    let evidence = made.evidence();
+    let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
+    let quote = Box::new(evidence.td_quote().expect("a TD quote").clone());
+    let hardware = Hardware::Tdx { quote, genuine: Box::new(tdx::test_genuine()) };
+    let genuine = Genuine { hardware, runtime, pcrs };
+    assert_eq!(genuine.hardware.platform(), Platform::AzureVtpmTdx);
+    let expected: BTreeMap<_, _> =
+        [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
+    let td = tdx::TdxPolicy::strict(Expected::OneOf(vec![[0; 48]]));
+    let mut policy = AzurePolicy::strict_tdx(td, expected);
+    policy.vm_id = Expected::OneOf(vec![genuine.runtime.vm_id]);
+    policy.user_data = Expected::OneOf(vec![[0x11; 64]]);
+    change(&mut policy);
+    let mut ledger = Ledger::new(crate::rules::azure_vtpm_tdx());
+    appraise(&genuine, &policy, &mut ledger).map_or_else(
+        |denial| denial.code().to_owned(),
+        |()| {
+            let first = ledger.checks().first().expect("a rule").rule.id;
+            let last = ledger.checks().last().expect("a rule").rule.id;
+            format!("accepted by {first} to {last}")
+        },
+    )
+}
+
+fn td(policy: &mut AzurePolicy) -> &mut tdx::TdxPolicy {
+    match &mut policy.tdx {
+        PlatformPolicy::Accepted(terms) => terms,
+        PlatformPolicy::NotAccepted => panic!("terms for TDX"),
+    }
+}
+
+#[test]
+fn on_tdx_the_rules_for_tdx_are_among_those_of_azure() {
+    use crate::eventlog::LogTerms;
+    assert_eq!(on_tdx(|_| {}), "accepted by TDX-10 to AZ-10");
+    assert_eq!(on_tdx(|p| td(p).mrtd = Expected::OneOf(vec![[1; 48]])), "tdx.mrtd.not-accepted");
+    assert_eq!(on_tdx(|p| drop(p.pcrs.remove(&11))), "azure.pcr.selection");
+    assert_eq!(on_tdx(|p| p.tdx = PlatformPolicy::NotAccepted), "policy.platform-not-accepted");
+    let (_, _, snp) = accepted(|_| {});
+    let only_snp = |p: &mut AzurePolicy| {
+        (p.snp, p.tdx) = (PlatformPolicy::Accepted(snp), PlatformPolicy::NotAccepted);
+    };
+    assert_eq!(on_tdx(only_snp), "policy.platform-not-accepted");
+    let log = LogTerms { registers: BTreeMap::new(), other_registers: Danger::Refuse };
+    assert_eq!(on_tdx(|p| td(p).event_log = LogPolicy::Demanded(log)), "log.missing");
+}
+
+#[test]
+fn on_sev_snp_terms_for_tdx_are_not_enough() {
+    let only_tdx = |p: &mut AzurePolicy| {
+        let td = tdx::TdxPolicy::strict(Expected::OneOf(vec![[0; 48]]));
+        (p.snp, p.tdx) = (PlatformPolicy::NotAccepted, PlatformPolicy::Accepted(td));
+    };
+    assert_eq!(code(|_| {}, only_tdx), "policy.platform-not-accepted");
+}
