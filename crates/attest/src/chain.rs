@@ -250,6 +250,28 @@ pub(crate) fn validate_path(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<UnixTime, ChainError> {
+    path(anchor, intermediates, leaf, profile, now, NoExtendedKeyUsage)
+}
+
+/// As [`validate_path`], for certificates whose extended key usages the caller has looked at.
+pub(crate) fn validate_path_of_purpose(
+    anchor: &Certificate,
+    intermediates: &[&Certificate],
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+) -> Result<UnixTime, ChainError> {
+    path(anchor, intermediates, leaf, profile, now, LookedAt)
+}
+
+fn path(
+    anchor: &Certificate,
+    intermediates: &[&Certificate],
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+    usage: impl ExtendedKeyUsageValidator,
+) -> Result<UnixTime, ChainError> {
     if intermediates.len() > MAX_INTERMEDIATES {
         return Err(ChainError::TooLong { found: intermediates.len() });
     }
@@ -269,7 +291,7 @@ pub(crate) fn validate_path(
     let end_entity = EndEntityCert::try_from(&leaf_der).map_err(path_error)?;
     let time = rustls_pki_types::UnixTime::since_unix_epoch(core::time::Duration::from_secs(now.0));
     end_entity
-        .verify_for_usage(profile.algorithms, &anchors, &chain, time, NoExtendedKeyUsage, None, None)
+        .verify_for_usage(profile.algorithms, &anchors, &chain, time, usage, None, None)
         .map_err(path_error)?;
 
     let ends = intermediates.iter().map(|certificate| certificate.not_after);
@@ -395,6 +417,15 @@ impl ExtendedKeyUsageValidator for NoExtendedKeyUsage {
             None => Ok(()),
             Some(_) => Err(webpki::Error::BadDer),
         }
+    }
+}
+
+/// Extended key usages were looked at before.
+struct LookedAt;
+
+impl ExtendedKeyUsageValidator for LookedAt {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     SevSnp { vek_der: Vec<u8>, revocation: Revocation },
     Nitro { revocation: Revocation },
     Tdx { collateral: Vec<u8> },
+    Gce { intermediates: Vec<Vec<u8>>, revocation: Revocation },
 }
 
 /// What is known about revoked certificates.
@@ -50,12 +51,20 @@ impl Endorsements {
         Self { kind: Kind::Tdx { collateral } }
     }
 
+    /// Of a GCE virtual TPM: the certificates between that of the attestation key, which the evidence brings, and Google's
+    /// root, from the key's issuer up, in DER. Google's revocation lists are not read yet: only a written
+    /// [`Revocation::DangerNotChecked`] passes rule GV-05.
+    pub fn gce_vtpm(intermediates: Vec<Vec<u8>>, revocation: Revocation) -> Self {
+        Self { kind: Kind::Gce { intermediates, revocation } }
+    }
+
     /// Whose evidence these endorsements are for.
     pub fn platform(&self) -> Platform {
         match self.kind {
             Kind::SevSnp { .. } => Platform::SevSnp,
             Kind::Nitro { .. } => Platform::Nitro,
             Kind::Tdx { .. } => Platform::Tdx,
+            Kind::Gce { .. } => Platform::GceVtpm,
         }
     }
 

@@ -47,6 +47,7 @@ mod der;
 mod endorsements;
 pub mod eventlog;
 mod evidence;
+pub mod gce;
 pub mod nitro;
 pub mod nvidia;
 mod policy;

@@ -12,6 +12,7 @@ use crate::crypto;
 use crate::endorsements::{self, Endorsements};
 use crate::eventlog::{self, EventLog, LogDenial, LogPolicy, Registers, Replayed};
 use crate::evidence::{Evidence, Kind, Platform};
+use crate::gce::{self, GceDenial, GceRejection};
 use crate::nitro::{self, NitroDenial, NitroRejection};
 use crate::policy::{PlatformPolicy, Policy};
 use crate::rules::{self, Rule};
@@ -53,6 +54,7 @@ enum Inner {
     Nitro { document: Box<nitro::Document>, genuine: nitro::Genuine },
     Tdx { quote: Box<tdx::Quote>, genuine: Box<tdx::Genuine> },
     Azure { genuine: Box<azure::Genuine> },
+    Gce { genuine: Box<gce::Genuine> },
 }
 
 /// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
@@ -95,7 +97,7 @@ pub struct Binding {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum BindingKind {
-    ReportData(Box<[u8; 64]>),
+    Exactly(Vec<u8>),
     DangerUnchecked { reason: String },
 }
 
@@ -142,6 +144,9 @@ pub enum Rejection {
     /// Azure evidence.
     #[error(transparent)]
     Azure(#[from] AzureRejection),
+    /// Evidence of a GCE virtual TPM.
+    #[error(transparent)]
+    Gce(#[from] GceRejection),
     /// A SEV-SNP report.
     #[error(transparent)]
     SevSnp(#[from] SnpRejection),
@@ -166,10 +171,10 @@ pub enum Denial {
         what: &'static str,
     },
     /// The evidence is not bound to this exchange: it is somebody else's, or an old one.
-    #[error("report data {} is not the expected {}", hex::encode(found), hex::encode(expected.as_slice()))]
+    #[error("report data {} is not the expected {}", hex::encode(found), hex::encode(expected))]
     ReportData {
         /// By the binding.
-        expected: Box<[u8; 64]>,
+        expected: Vec<u8>,
         /// In the evidence.
         found: Vec<u8>,
     },
@@ -188,12 +193,15 @@ pub enum Denial {
     /// Terms for Azure.
     #[error(transparent)]
     Azure(#[from] AzureDenial),
+    /// Terms for GCE virtual TPMs.
+    #[error(transparent)]
+    Gce(#[from] GceDenial),
     /// Terms for the event log.
     #[error(transparent)]
     EventLog(#[from] LogDenial),
 }
 
-/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05, TDX-01 to TDX-08.
+/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05, TDX-01 to TDX-08, GV-01 to GV-08.
 ///
 /// # Errors
 /// [`Rejected`], with the first rule that does not hold.
@@ -294,7 +302,13 @@ impl Verified {
 impl Binding {
     /// Exactly these 64 bytes.
     pub fn report_data(expected: [u8; 64]) -> Self {
-        Self { kind: BindingKind::ReportData(Box::new(expected)) }
+        Self { kind: BindingKind::Exactly(expected.to_vec()) }
+    }
+
+    /// Exactly these bytes, in full length: the qualifying data of a TPM's quote, which seldom holds 64. With none at all,
+    /// nothing is bound, and nothing is accepted.
+    pub fn qualifying_data(expected: impl Into<Vec<u8>>) -> Self {
+        Self { kind: BindingKind::Exactly(expected.into()) }
     }
 
     /// Nothing: whose evidence it is, and of when, is not known. Listed as a waiver.
@@ -326,6 +340,7 @@ impl Rejection {
             Self::Nitro(reason) => reason.code(),
             Self::Tdx(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
+            Self::Gce(reason) => reason.code(),
         }
     }
 
@@ -336,6 +351,7 @@ impl Rejection {
             Self::Nitro(reason) => reason.kind(),
             Self::Tdx(reason) => reason.kind(),
             Self::Azure(reason) => reason.kind(),
+            Self::Gce(reason) => reason.kind(),
             Self::SevSnp(reason) => reason.kind(),
         }
     }
@@ -353,6 +369,7 @@ impl Denial {
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
+            Self::Gce(reason) => reason.code(),
             Self::EventLog(reason) => reason.code(),
         }
     }
@@ -415,7 +432,12 @@ fn authenticate(
             let (claims, valid_until) = (Claims::from_tdx(quote, &genuine), genuine.valid_until);
             Ok((Inner::Tdx { quote: quote.clone(), genuine: Box::new(genuine) }, claims, valid_until))
         }
-        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_), _) => {
+        (Kind::Gce(evidence), Endorsed::Gce { intermediates, revocation }) => {
+            let genuine = gce::verify(evidence, intermediates, revocation, anchors, now, ledger)?;
+            let (claims, valid_until) = (Claims::from_gce(evidence, &genuine), genuine.valid_until);
+            Ok((Inner::Gce { genuine: Box::new(genuine) }, claims, valid_until))
+        }
+        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_) | Kind::Gce(_), _) => {
             Err(Rejection::EndorsementsPlatform {
                 evidence: evidence.platform(),
                 endorsements: endorsements.platform(),
@@ -469,6 +491,11 @@ fn judge(
             azure::appraise(genuine, terms, ledger)?;
             report_data
         }
+        Inner::Gce { genuine } => {
+            let terms = ledger.record(&rules::gce::PLATFORM, accepted(&policy.gce, platform))?;
+            gce::appraise(genuine, terms, ledger)?;
+            &rules::gce::REPORT_DATA
+        }
     };
     ledger.record(report_data, bound(claims, binding))?;
     if ledger.is_complete() { Ok(()) } else { Err(Denial::Incomplete) }
@@ -489,7 +516,16 @@ fn replayed(
         Inner::SevSnp { .. } | Inner::Nitro { .. } => None,
         Inner::Tdx { quote, .. } => Some(Registers::Rtmr(quote.rtmrs())),
         Inner::Azure { genuine } => Some(Registers::Pcr(&genuine.pcrs)),
+        Inner::Gce { genuine } => Some(Registers::Pcr(&genuine.pcrs)),
     };
+    // The log that the evidence brings, where no other was put beside it.
+    let brought = match (log, inner) {
+        (None, Inner::Gce { genuine }) if !genuine.event_log.is_empty() => {
+            Some(EventLog::parse(&genuine.event_log).map_err(LogDenial::Unreadable)?)
+        }
+        _ => None,
+    };
+    let log = log.or(brought.as_ref());
     let replayed = eventlog::appraise(log, log_policy(inner, policy), registers.as_ref(), ledger)?;
     if ledger.is_complete() { Ok(Some(replayed)) } else { Err(Denial::Incomplete) }
 }
@@ -499,6 +535,7 @@ fn log_policy<'a>(inner: &Inner, policy: &'a Policy) -> &'a LogPolicy {
     match inner {
         Inner::Tdx { .. } => of_platform(&policy.tdx, |terms| &terms.event_log),
         Inner::Azure { .. } => of_platform(&policy.azure, |terms| &terms.event_log),
+        Inner::Gce { .. } => of_platform(&policy.gce, |terms| &terms.event_log),
         Inner::SevSnp { .. } | Inner::Nitro { .. } => &LogPolicy::NotAsked,
     }
 }
@@ -510,7 +547,7 @@ fn of_platform<P>(policy: &PlatformPolicy<P>, event_log: impl FnOnce(&P) -> &Log
     }
 }
 
-/// SNP-11, NIT-07, TDX-09.
+/// SNP-11, NIT-07, TDX-09, GV-09.
 fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Finding), Denial> {
     match policy {
         PlatformPolicy::Accepted(terms) => {
@@ -520,14 +557,14 @@ fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Fi
     }
 }
 
-/// SNP-31, NIT-16, TDX-28. All 64 bytes, in constant time.
+/// SNP-31, NIT-16, TDX-28, GV-15. In full length, in constant time.
 fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
     let found = claims.report_data();
     match &binding.kind {
-        BindingKind::ReportData(expected) if crypto::equal(found, expected.as_slice()) => {
-            Ok(((), Finding::Pass("all 64 bytes equal".to_owned())))
+        BindingKind::Exactly(expected) if !expected.is_empty() && crypto::equal(found, expected) => {
+            Ok(((), Finding::Pass(format!("all {} bytes equal", expected.len()))))
         }
-        BindingKind::ReportData(expected) => {
+        BindingKind::Exactly(expected) => {
             Err(Denial::ReportData { expected: expected.clone(), found: found.to_vec() })
         }
         BindingKind::DangerUnchecked { reason } => {

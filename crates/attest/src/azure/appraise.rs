@@ -11,7 +11,7 @@ use crate::policy::{Danger, Expected, PlatformPolicy};
 use crate::rules;
 use crate::snp;
 use crate::tdx;
-use crate::tpm::SelectedPcrs;
+use crate::tpm::{PcrsDenied, SelectedPcrs, appraise_pcrs};
 use crate::verdict::{Denial, waived};
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
@@ -69,34 +69,16 @@ fn vm(genuine: &Genuine, policy: &AzurePolicy) -> Step {
     }
 }
 
-/// AZ-09. Exactly the PCRs that the policy decides on: a value that nobody decided on is not let through, and a decision
-/// without a value is not skipped. With no PCR in the policy nothing passes, since no quote is over nothing.
+/// AZ-09.
 fn pcrs(found: &SelectedPcrs, policy: &AzurePolicy) -> Step {
-    let (quoted, expected): (Vec<u8>, Vec<u8>) = (found.indices(), policy.pcrs.keys().copied().collect());
-    if quoted != expected {
-        return deny(AzureDenial::PcrSelection { found: quoted, expected });
-    }
-    let mut waivers = Vec::new();
-    for (&index, expected) in &policy.pcrs {
-        let Some(value) = found.get(index) else {
-            return deny(AzureDenial::PcrSelection { found: quoted, expected: vec![index] });
-        };
-        match expected {
-            Expected::Any { reason } if reason.trim().is_empty() => {
-                return Err(Denial::WaiverWithoutReason { what: "a PCR" });
-            }
-            Expected::Any { reason } => waivers.push(format!("PCR {index} not required: {reason}")),
-            Expected::OneOf(values) if values.iter().any(|accepted| crypto::equal(accepted, value)) => {}
-            Expected::OneOf(values) => {
-                let accepted = values.len();
-                return deny(AzureDenial::PcrNotAccepted { index, found: Box::new(*value), accepted });
-            }
+    match appraise_pcrs(found, &policy.pcrs) {
+        Ok(finding) => Ok(((), finding)),
+        Err(PcrsDenied::Waiver) => Err(Denial::WaiverWithoutReason { what: "a PCR" }),
+        Err(PcrsDenied::Selection { found, expected }) => deny(AzureDenial::PcrSelection { found, expected }),
+        Err(PcrsDenied::Value { index, found, accepted }) => {
+            deny(AzureDenial::PcrNotAccepted { index, found, accepted })
         }
     }
-    if waivers.is_empty() {
-        return pass(format!("PCRs {quoted:?} are as accepted"));
-    }
-    Ok(((), Finding::Waived(format!("PCRs {quoted:?}; {}", waivers.join("; ")))))
 }
 
 /// AZ-10. All 64 bytes.

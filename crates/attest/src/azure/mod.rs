@@ -16,11 +16,12 @@ pub(crate) mod policy_file;
 mod reject;
 mod runtime;
 
+pub use crate::tpm::PcrTerms;
 pub use claims::{AzureClaims, HardwareClaims};
 pub use deny::AzureDenial;
 pub use document::{AzureEvidence, DocumentError, FORMAT};
 pub use hcl::{HardwareReport, HashType, HclError, HclReport};
-pub use policy::{AzurePolicy, PcrTerms};
+pub use policy::AzurePolicy;
 pub use reject::AzureRejection;
 pub use runtime::{RuntimeData, RuntimeError, VmId};
 

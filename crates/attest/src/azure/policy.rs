@@ -1,12 +1,11 @@
 //! What an Azure machine must be (spec/attest.md §13.4). Every field is decided on by one rule.
 
-use std::collections::BTreeMap;
-
 use super::runtime::VmId;
 use crate::eventlog::LogPolicy;
 use crate::policy::{Danger, Expected, PlatformPolicy};
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
+use crate::tpm::PcrTerms;
 
 /// Terms for Azure evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +29,6 @@ pub struct AzurePolicy {
     /// The event log behind the PCRs (LOG-01 to LOG-06).
     pub event_log: LogPolicy,
 }
-
-/// Which PCRs, and which values each may have. With no PCR at all, nothing is accepted.
-pub type PcrTerms = BTreeMap<u8, Expected<[u8; 32]>>;
 
 impl AzurePolicy {
     /// Strict terms with these, on SEV-SNP: secure boot, no console; on any virtual machine and with any

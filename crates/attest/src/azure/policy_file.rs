@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::policy::{AzurePolicy, PcrTerms};
+use super::policy::AzurePolicy;
 use super::runtime::VmId;
 use crate::eventlog::{Bank, LogFile, LogPolicy, STATIC_PCRS};
 use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, terms, values};
 use crate::policy::{PlatformPolicy, PolicyError};
 use crate::tdx::TdxFile;
-use crate::tpm::PCR_COUNT;
+use crate::tpm::pcr_terms;
 
 /// `[azure]`, with the terms for the hardware underneath in `[azure.sev-snp]` and `[azure.tdx]`, one of them at least.
 #[derive(Deserialize)]
@@ -52,21 +52,9 @@ impl AzureFile {
             vm_id: values(self.vm_id, "azure.vm-id", |text| {
                 VmId::parse(text).ok_or(PolicyError::NotUuid { field: "azure.vm-id" })
             })?,
-            pcrs: pcrs(self.pcrs)?,
+            pcrs: pcr_terms(self.pcrs, "azure.pcrs")?,
             user_data: hex_values(self.user_data, "azure.user-data")?,
             event_log: LogFile::into_policy(self.event_log, "azure.event-log", Bank::Sha256, STATIC_PCRS)?,
         })
     }
-}
-
-fn pcrs(file: BTreeMap<String, ListOrAny<String>>) -> Result<PcrTerms, PolicyError> {
-    let field = "azure.pcrs";
-    let mut terms = PcrTerms::new();
-    for (key, expected) in file {
-        let index = (0..PCR_COUNT)
-            .find(|index| index.to_string() == key)
-            .ok_or(PolicyError::NoSuchPcr { field, found: key })?;
-        terms.insert(index, hex_values(expected, field)?);
-    }
-    if terms.is_empty() { Err(PolicyError::EmptyList { field }) } else { Ok(terms) }
 }

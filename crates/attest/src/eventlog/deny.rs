@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::bank::Bank;
+use super::error::LogError;
 
 /// Why an event log, or its absence, is denied by a policy: rules LOG-01 to LOG-06.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -10,6 +11,9 @@ pub enum LogDenial {
     /// The policy asks for a log.
     #[error("the policy asks for an event log, and there is none")]
     Missing,
+    /// The log that the evidence brings is none.
+    #[error(transparent)]
+    Unreadable(LogError),
     /// Nobody has said what must be in it.
     #[error("there is an event log, and the policy does not speak of it")]
     NotAsked,
@@ -92,6 +96,7 @@ impl LogDenial {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing => "log.missing",
+            Self::Unreadable(error) => error.code(),
             Self::NotAsked => "log.not-asked",
             Self::Form => "log.form",
             Self::BankMissing { .. } => "log.bank.missing",

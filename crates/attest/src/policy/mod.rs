@@ -6,6 +6,7 @@ pub(crate) mod file;
 use thiserror::Error;
 
 use crate::azure::AzurePolicy;
+use crate::gce::GcePolicy;
 use crate::nitro::NitroPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
@@ -24,6 +25,8 @@ pub struct Policy {
     pub tdx: PlatformPolicy<TdxPolicy>,
     /// Azure confidential VMs with a virtual TPM.
     pub azure: PlatformPolicy<AzurePolicy>,
+    /// Virtual TPMs of Google Compute Engine.
+    pub gce: PlatformPolicy<GcePolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -150,6 +153,7 @@ impl Policy {
             nitro: PlatformPolicy::NotAccepted,
             azure: PlatformPolicy::NotAccepted,
             tdx: PlatformPolicy::NotAccepted,
+            gce: PlatformPolicy::NotAccepted,
         }
     }
 
@@ -166,6 +170,11 @@ impl Policy {
     /// Accepts Azure confidential VMs on these terms, and no other platform.
     pub fn for_azure(terms: AzurePolicy) -> Self {
         Self { azure: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts virtual TPMs of Google Compute Engine on these terms, and no other platform.
+    pub fn for_gce(terms: GcePolicy) -> Self {
+        Self { gce: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts TDX on these terms, and no other platform.

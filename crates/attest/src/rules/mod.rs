@@ -2,6 +2,7 @@
 
 pub(crate) mod azure;
 pub(crate) mod event_log;
+pub(crate) mod gce;
 pub(crate) mod nitro;
 pub(crate) mod nvidia;
 pub(crate) mod sev_snp;
@@ -9,6 +10,7 @@ pub(crate) mod tdx;
 
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
 pub use event_log::EVENT_LOG;
+pub use gce::GCE;
 pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
 pub use sev_snp::SEV_SNP;
@@ -40,7 +42,7 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX, EVENT_LOG];
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX, EVENT_LOG, GCE];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -50,6 +52,7 @@ pub fn of(platform: Platform) -> &'static [Rule] {
         Platform::Tdx => TDX,
         Platform::AzureVtpm => azure_vtpm(),
         Platform::AzureVtpmTdx => azure_vtpm_tdx(),
+        Platform::GceVtpm => GCE,
     }
 }
 
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX", "LOG"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX", "LOG", "GV"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
