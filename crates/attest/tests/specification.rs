@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, EVENT_LOG, NITRO, NVIDIA, Rule, SEV_SNP, TDX};
+use casemate_attest::rules::{AZURE, EVENT_LOG, GCE, NITRO, NVIDIA, Rule, SEV_SNP, TDX};
 use walkdir::WalkDir;
 
 const EVENT_LOGS: &str = include_str!("../../../spec/event-logs.md");
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 15] = [
     "anchors.",
     "azure.",
     "binding.",
     "crl.",
     "endorsements.",
     "evidence.",
+    "gce.",
     "internal.",
     "nitro.",
     "nvidia.",
@@ -25,11 +26,12 @@ const FAMILIES: [&str; 14] = [
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 5] = [
+const RULES: [(&[Rule], &str, &str); 6] = [
     (SEV_SNP, "## 6. Rules", "## 7."),
     (NITRO, "### 11.3 Rules", "### 11.4"),
     (TDX, "### 12.3 Rules", "### 12.4"),
     (AZURE, "### 13.4 Rules", "### 13.5"),
+    (GCE, "### 15.2 Rules", "### 15.3"),
     (NVIDIA, "### 14.3 Rules", "### 14.4"),
 ];
 
@@ -115,6 +117,7 @@ fn every_policy_key_is_specified() {
         include_str!("policies/example.toml"),
         include_str!("policies/nitro.toml"),
         include_str!("policies/azure.toml"),
+        include_str!("policies/gce.toml"),
         include_str!("policies/tdx.toml"),
         include_str!("policies/nvidia.toml"),
     ];

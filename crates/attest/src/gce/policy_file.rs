@@ -39,3 +39,6 @@ impl GceFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
