@@ -407,6 +407,12 @@ fn authenticate(
     ledger: &mut Ledger,
 ) -> Result<(Inner, Claims, UnixTime), Rejection> {
     use endorsements::Kind as Endorsed;
+    if endorsements.ak_certificate().is_some() && !matches!(evidence.kind(), Kind::Azure(_)) {
+        return Err(Rejection::EndorsementsPlatform {
+            evidence: evidence.platform(),
+            endorsements: Platform::AzureVtpm,
+        });
+    }
     match (evidence.kind(), endorsements.kind()) {
         (Kind::SevSnp(report), Endorsed::SevSnp { vek_der, revocation }) => {
             let genuine = snp::verify(report, vek_der, revocation, anchors, now, ledger)?;
@@ -422,10 +428,10 @@ fn authenticate(
             if evidence.td_quote().is_none() =>
         {
             let hardware = HardwareEndorsements::Snp { vek_der, revocation };
-            on_azure(evidence, &hardware, anchors, now, ledger)
+            on_azure(evidence, &hardware, endorsements, anchors, now, ledger)
         }
         (Kind::Azure(evidence), Endorsed::Tdx { collateral }) if evidence.td_quote().is_some() => {
-            on_azure(evidence, &HardwareEndorsements::Tdx { collateral }, anchors, now, ledger)
+            on_azure(evidence, &HardwareEndorsements::Tdx { collateral }, endorsements, anchors, now, ledger)
         }
         (Kind::Tdx(quote), Endorsed::Tdx { collateral }) => {
             let genuine = tdx::verify(quote, collateral, anchors, now, ledger)?;
@@ -449,12 +455,13 @@ fn authenticate(
 fn on_azure(
     evidence: &azure::AzureEvidence,
     hardware: &HardwareEndorsements<'_>,
+    endorsements: &Endorsements,
     anchors: &TrustAnchors,
     now: UnixTime,
     ledger: &mut Ledger,
 ) -> Result<(Inner, Claims, UnixTime), Rejection> {
-    let genuine = azure::verify(evidence, hardware, anchors, now, ledger)?;
-    let (claims, valid_until) = (Claims::from_azure(evidence, &genuine), genuine.hardware.valid_until());
+    let genuine = azure::verify(evidence, hardware, endorsements.ak_certificate(), anchors, now, ledger)?;
+    let (claims, valid_until) = (Claims::from_azure(evidence, &genuine), genuine.valid_until());
     Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
 }
 

@@ -30,6 +30,7 @@ minimum-evaluation = 17
 minimum-module = { major = 1, minor = 5 }
 mrseam = { any = "recorded" }
 mrservicetd = ["000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"]
+platform-may = ["dynamic-platform", "cached-keys", "smt"]
 xfam-may = 0x65ae7
 mrtd = { any = "recorded" }
 rtmr0 = { any = "recorded" }

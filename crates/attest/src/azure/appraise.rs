@@ -42,7 +42,8 @@ pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Led
     )?;
     ledger.record(&rules::azure::VM, vm(genuine, policy))?;
     ledger.record(&rules::azure::PCRS, pcrs(&genuine.pcrs, policy))?;
-    ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))
+    ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))?;
+    ledger.record(&rules::azure::CERTIFIED, certified(genuine, &policy.ak_uncertified))
 }
 
 impl Hardware {
@@ -93,6 +94,19 @@ fn user_data(genuine: &Genuine, policy: &AzurePolicy) -> Step {
                 return deny(AzureDenial::UserDataNotAccepted { found: found.clone(), accepted });
             }
             pass(format!("{} is one of {} accepted", hex::encode(found.as_slice()), values.len()))
+        }
+    }
+}
+
+/// AZ-11. The certificate itself was looked at with the key; this decides on its absence.
+fn certified(genuine: &Genuine, danger: &Danger) -> Step {
+    match (&genuine.certified, danger) {
+        (Some(found), _) => {
+            pass(format!("by {}, until {}; not asked whether revoked", found.issuer, found.valid_until))
+        }
+        (None, Danger::Refuse) => deny(AzureDenial::Uncertified),
+        (None, Danger::Allow { reason }) => {
+            waive("the certificate of the attestation key", AzureDenial::Uncertified.to_string(), reason)
         }
     }
 }

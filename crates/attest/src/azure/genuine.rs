@@ -7,12 +7,12 @@ use super::runtime::RuntimeData;
 use crate::anchors::TrustAnchors;
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
-use crate::endorsements::Revocation;
+use crate::endorsements::{AkCertificate, Revocation};
 use crate::rules;
 use crate::snp;
 use crate::tdx;
 use crate::time::UnixTime;
-use crate::tpm::SelectedPcrs;
+use crate::tpm::{self, AIK_CERTIFICATE, CertifiedAk, LeafPurpose, Provider, SelectedPcrs};
 
 /// What is known of Azure evidence once it is genuine.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Genuine {
     pub(crate) hardware: Hardware,
     pub(crate) runtime: RuntimeData,
     pub(crate) pcrs: SelectedPcrs,
+    /// Microsoft's word on the attestation key, where its certificate came with the endorsements.
+    pub(crate) certified: Option<CertifiedAk>,
 }
 
 /// The hardware underneath, once its evidence is genuine.
@@ -45,6 +47,7 @@ enum Underneath<'a> {
 pub(crate) fn verify(
     evidence: &AzureEvidence,
     endorsements: &HardwareEndorsements<'_>,
+    ak_certificate: Option<&AkCertificate>,
     anchors: &TrustAnchors,
     now: UnixTime,
     ledger: &mut Ledger,
@@ -64,15 +67,24 @@ pub(crate) fn verify(
         _ => return Err(AzureRejection::HardwareTdQuote),
     };
     ledger.record(&rules::azure::BINDING, binding(evidence, &underneath))?;
-    let runtime = ledger.record(&rules::azure::KEY, runtime(evidence))?;
+    let (runtime, certified) =
+        ledger.record(&rules::azure::KEY, key(evidence, ak_certificate, anchors, now))?;
     ledger.record(&rules::azure::QUOTE, quote(evidence, &runtime))?;
     let pcrs = ledger.record(&rules::azure::SELECTION, selection(evidence))?;
-    Ok(Genuine { hardware, runtime, pcrs })
+    Ok(Genuine { hardware, runtime, pcrs, certified })
+}
+
+impl Genuine {
+    /// Last second at which everything that endorses it is valid.
+    pub(crate) fn valid_until(&self) -> UnixTime {
+        let hardware = self.hardware.valid_until();
+        self.certified.as_ref().map_or(hardware, |certified| certified.valid_until.min(hardware))
+    }
 }
 
 impl Hardware {
     /// Last second at which everything that endorses it is valid.
-    pub(crate) fn valid_until(&self) -> UnixTime {
+    fn valid_until(&self) -> UnixTime {
         match self {
             Self::Snp { genuine, .. } => genuine.valid_until,
             Self::Tdx { genuine, .. } => genuine.valid_until,
@@ -123,6 +135,24 @@ fn runtime(evidence: &AzureEvidence) -> Step<RuntimeData> {
     let digest = crypto::sha256(runtime.attestation_key.modulus());
     let compared = format!("RSA-2048, exponent 65537, SHA-256 of the modulus {}", hex::encode(digest));
     Ok((runtime, Finding::Pass(compared)))
+}
+
+/// AZ-03, and the key's certificate where there is one: of this key, by Microsoft.
+fn key(
+    evidence: &AzureEvidence,
+    ak_certificate: Option<&AkCertificate>,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Step<(RuntimeData, Option<CertifiedAk>)> {
+    let (runtime, finding) = runtime(evidence)?;
+    let Some(AkCertificate { leaf, intermediates }) = ak_certificate else {
+        return Ok(((runtime, None), finding));
+    };
+    let roots = (anchors.vtpm_roots(), Provider::Microsoft);
+    let purpose = (AIK_CERTIFICATE, LeafPurpose::Required);
+    let certified = tpm::certify(&runtime.attestation_key, leaf, intermediates, roots, purpose, now)?;
+    let compared = format!("certified by {}, under {}", certified.issuer, certified.root);
+    Ok(((runtime, Some(certified)), Finding::Pass(compared)))
 }
 
 /// AZ-04. Over the bytes that arrived.

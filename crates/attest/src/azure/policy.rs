@@ -26,13 +26,16 @@ pub struct AzurePolicy {
     pub pcrs: PcrTerms,
     /// What the guest had bound into the hardware report (AZ-10). Evidence of a form without it is refused by a list.
     pub user_data: Expected<[u8; 64]>,
+    /// An attestation key without its certificate (AZ-11). The hardware report names the key; the certificate is Microsoft's
+    /// further word that it is one of Azure's.
+    pub ak_uncertified: Danger,
     /// The event log behind the PCRs (LOG-01 to LOG-06).
     pub event_log: LogPolicy,
 }
 
 impl AzurePolicy {
-    /// Strict terms with these, on SEV-SNP: secure boot, no console; on any virtual machine and with any
-    /// user-data, which is listed as waivers. Change single fields to deviate.
+    /// Strict terms with these, on SEV-SNP: secure boot, no console; on any virtual machine, with any
+    /// user-data and without a certificate of the attestation key, which is listed as waivers. Change single fields to deviate.
     pub fn strict(snp: SnpPolicy, pcrs: PcrTerms) -> Self {
         Self {
             snp: PlatformPolicy::Accepted(snp),
@@ -44,6 +47,7 @@ impl AzurePolicy {
             user_data: Expected::any(
                 "the quote binds the exchange; the hardware report is as old as the boot",
             ),
+            ak_uncertified: Danger::Allow { reason: "the hardware report names the key".to_owned() },
             event_log: LogPolicy::NotAsked,
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct AzureFile {
     #[serde(default)]
     console: DangerFile,
     #[serde(default)]
+    ak_uncertified: DangerFile,
+    #[serde(default)]
     event_log: Option<LogFile>,
 }
 
@@ -49,6 +51,7 @@ impl AzureFile {
             tdx,
             secure_boot_off: self.secure_boot_off.into_danger("azure.secure-boot-off")?,
             console: self.console.into_danger("azure.console")?,
+            ak_uncertified: self.ak_uncertified.into_danger("azure.ak-uncertified")?,
             vm_id: values(self.vm_id, "azure.vm-id", |text| {
                 VmId::parse(text).ok_or(PolicyError::NotUuid { field: "azure.vm-id" })
             })?,

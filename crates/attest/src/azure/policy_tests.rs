@@ -33,11 +33,12 @@ fn the_example_is_the_specifications() {
 fn absent_dangers_are_refused() {
     let text: String = EXAMPLE
         .lines()
-        .filter(|l| !l.starts_with("console") && !l.starts_with("secure"))
+        .filter(|l| !l.starts_with("console") && !l.starts_with("secure") && !l.starts_with("ak-"))
         .fold(String::new(), |text, line| text + line + "\n");
     let policy = Policy::from_toml(&text).expect("a policy");
     let PlatformPolicy::Accepted(azure) = policy.azure else { panic!("terms for Azure") };
     assert_eq!((azure.console, azure.secure_boot_off), (Danger::Refuse, Danger::Refuse));
+    assert_eq!(azure.ak_uncertified, Danger::Refuse);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::runtime::RuntimeError;
 use crate::snp::{RejectionKind, SnpRejection};
 use crate::tdx::TdxRejection;
-use crate::tpm::QuoteRejection;
+use crate::tpm::{AkCertificateError, QuoteRejection};
 
 /// Why Azure evidence is not proven to be genuine: rules AZ-01 to AZ-05, and those of SEV-SNP or TDX between them.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,6 +31,9 @@ pub enum AzureRejection {
     /// The runtime data is bound and cannot be read.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The certificate of the attestation key.
+    #[error(transparent)]
+    AkCertificate(#[from] AkCertificateError),
     /// The quote.
     #[error(transparent)]
     Quote(#[from] QuoteRejection),
@@ -46,6 +49,7 @@ impl AzureRejection {
             Self::Td(reason) => reason.code(),
             Self::Binding => "azure.binding",
             Self::Runtime(error) => error.code(),
+            Self::AkCertificate(error) => error.code(),
             Self::Quote(reason) => reason.code(),
         }
     }
@@ -55,6 +59,7 @@ impl AzureRejection {
         match self {
             Self::Hardware(reason) => reason.kind(),
             Self::Td(reason) => reason.kind(),
+            Self::AkCertificate(error) => error.kind(),
             _ => RejectionKind::NotGenuine,
         }
     }

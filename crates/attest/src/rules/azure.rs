@@ -29,6 +29,8 @@ rules! {
         "They are the guest's code. The launch measurement is only that of the paravisor."
     USER_DATA "AZ-10" "user-data is expected" "attest.md §13 AZ-10"
         "All 64 bytes. It is what the guest had bound into the hardware report itself."
+    CERTIFIED "AZ-11" "attestation key is certified by Azure" "attest.md §13 AZ-11"
+        "The hardware report says that some paravisor has the key; the certificate says that it is one of Azure's."
 }
 
 /// How many rules for SEV-SNP, and for TDX, answer "is it genuine?".
@@ -59,13 +61,13 @@ fn combined(hardware: &'static [Rule], genuine: usize) -> Vec<Rule> {
 }
 
 /// All rules for Azure evidence on SEV-SNP in the order in which they are applied: AZ-01, SNP-01 to SNP-10, AZ-02 to
-/// AZ-05, SNP-11 to SNP-30, AZ-06 to AZ-10, SNP-31.
+/// AZ-05, SNP-11 to SNP-30, AZ-06 to AZ-11, SNP-31.
 pub fn azure_vtpm() -> &'static [Rule] {
     &ON_SNP
 }
 
 /// All rules for Azure evidence on TDX in the order in which they are applied: AZ-01, TDX-01 to TDX-08, AZ-02 to AZ-05,
-/// TDX-09 to TDX-27, AZ-06 to AZ-10, TDX-28.
+/// TDX-09 to TDX-27, AZ-06 to AZ-11, TDX-28.
 pub fn azure_vtpm_tdx() -> &'static [Rule] {
     &ON_TDX
 }
@@ -80,12 +82,12 @@ mod tests {
         assert_eq!(ids.len(), SEV_SNP.len() + AZURE.len());
         assert_eq!(ids[..3], ["AZ-01", "SNP-01", "SNP-02"]);
         assert_eq!(ids[9..17], ["SNP-09", "SNP-10", "AZ-02", "AZ-03", "AZ-04", "AZ-05", "SNP-11", "SNP-12"]);
-        assert_eq!(ids[34..], ["SNP-30", "AZ-06", "AZ-07", "AZ-08", "AZ-09", "AZ-10", "SNP-31"]);
+        assert_eq!(ids[34..], ["SNP-30", "AZ-06", "AZ-07", "AZ-08", "AZ-09", "AZ-10", "AZ-11", "SNP-31"]);
         let tdx: Vec<_> = azure_vtpm_tdx().iter().map(|rule| rule.id).collect();
         assert_eq!(tdx.len(), TDX.len() + AZURE.len());
         assert_eq!(tdx[..3], ["AZ-01", "TDX-01", "TDX-02"]);
         assert_eq!(tdx[7..15], ["TDX-07", "TDX-08", "AZ-02", "AZ-03", "AZ-04", "AZ-05", "TDX-09", "TDX-10"]);
-        assert_eq!(tdx[31..], ["TDX-27", "AZ-06", "AZ-07", "AZ-08", "AZ-09", "AZ-10", "TDX-28"]);
+        assert_eq!(tdx[31..], ["TDX-27", "AZ-06", "AZ-07", "AZ-08", "AZ-09", "AZ-10", "AZ-11", "TDX-28"]);
         for family in [SEV_SNP, AZURE] {
             let own: Vec<_> = azure_vtpm().iter().filter(|rule| family.contains(rule)).collect();
             assert!(own.iter().zip(family).all(|(found, rule)| *found == rule) && own.len() == family.len());

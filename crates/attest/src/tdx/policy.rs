@@ -2,6 +2,7 @@
 
 use super::attributes::Attribute;
 use super::body::ModuleSvn;
+use super::pck::PlatformFlag;
 use super::status::TcbStatus;
 use crate::eventlog::LogPolicy;
 use crate::policy::{Danger, Expected};
@@ -27,6 +28,8 @@ pub struct TdxPolicy {
     pub mr_service_td: Expected<[u8; 48]>,
     /// Further attributes that may be set (TDX-18).
     pub attributes_may: Vec<Attribute>,
+    /// What the PCK certificate may say of the platform (TDX-18).
+    pub platform_may: Vec<PlatformFlag>,
     /// Bits that XFAM may have (TDX-19).
     pub xfam_may: u64,
     /// The initial image (TDX-20).
@@ -56,6 +59,8 @@ impl TdxPolicy {
 
     /// Strict terms with this image: up to date, no advisory, no debugging, no service TD, nothing that the host chose.
     ///
+    /// What a PCK certificate states of the platform is accepted; one that leaves it out is not.
+    ///
     /// MRTD alone is the firmware. What it starts is in the RTMRs, which are not asked here, and listed as waived: set
     /// them to vouch for a kernel and an application.
     pub fn strict(mrtd: Expected<[u8; 48]>) -> Self {
@@ -71,6 +76,7 @@ impl TdxPolicy {
             service_td_extension: Danger::Refuse,
             mr_service_td: zero(),
             attributes_may: Vec::new(),
+            platform_may: vec![PlatformFlag::DynamicPlatform, PlatformFlag::CachedKeys, PlatformFlag::Smt],
             xfam_may: Self::XFAM,
             mrtd,
             rtmr0: unnamed(),

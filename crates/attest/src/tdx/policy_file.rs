@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::attributes::Attribute;
 use super::body::ModuleSvn;
+use super::pck::PlatformFlag;
 use super::policy::TdxPolicy;
 use super::status::TcbStatus;
 use crate::eventlog::{Bank, LogFile, RTMRS};
@@ -27,6 +28,7 @@ pub(crate) struct TdxFile {
     mrservicetd: ListOrAny<String>,
     #[serde(default)]
     attributes_may: Vec<Attribute>,
+    platform_may: Vec<PlatformFlag>,
     xfam_may: u64,
     mrtd: ListOrAny<String>,
     rtmr0: ListOrAny<String>,
@@ -62,6 +64,7 @@ impl TdxFile {
             service_td_extension: self.service_td_extension.into_danger("tdx.service-td-extension")?,
             mr_service_td: hex_values(self.mrservicetd, "tdx.mrservicetd")?,
             attributes_may: self.attributes_may,
+            platform_may: self.platform_may,
             xfam_may: self.xfam_may,
             mrtd: hex_values(self.mrtd, "tdx.mrtd")?,
             rtmr0: hex_values(self.rtmr0, "tdx.rtmr0")?,

@@ -221,3 +221,6 @@ impl AkCertificateError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

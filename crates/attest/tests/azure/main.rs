@@ -3,6 +3,7 @@
 //! One line of a table is one case: a recording with at most one thing about it changed. Quotes over other selections need
 //! a signature, so those cases are beside the module (src/tpm/tests.rs), under a key of the tests.
 
+mod certificate;
 mod event_log;
 mod on_tdx;
 #[path = "../recorded/mod.rs"]
@@ -44,21 +45,29 @@ const REPORT_DATA: usize = REPORT + 0x50;
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
-    let mut trials: Vec<Trial> =
-        [MACHINES, FORMS, BINDINGS, QUOTES, TERMS, event_log::EVENT_LOGS, on_tdx::ON_TDX]
-            .concat()
-            .into_iter()
-            .map(|(name, answer, expected)| {
-                Trial::test(name, move || {
-                    let found = answer();
-                    if found == expected {
-                        Ok(())
-                    } else {
-                        Err(Failed::from(format!("{found:?}, expected {expected:?}")))
-                    }
-                })
-            })
-            .collect();
+    let mut trials: Vec<Trial> = [
+        MACHINES,
+        FORMS,
+        BINDINGS,
+        QUOTES,
+        TERMS,
+        event_log::EVENT_LOGS,
+        on_tdx::ON_TDX,
+        certificate::CERTIFICATES,
+    ]
+    .concat()
+    .into_iter()
+    .map(|(name, answer, expected)| {
+        Trial::test(name, move || {
+            let found = answer();
+            if found == expected {
+                Ok(())
+            } else {
+                Err(Failed::from(format!("{found:?}, expected {expected:?}")))
+            }
+        })
+    })
+    .collect();
     trials.push(Trial::test("sweep: every bit of the quote", || sweep(every_bit_of_the_quote)));
     trials.push(Trial::test("sweep: every bit of the runtime data", || sweep(every_bit_of_the_runtime_data)));
     trials.push(Trial::test("sweep: every byte of the HCL report", || sweep(every_byte_of_the_hcl_report)));
@@ -70,10 +79,10 @@ fn main() {
 
 /// Every recorded machine, on exactly its own terms.
 const MACHINES: &[Case] = &[
-    ("genoa", || exact(&genoa()), "verified, waived: AZ-07, SNP-31"),
-    ("v0", || exact(&milan("v0")), "verified, waived: SNP-13, AZ-07, SNP-31"),
-    ("v1", || exact(&milan("v1")), "verified, waived: SNP-13, AZ-07, SNP-31"),
-    ("v2", || exact(&milan("v2")), "verified, waived: SNP-13, AZ-07, SNP-31"),
+    ("genoa", || exact(&genoa()), "verified, waived: AZ-07, AZ-11, SNP-31"),
+    ("v0", || exact(&milan("v0")), "verified, waived: SNP-13, AZ-07, AZ-11, SNP-31"),
+    ("v1", || exact(&milan("v1")), "verified, waived: SNP-13, AZ-07, AZ-11, SNP-31"),
+    ("v2", || exact(&milan("v2")), "verified, waived: SNP-13, AZ-07, AZ-11, SNP-31"),
     (
         "v2: the nonce is 48 bytes, not 64",
         || exact_bound(&milan("v2"), nonce_and_zeros),
@@ -84,9 +93,19 @@ const MACHINES: &[Case] = &[
         || exact_bound(&milan("v0"), nonce_and_zeros),
         "binding.report-data",
     ),
+    (
+        "v2: its own nonce of 48 bytes, in full length",
+        || exact_nonce(&milan("v2"), |_| ()),
+        "verified, waived: SNP-13, AZ-07, AZ-11",
+    ),
+    (
+        "v2: its own nonce, one byte less",
+        || exact_nonce(&milan("v2"), |n| n.truncate(47)),
+        "binding.report-data",
+    ),
     ("genoa: another nonce", || exact_bound(&genoa(), |_| [0; 64]), "binding.report-data"),
     ("v2: claims", || claims(&milan("v2")), V2_CLAIMS),
-    ("genoa: the protocol lists every rule", || protocol(&genoa()), "41 rules, 41 looked at"),
+    ("genoa: the protocol lists every rule", || protocol(&genoa()), "42 rules, 42 looked at"),
     ("kinvolk SNP: form", || hcl_form("azure/kinvolk/hcl-report-snp.bin"), "version 1, snp, SHA-256, bound"),
     ("kinvolk TDX: form", || hcl_form("azure/kinvolk/hcl-report-tdx.bin"), "version 2, tdx, SHA-256, bound"),
     ("trustee SNP: form", || hcl_form("azure/trustee_snp/hcl-report.bin"), "version 1, snp, SHA-256, bound"),
@@ -335,7 +354,7 @@ const TERMS: &[Case] = &[
     (
         "policy: secure boot may be off, and is on",
         || with(|p| p.secure_boot_off = allow()),
-        "verified, waived: AZ-07, SNP-31",
+        "verified, waived: AZ-07, AZ-11, SNP-31",
     ),
     (
         "policy: another machine",
@@ -539,6 +558,12 @@ fn exact_bound(machine: &Machine, data: fn(&[u8]) -> [u8; 64]) -> String {
     let quote = Quote::parse(&machine.quote).expect("a quote");
     let binding = Binding::report_data(data(quote.extra_data()));
     appraised_with(machine, &Policy::for_azure(machine.exact()), &binding)
+}
+
+fn exact_nonce(machine: &Machine, change: fn(&mut Vec<u8>)) -> String {
+    let mut nonce = Quote::parse(&machine.quote).expect("a quote").extra_data().to_vec();
+    change(&mut nonce);
+    appraised_with(machine, &Policy::for_azure(machine.exact()), &Binding::qualifying_data(nonce))
 }
 
 fn nonce_and_zeros(nonce: &[u8]) -> [u8; 64] {

@@ -19,7 +19,7 @@ fn code(change: impl FnOnce(&mut Made), terms: impl FnOnce(&mut AzurePolicy)) ->
     let (_, hardware, snp) = accepted(|_| {});
     let report = snp_report(&evidence);
     let hardware = Hardware::Snp { report, genuine: Box::new(hardware) };
-    let genuine = Genuine { hardware, runtime, pcrs };
+    let genuine = Genuine { hardware, runtime, pcrs, certified: None };
     let expected: BTreeMap<_, _> =
         [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
     let mut policy = AzurePolicy::strict(snp, expected);
@@ -46,7 +46,7 @@ fn snp_report(evidence: &crate::azure::AzureEvidence) -> snp::Report {
 #[test]
 fn strict_terms_accept_without_a_waiver_of_azures() {
     // SNP-30: the strict terms for SEV-SNP name no chip.
-    assert_eq!(code(|_| {}, |_| {}), r#"accepted ["SNP-30"]"#);
+    assert_eq!(code(|_| {}, |_| {}), r#"accepted ["SNP-30", "AZ-11"]"#);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_report_data_is_the_quotes_qualifying_data_in_full_length() {
         let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
         let (_, hardware, _) = accepted(|_| {});
         let hardware = Hardware::Snp { report: snp_report(&evidence), genuine: Box::new(hardware) };
-        let genuine = Genuine { hardware, runtime, pcrs };
+        let genuine = Genuine { hardware, runtime, pcrs, certified: None };
         let claims = crate::Claims::from_azure(&evidence, &genuine);
         assert_eq!(claims.report_data(), vec![0x5a; length]);
         assert_eq!(claims.platform(), crate::Platform::AzureVtpm);
@@ -109,7 +109,7 @@ fn on_tdx(change: impl FnOnce(&mut AzurePolicy)) -> String {
     let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
     let quote = Box::new(evidence.td_quote().expect("a TD quote").clone());
     let hardware = Hardware::Tdx { quote, genuine: Box::new(tdx::test_genuine()) };
-    let genuine = Genuine { hardware, runtime, pcrs };
+    let genuine = Genuine { hardware, runtime, pcrs, certified: None };
     assert_eq!(genuine.hardware.platform(), Platform::AzureVtpmTdx);
     let expected: BTreeMap<_, _> =
         [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
@@ -139,7 +139,7 @@ fn td(policy: &mut AzurePolicy) -> &mut tdx::TdxPolicy {
 #[test]
 fn on_tdx_the_rules_for_tdx_are_among_those_of_azure() {
     use crate::eventlog::LogTerms;
-    assert_eq!(on_tdx(|_| {}), "accepted by TDX-10 to AZ-10");
+    assert_eq!(on_tdx(|_| {}), "accepted by TDX-10 to AZ-11");
     assert_eq!(on_tdx(|p| td(p).mrtd = Expected::OneOf(vec![[1; 48]])), "tdx.mrtd.not-accepted");
     assert_eq!(on_tdx(|p| drop(p.pcrs.remove(&11))), "azure.pcr.selection");
     assert_eq!(on_tdx(|p| p.tdx = PlatformPolicy::NotAccepted), "policy.platform-not-accepted");
@@ -159,4 +159,23 @@ fn on_sev_snp_terms_for_tdx_are_not_enough() {
         (p.snp, p.tdx) = (PlatformPolicy::NotAccepted, PlatformPolicy::Accepted(td));
     };
     assert_eq!(code(|_| {}, only_tdx), "policy.platform-not-accepted");
+}
+
+#[test]
+fn the_certificate_of_the_key_is_there_or_waived() {
+    assert_eq!(code(|_| {}, |p| p.ak_uncertified = Danger::Refuse), "azure.ak.uncertified");
+    let unwritten = Danger::Allow { reason: " ".to_owned() };
+    assert_eq!(code(|_| {}, |p| p.ak_uncertified = unwritten), "policy.waiver-without-reason");
+    let certified = crate::tpm::CertifiedAk {
+        root: "root".to_owned(),
+        issuer: "issuer".to_owned(),
+        valid_until: crate::UnixTime(0),
+    };
+    let evidence = made().evidence();
+    let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
+    let (_, hardware, _) = accepted(|_| {});
+    let hardware = Hardware::Snp { report: snp_report(&evidence), genuine: Box::new(hardware) };
+    let genuine = Genuine { hardware, runtime, pcrs, certified: Some(certified) };
+    assert!(super::certified(&genuine, &Danger::Refuse).is_ok());
+    assert_eq!(genuine.valid_until(), crate::UnixTime(0));
 }
