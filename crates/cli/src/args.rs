@@ -323,7 +323,7 @@ pub(crate) struct AskArgs {
 /// Check evidence, or a running server, against a policy
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure vTPM evidence or an
+    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence or an
     /// attestation document), or the https address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
@@ -335,6 +335,13 @@ pub(crate) struct VerifyArgs {
     /// Intel's collateral for a TDX quote (one JSON object, spec/attest.md §12.2)
     #[arg(long)]
     pub(crate) collateral: Option<PathBuf>,
+    /// Certificate of an Azure virtual TPM's attestation key (NV index 0x01C101D0)
+    #[arg(long, value_name = "FILE", requires = "ak_chain")]
+    pub(crate) ak: Option<PathBuf>,
+    /// Certificates above that of a virtual TPM's attestation key, from its issuer up (PEM, or one in DER). GCE vTPM
+    /// evidence brings the key's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ak_chain: Option<PathBuf>,
     /// Event log of the machine (a CCEL, a TPM's, or dstack's JSON; spec/event-logs.md), for a policy that asks for one
     #[arg(long, value_name = "FILE")]
     pub(crate) event_log: Option<PathBuf>,
@@ -347,6 +354,9 @@ pub(crate) struct VerifyArgs {
     /// The 64 bytes (hex) that the evidence must bind
     #[arg(long)]
     pub(crate) report_data: Option<String>,
+    /// The bytes (hex) that the quote of a TPM must bind, in full length, where they are not 64
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["report_data", "danger_unbound"])]
+    pub(crate) nonce: Option<String>,
     /// Do not compare the report data, because … (listed as waived)
     #[arg(long, value_name = "REASON", conflicts_with = "report_data")]
     pub(crate) danger_unbound: Option<String>,

@@ -48,6 +48,26 @@ struct Run {
     stderr: String,
 }
 
+const GCE: &str = "gcp/vtpm/gce-cos-85-nonce9009.pb";
+const GCE_ISSUER: &str = "roots/gcp/tpm_ek_intermediate_2.crt";
+/// Any instance that booted with these two actions.
+const GCE_TERMS: &str = r#"
+[gce-vtpm]
+memory-encryption-unproven = { danger-allow = "the case is about something else" }
+project-id = ["google.com:wuale-gcp-testing"]
+zone = ["us-central1-a"]
+instance-id = { any = "recorded" }
+pcrs = { PCRS }
+
+[gce-vtpm.event-log]
+other-registers = { danger-allow = "recorded" }
+[gce-vtpm.event-log.register.5]
+events = { any = "recorded" }
+required = [
+    { text = "Exit Boot Services Invocation" },
+    { text = "Exit Boot Services Returned with Success" },
+]
+"#;
 const CCEL: &str = "tdx/go-tdx-guest/ccel/ccel_data.dat";
 /// The recorded quote's RTMR3 is zero.
 const EMPTY_RTMR3: &str = r#"
@@ -59,7 +79,7 @@ events = "none"
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [(&str, fn() -> Result<(), Failed>); 14] = [
+    let cases: [(&str, fn() -> Result<(), Failed>); 18] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
@@ -73,6 +93,10 @@ fn main() {
         ("event log: asked for and absent is exit code 4", log_absent),
         ("event log: there and not asked for is exit code 4", log_not_asked),
         ("event log: broken is exit code 5", log_broken),
+        ("gce: verified with its own log, with every waiver named", gce_verified),
+        ("gce: a plain Shielded VM is exit code 4", gce_shielded),
+        ("gce: without the certificates above the key's is a usage error", gce_without_chain),
+        ("gce: inspect proves nothing, not even memory encryption", gce_inspected),
         ("event log: inspect marks every line as unverified", log_inspected),
     ];
     let ignored = vectors().is_none();
@@ -191,6 +215,56 @@ fn log_broken() -> Result<(), Failed> {
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(run.stderr.contains("[log.format.truncated]"), "{}", run.stderr);
     Ok(())
+}
+
+fn gce_verified() -> Result<(), Failed> {
+    let run = gce(&gce_terms(), &["--ak-chain", &recorded(GCE_ISSUER).to_string_lossy(), "--nonce", "9009"]);
+    assert_eq!(run.code, 0, "{} {}", run.stdout, run.stderr);
+    assert_eq!(
+        run.stdout.lines().last().unwrap_or_default(),
+        "VERIFIED, 6 waived: GV-05, GV-10, GV-13, GV-14, LOG-04, LOG-05"
+    );
+    Ok(())
+}
+
+fn gce_shielded() -> Result<(), Failed> {
+    let terms = gce_terms();
+    let terms: String =
+        terms.lines().filter(|line| !line.starts_with("memory")).map(|line| format!("{line}\n")).collect();
+    let run = gce(&terms, &["--ak-chain", &recorded(GCE_ISSUER).to_string_lossy(), "--nonce", "9009"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[gce.memory-encryption.unproven]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_without_chain() -> Result<(), Failed> {
+    let run = gce(&gce_terms(), &["--nonce", "9009"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("--ak-chain"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_inspected() -> Result<(), Failed> {
+    let run = casemate(&["inspect", &recorded(GCE).to_string_lossy()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("unproven: this evidence says nothing about it"), "{}", run.stdout);
+    assert!(run.stderr.contains("it proves nothing"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_terms() -> String {
+    let pcrs: Vec<_> = (0..24).map(|pcr| format!("{pcr} = {{ any = \"recorded\" }}")).collect();
+    GCE_TERMS.replace("PCRS", &pcrs.join(", "))
+}
+
+/// The recorded GCE evidence on these terms, in 2022.
+fn gce(terms: &str, more: &[&str]) -> Run {
+    let policy = NamedTempFile::new().expect("a file");
+    std::fs::write(policy.path(), terms).expect("a policy");
+    let evidence = recorded(GCE);
+    let (evidence, policy) = (evidence.to_string_lossy(), policy.path().to_string_lossy());
+    let fixed = ["verify", evidence.as_ref(), "--policy", policy.as_ref(), "--at", "1640995200"];
+    casemate(&[&fixed[..], &["--danger-no-crl", "Google's lists are not read"], more].concat())
 }
 
 fn log_inspected() -> Result<(), Failed> {

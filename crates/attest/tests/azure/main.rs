@@ -365,7 +365,7 @@ const TERMS: &[Case] = &[
     (
         "policy: any machine",
         || with(|p| p.vm_id = Expected::any("any")),
-        "verified, waived: AZ-07, AZ-08, SNP-31",
+        "verified, waived: AZ-07, AZ-08, AZ-11, SNP-31",
     ),
     (
         "policy: any machine, for no reason",
@@ -389,7 +389,7 @@ const TERMS: &[Case] = &[
     (
         "policy: any PCR 7",
         || with(|p| drop(p.pcrs.insert(7, Expected::any("any")))),
-        "verified, waived: AZ-07, AZ-09, SNP-31",
+        "verified, waived: AZ-07, AZ-09, AZ-11, SNP-31",
     ),
     (
         "policy: any PCR 7, for no reason",
@@ -405,7 +405,7 @@ const TERMS: &[Case] = &[
     (
         "policy: any user-data",
         || with(|p| p.user_data = Expected::any("any")),
-        "verified, waived: AZ-07, AZ-10, SNP-31",
+        "verified, waived: AZ-07, AZ-10, AZ-11, SNP-31",
     ),
 ];
 

@@ -1,7 +1,7 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
 use casemate_attest::eventlog::EventLog;
-use casemate_attest::{Evidence, ParseError, Platform, azure, nitro, snp, tdx};
+use casemate_attest::{Evidence, ParseError, Platform, azure, gce, nitro, snp, tdx};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
@@ -83,6 +83,7 @@ fn kind_of(evidence: &Evidence) -> &'static str {
         Platform::Nitro => "nitro attestation document",
         Platform::Tdx => "tdx quote",
         Platform::AzureVtpm => "azure vtpm evidence",
+        Platform::GceVtpm => "gce vtpm evidence",
         Platform::AzureVtpmTdx => "azure vtpm evidence on tdx",
         _ => "attestation evidence",
     }
@@ -97,6 +98,9 @@ fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
     }
     if let Some(quote) = evidence.tdx() {
         return Ok(tdx_fields(quote));
+    }
+    if let Some(evidence) = evidence.gce() {
+        return Ok(gce_fields(evidence));
     }
     evidence.azure().map(azure_fields).ok_or(CliError::Render)
 }
@@ -133,6 +137,19 @@ fn azure_fields(evidence: &azure::AzureEvidence) -> Value {
         "quote_qualified_signer": hex::encode(quote.qualified_signer()),
         "tpm_firmware_version": quote.firmware_version(),
         "td_quote": evidence.td_quote().map(tdx_fields),
+    })
+}
+
+/// The parts of a GCE virtual TPM's evidence. Its certificate, and so the instance, is for `verify` to look at.
+fn gce_fields(evidence: &gce::GceEvidence) -> Value {
+    let quote = evidence.quote();
+    json!({
+        "memory_encryption": "unproven: this evidence says nothing about it",
+        "attestation_key": hex::encode(evidence.public().name()),
+        "quote_extra_data": hex::encode(quote.extra_data()),
+        "quote_qualified_signer": hex::encode(quote.qualified_signer()),
+        "tpm_firmware_version": quote.firmware_version(),
+        "event_log_bytes": evidence.event_log().len(),
     })
 }
 

@@ -162,6 +162,7 @@ impl Input {
             (None, None) => Revocation::Missing,
         };
         let binding = match (&args.report_data, &args.danger_unbound) {
+            _ if args.nonce.is_some() => nonce(args)?,
             (Some(hex), _) => Binding::report_data(files::hex_bytes::<64>("--report-data", hex)?),
             (None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
             (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
@@ -174,16 +175,35 @@ impl Input {
                     args.collateral.as_deref().ok_or(CliError::MissingFlag { flag: "--collateral" })?;
                 Endorsements::tdx(files::read(collateral)?)
             }
+            Platform::GceVtpm => Endorsements::gce_vtpm(ak_chain(args)?, revocation),
             _ => {
                 let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
                 Endorsements::snp(files::certificate(vek)?, revocation)
             }
+        };
+        let endorsements = match &args.ak {
+            Some(path) => endorsements.with_ak_certificate(files::read(path)?, ak_chain(args)?),
+            None => endorsements,
         };
         output::talk(
             "a bare report says nothing of models and connections: only the platform rules of the policy apply",
         );
         Ok(Self { evidence, endorsements, policy, binding, statement: None })
     }
+}
+
+/// What a TPM's quote binds: as many bytes as the relying party chose.
+fn nonce(args: &VerifyArgs) -> Result<Binding, CliError> {
+    let text = args.nonce.as_deref().unwrap_or_default();
+    let bytes = hex::decode(text).map_err(|_| CliError::Hex { what: "--nonce", bytes: text.len() / 2 })?;
+    Ok(Binding::qualifying_data(bytes))
+}
+
+/// Certificates above that of an attestation key.
+fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
+    let path = args.ak_chain.as_deref().ok_or(CliError::MissingFlag { flag: "--ak-chain" })?;
+    casemate_attest::tpm::certificates(&files::read(path)?)
+        .ok_or_else(|| CliError::UnknownKind { path: path.to_path_buf() })
 }
 
 fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {

@@ -58,8 +58,8 @@ fn secure_boot_and_console() {
     assert_eq!(code(console, |_| {}), "azure.console.enabled");
     assert_eq!(code(off, |p| p.console = allow("case")), "azure.secure-boot.off");
     assert_eq!(code(console, |p| p.secure_boot_off = allow("case")), "azure.console.enabled");
-    assert_eq!(code(off, |p| p.secure_boot_off = allow("case")), r#"accepted ["SNP-30", "AZ-06"]"#);
-    assert_eq!(code(console, |p| p.console = allow("case")), r#"accepted ["SNP-30", "AZ-07"]"#);
+    assert_eq!(code(off, |p| p.secure_boot_off = allow("case")), r#"accepted ["SNP-30", "AZ-06", "AZ-11"]"#);
+    assert_eq!(code(console, |p| p.console = allow("case")), r#"accepted ["SNP-30", "AZ-07", "AZ-11"]"#);
     assert_eq!(code(off, |p| p.secure_boot_off = allow("\n")), "policy.waiver-without-reason");
 }
 
@@ -71,7 +71,7 @@ fn user_data_that_is_absent_is_equal_to_nothing() {
     assert_eq!(code(absent, |_| {}), "azure.user-data.absent");
     assert_eq!(code(absent, |p| p.user_data = Expected::OneOf(vec![[0; 64]])), "azure.user-data.absent");
     let any = |p: &mut AzurePolicy| p.user_data = Expected::any("case");
-    assert_eq!(code(absent, any), r#"accepted ["SNP-30", "AZ-10"]"#);
+    assert_eq!(code(absent, any), r#"accepted ["SNP-30", "AZ-10", "AZ-11"]"#);
     let last = |made: &mut Made| made.runtime["user-data"] = json!("11".repeat(63) + "12");
     assert_eq!(code(last, |_| {}), "azure.user-data.not-accepted");
 }
@@ -88,7 +88,7 @@ fn the_report_data_is_the_quotes_qualifying_data_in_full_length() {
         let genuine = Genuine { hardware, runtime, pcrs, certified: None };
         let claims = crate::Claims::from_azure(&evidence, &genuine);
         assert_eq!(claims.report_data(), vec![0x5a; length]);
-        assert_eq!(claims.platform(), crate::Platform::AzureVtpm);
+        assert_eq!(claims.platform(), Platform::AzureVtpm);
     }
 }
 
@@ -118,7 +118,7 @@ fn on_tdx(change: impl FnOnce(&mut AzurePolicy)) -> String {
     policy.vm_id = Expected::OneOf(vec![genuine.runtime.vm_id]);
     policy.user_data = Expected::OneOf(vec![[0x11; 64]]);
     change(&mut policy);
-    let mut ledger = Ledger::new(crate::rules::azure_vtpm_tdx());
+    let mut ledger = Ledger::new(rules::azure_vtpm_tdx());
     appraise(&genuine, &policy, &mut ledger).map_or_else(
         |denial| denial.code().to_owned(),
         |()| {
