@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 
+pub mod logs;
 pub mod nvidia;
 pub mod platforms;
 pub mod policy;
@@ -19,6 +20,8 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("nitro", platforms::nitro),
     ("tdx", platforms::tdx),
     ("azure", platforms::azure),
+    ("gce", platforms::gce),
+    ("log", logs::log),
     ("evidence", platforms::evidence),
     ("gpu", nvidia::gpu),
     ("manifest", nvidia::manifest),

@@ -114,6 +114,32 @@ pub fn tdx(data: &[u8]) {
     }
 }
 
+/// A recorded attestation of a GCE virtual TPM, and the certificate above its key's.
+pub fn gce(data: &[u8]) {
+    static SAMPLE: OnceLock<Option<Sample>> = OnceLock::new();
+    let Some((first, rest)) = data.split_first() else { return };
+    if *first == 0 {
+        return evidence(rest);
+    }
+    let endorse: Endorse = |parts| {
+        let revocation = Revocation::DangerNotChecked { reason: "fuzzing".to_owned() };
+        Endorsements::gce_vtpm(vec![parts[1].clone()], revocation)
+    };
+    let sample = SAMPLE.get_or_init(|| {
+        let attestation = crate::recorded("gcp/vtpm/gce-cos-85-nonce9009.pb")?;
+        let issuer = crate::recorded("roots/gcp/tpm_ek_intermediate_2.crt")?;
+        Some(Sample::new(
+            vec![attestation, issuer],
+            TrustAnchors::vendors(),
+            UnixTime(1_640_995_200),
+            endorse,
+        ))
+    });
+    if let Some(sample) = sample {
+        sample.changed(rest, endorse);
+    }
+}
+
 /// Recorded Azure evidence on Genoa: HCL report, quote, its signature, the VCEK certificate.
 pub fn azure(data: &[u8]) {
     static SAMPLE: OnceLock<Option<(Vec<Vec<u8>>, Value, Claims)>> = OnceLock::new();

@@ -7,6 +7,7 @@ const SAMPLES: &[&str] = &[
     include_str!("../../crates/attest/tests/policies/nitro.toml"),
     include_str!("../../crates/attest/tests/policies/tdx.toml"),
     include_str!("../../crates/attest/tests/policies/azure.toml"),
+    include_str!("../../crates/attest/tests/policies/gce.toml"),
 ];
 
 /// Text, or edits to a policy.

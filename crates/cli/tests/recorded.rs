@@ -1,6 +1,6 @@
 //! `casemate verify` and `inspect` over recorded evidence, as an auditor types them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -42,6 +42,9 @@ mrowner = { any = "recorded" }
 mrownerconfig = { any = "recorded" }
 "#;
 
+/// Name, and what is done.
+type Case = (&'static str, fn() -> Result<(), Failed>);
+
 struct Run {
     code: i32,
     stdout: String,
@@ -79,7 +82,7 @@ events = "none"
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [(&str, fn() -> Result<(), Failed>); 18] = [
+    let cases: [Case; 18] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
@@ -143,7 +146,7 @@ fn flipped() -> Result<(), Failed> {
     bytes[last] ^= 1;
     let file = NamedTempFile::new()?;
     std::fs::write(file.path(), bytes)?;
-    let run = verify(&file.path().to_path_buf(), 1_736_179_625, &[]);
+    let run = verify(file.path(), 1_736_179_625, &[]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     assert!(run.stderr.contains("[nitro.signature.invalid]"), "{}", run.stderr);
     Ok(())
@@ -211,7 +214,7 @@ fn log_broken() -> Result<(), Failed> {
     bytes.truncate(100);
     let file = NamedTempFile::new()?;
     std::fs::write(file.path(), bytes)?;
-    let run = with_log(EMPTY_RTMR3, Some(&file.path().to_path_buf()));
+    let run = with_log(EMPTY_RTMR3, Some(file.path()));
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(run.stderr.contains("[log.format.truncated]"), "{}", run.stderr);
     Ok(())
@@ -281,7 +284,7 @@ fn log_inspected() -> Result<(), Failed> {
 }
 
 /// The recorded TDX quote, with these further terms and this log.
-fn with_log(terms: &str, log: Option<&PathBuf>) -> Run {
+fn with_log(terms: &str, log: Option<&Path>) -> Run {
     let collateral = recorded(TDX_COLLATERAL);
     let collateral = collateral.to_string_lossy();
     let mut more = vec!["--collateral", collateral.as_ref()];
@@ -292,11 +295,11 @@ fn with_log(terms: &str, log: Option<&PathBuf>) -> Run {
     verify_by(&format!("{ANY_IMAGE}{terms}"), &recorded(TDX), 1_751_000_000, &more)
 }
 
-fn verify(evidence: &PathBuf, at: u64, more: &[&str]) -> Run {
+fn verify(evidence: &Path, at: u64, more: &[&str]) -> Run {
     verify_by(ANY_IMAGE, evidence, at, more)
 }
 
-fn verify_by(terms: &str, evidence: &PathBuf, at: u64, more: &[&str]) -> Run {
+fn verify_by(terms: &str, evidence: &Path, at: u64, more: &[&str]) -> Run {
     let policy = NamedTempFile::new().expect("a file");
     std::fs::write(policy.path(), terms).expect("a policy");
     let (evidence, policy, at) =
