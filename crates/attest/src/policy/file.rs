@@ -14,10 +14,11 @@ use crate::snp::{
     PlatformWeakness, SnpPolicy, Tcb, Version,
 };
 use crate::tdx::TdxFile;
+use crate::token::policy_file::{ConfidentialSpaceFile, MaaFile};
 
 /// A policy file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct PolicyFile {
     #[serde(rename = "sev-snp", default)]
     snp: Option<SnpFile>,
@@ -27,6 +28,10 @@ pub(crate) struct PolicyFile {
     tdx: Option<TdxFile>,
     #[serde(default)]
     azure: Option<AzureFile>,
+    #[serde(default)]
+    maa: Option<MaaFile>,
+    #[serde(default)]
+    confidential_space: Option<ConfidentialSpaceFile>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +121,15 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        if file.snp.is_none() && file.nitro.is_none() && file.azure.is_none() && file.tdx.is_none() {
+        let tables = [
+            file.snp.is_some(),
+            file.nitro.is_some(),
+            file.tdx.is_some(),
+            file.azure.is_some(),
+            file.maa.is_some(),
+            file.confidential_space.is_some(),
+        ];
+        if !tables.contains(&true) {
             return Err(PolicyError::NoPlatform);
         }
         Ok(Self {
@@ -124,6 +137,8 @@ impl TryFrom<PolicyFile> for Policy {
             nitro: terms(file.nitro.map(NitroFile::into_policy))?,
             tdx: terms(file.tdx.map(TdxFile::into_policy))?,
             azure: terms(file.azure.map(AzureFile::into_policy))?,
+            maa: terms(file.maa.map(MaaFile::into_policy))?,
+            confidential_space: terms(file.confidential_space.map(ConfidentialSpaceFile::into_policy))?,
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::azure::AzurePolicy;
 use crate::nitro::NitroPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
+use crate::token::{ConfidentialSpacePolicy, MaaPolicy};
 use file::PolicyFile;
 
 /// What each platform's evidence must show. A platform that is not accepted here is denied.
@@ -24,6 +25,10 @@ pub struct Policy {
     pub tdx: PlatformPolicy<TdxPolicy>,
     /// Azure confidential VMs with a virtual TPM.
     pub azure: PlatformPolicy<AzurePolicy>,
+    /// Tokens of Microsoft Azure Attestation.
+    pub maa: PlatformPolicy<MaaPolicy>,
+    /// Tokens of Google Confidential Space.
+    pub confidential_space: PlatformPolicy<ConfidentialSpacePolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -134,6 +139,8 @@ impl Policy {
             nitro: PlatformPolicy::NotAccepted,
             azure: PlatformPolicy::NotAccepted,
             tdx: PlatformPolicy::NotAccepted,
+            maa: PlatformPolicy::NotAccepted,
+            confidential_space: PlatformPolicy::NotAccepted,
         }
     }
 
