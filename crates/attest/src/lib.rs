@@ -56,6 +56,7 @@ pub mod rules;
 pub mod snp;
 pub mod tdx;
 mod time;
+pub mod token;
 pub mod tpm;
 mod verdict;
 mod x509;

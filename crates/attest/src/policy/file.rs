@@ -15,10 +15,11 @@ use crate::snp::{
     PlatformWeakness, SnpPolicy, Tcb, Version,
 };
 use crate::tdx::TdxFile;
+use crate::token::policy_file::{ConfidentialSpaceFile, MaaFile};
 
 /// A policy file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct PolicyFile {
     #[serde(rename = "sev-snp", default)]
     snp: Option<SnpFile>,
@@ -30,6 +31,10 @@ pub(crate) struct PolicyFile {
     azure: Option<AzureFile>,
     #[serde(rename = "gce-vtpm", default)]
     gce: Option<GceFile>,
+    #[serde(default)]
+    maa: Option<MaaFile>,
+    #[serde(default)]
+    confidential_space: Option<ConfidentialSpaceFile>,
 }
 
 #[derive(Deserialize)]
@@ -119,9 +124,16 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        let hardware =
-            file.snp.is_some() || file.nitro.is_some() || file.azure.is_some() || file.tdx.is_some();
-        if !hardware && file.gce.is_none() {
+        let tables = [
+            file.snp.is_some(),
+            file.nitro.is_some(),
+            file.tdx.is_some(),
+            file.azure.is_some(),
+            file.maa.is_some(),
+            file.confidential_space.is_some(),
+            file.gce.is_some(),
+        ];
+        if !tables.contains(&true) {
             return Err(PolicyError::NoPlatform);
         }
         Ok(Self {
@@ -130,6 +142,8 @@ impl TryFrom<PolicyFile> for Policy {
             tdx: terms(file.tdx.map(TdxFile::into_policy))?,
             azure: terms(file.azure.map(AzureFile::into_policy))?,
             gce: terms(file.gce.map(GceFile::into_policy))?,
+            maa: terms(file.maa.map(MaaFile::into_policy))?,
+            confidential_space: terms(file.confidential_space.map(ConfidentialSpaceFile::into_policy))?,
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::gce::GcePolicy;
 use crate::nitro::NitroPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
+use crate::token::{ConfidentialSpacePolicy, MaaPolicy};
 use file::PolicyFile;
 
 /// What each platform's evidence must show. A platform that is not accepted here is denied.
@@ -27,6 +28,10 @@ pub struct Policy {
     pub azure: PlatformPolicy<AzurePolicy>,
     /// Virtual TPMs of Google Compute Engine.
     pub gce: PlatformPolicy<GcePolicy>,
+    /// Tokens of Microsoft Azure Attestation.
+    pub maa: PlatformPolicy<MaaPolicy>,
+    /// Tokens of Google Confidential Space.
+    pub confidential_space: PlatformPolicy<ConfidentialSpacePolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -154,6 +159,8 @@ impl Policy {
             azure: PlatformPolicy::NotAccepted,
             tdx: PlatformPolicy::NotAccepted,
             gce: PlatformPolicy::NotAccepted,
+            maa: PlatformPolicy::NotAccepted,
+            confidential_space: PlatformPolicy::NotAccepted,
         }
     }
 

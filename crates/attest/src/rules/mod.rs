@@ -7,6 +7,7 @@ pub(crate) mod nitro;
 pub(crate) mod nvidia;
 pub(crate) mod sev_snp;
 pub(crate) mod tdx;
+pub(crate) mod token;
 
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
 pub use event_log::EVENT_LOG;
@@ -15,6 +16,7 @@ pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
 pub use sev_snp::SEV_SNP;
 pub use tdx::TDX;
+pub use token::{CONFIDENTIAL_SPACE, MAA};
 
 use crate::evidence::Platform;
 
@@ -42,7 +44,7 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX, EVENT_LOG, GCE];
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX", "LOG", "GV"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX", "MAA", "CS", "LOG", "GV"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
