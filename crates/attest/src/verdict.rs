@@ -174,7 +174,7 @@ pub enum Denial {
     #[error("report data {} is not the expected {}", hex::encode(found), hex::encode(expected))]
     ReportData {
         /// By the binding.
-        expected: Vec<u8>,
+        expected: Box<[u8]>,
         /// In the evidence.
         found: Vec<u8>,
     },
@@ -572,7 +572,7 @@ fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
             Ok(((), Finding::Pass(format!("all {} bytes equal", expected.len()))))
         }
         BindingKind::Exactly(expected) => {
-            Err(Denial::ReportData { expected: expected.clone(), found: found.to_vec() })
+            Err(Denial::ReportData { expected: expected.as_slice().into(), found: found.to_vec() })
         }
         BindingKind::DangerUnchecked { reason } => {
             waived("report data", hex::encode(found), reason).map(|finding| ((), finding))

@@ -100,7 +100,7 @@ fn events(replayed: &Replayed, terms: &LogTerms) -> Step<()> {
                     return deny(LogDenial::EventNotAccepted {
                         register,
                         position,
-                        digest: event.digest().to_vec(),
+                        digest: event.digest().into(),
                         accepted: values.len(),
                     });
                 }
@@ -122,7 +122,11 @@ fn required(replayed: &Replayed, terms: &LogTerms) -> Step<()> {
         let mut events = replayed.events(register).unwrap_or_default().iter();
         for (position, digest) in (1..).zip(required) {
             if !events.any(|event| event.digest() == digest.as_slice()) {
-                return deny(LogDenial::EventRequired { register, position, digest: digest.clone() });
+                return deny(LogDenial::EventRequired {
+                    register,
+                    position,
+                    digest: digest.as_slice().into(),
+                });
             }
             count = count.saturating_add(1);
         }

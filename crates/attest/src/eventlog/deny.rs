@@ -51,9 +51,9 @@ pub enum LogDenial {
         /// RTMR or PCR.
         register: u8,
         /// By the log.
-        replayed: Vec<u8>,
+        replayed: Box<[u8]>,
         /// In the evidence.
-        authentic: Vec<u8>,
+        authentic: Box<[u8]>,
     },
     /// Events of registers of which the policy does not speak.
     #[error("the log has events of the registers {registers:?}, of which the policy does not speak")]
@@ -72,7 +72,7 @@ pub enum LogDenial {
         /// Within the register, from 1.
         position: usize,
         /// What was extended.
-        digest: Vec<u8>,
+        digest: Box<[u8]>,
         /// How many digests the policy lists.
         accepted: usize,
     },
@@ -87,7 +87,7 @@ pub enum LogDenial {
         /// In the policy's list, from 1.
         position: usize,
         /// What was to be extended.
-        digest: Vec<u8>,
+        digest: Box<[u8]>,
     },
 }
 

@@ -119,7 +119,11 @@ pub(crate) fn replay(
             events.push(ReplayedEvent::new(event, digest, bank));
         }
         if !crypto::equal(&value, authentic) {
-            return Err(LogDenial::Mismatch { register, replayed: value, authentic: authentic.to_vec() });
+            return Err(LogDenial::Mismatch {
+                register,
+                replayed: value.into(),
+                authentic: authentic.into(),
+            });
         }
         proven.insert(register, events);
     }

@@ -40,7 +40,7 @@ fn pcrs(genuine: &Genuine, policy: &GcePolicy) -> Step {
         Ok(finding) => Ok(((), finding)),
         Err(PcrsDenied::Waiver) => Err(Denial::WaiverWithoutReason { what: "a PCR" }),
         Err(PcrsDenied::Selection { found, expected }) => {
-            Err(Denial::Gce(GceDenial::PcrSelection { found, expected }))
+            Err(Denial::Gce(GceDenial::PcrSelection { found: found.into(), expected: expected.into() }))
         }
         Err(PcrsDenied::Value { index, found, accepted }) => {
             Err(Denial::Gce(GceDenial::PcrNotAccepted { index, found, accepted }))
@@ -57,7 +57,7 @@ fn listed<T: PartialEq + fmt::Display>(what: &'static str, found: &T, expected: 
         }
         Expected::OneOf(values) => Err(Denial::Gce(GceDenial::InstanceNotAccepted {
             what,
-            found: found.to_string(),
+            found: found.to_string().into(),
             accepted: values.len(),
         })),
     }

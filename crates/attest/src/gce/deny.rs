@@ -16,7 +16,7 @@ pub enum GceDenial {
         /// "project", "zone" or "instance".
         what: &'static str,
         /// In the certificate.
-        found: String,
+        found: Box<str>,
         /// How many the policy names.
         accepted: usize,
     },
@@ -24,9 +24,9 @@ pub enum GceDenial {
     #[error("the quote is over the PCRs {found:?}, and the policy is over {expected:?}")]
     PcrSelection {
         /// In the quote.
-        found: Vec<u8>,
+        found: Box<[u8]>,
         /// By policy.
-        expected: Vec<u8>,
+        expected: Box<[u8]>,
     },
     /// Something else was booted.
     #[error("PCR {index} is {}, not one of {accepted} accepted", hex::encode(found.as_slice()))]
