@@ -21,6 +21,12 @@ pub(crate) struct NvidiaFile {
     architectures: Vec<Architecture>,
     #[serde(default)]
     firmware_id_missing: DangerFile,
+    #[serde(default)]
+    certificate_hold: DangerFile,
+    #[serde(default)]
+    driver_manifest_missing: DangerFile,
+    #[serde(default)]
+    vbios_manifest_missing: DangerFile,
     device: ListOrAny<String>,
     driver_version: ListOrAny<String>,
     vbios_version: ListOrAny<String>,
@@ -43,6 +49,9 @@ impl NvidiaFile {
         Ok(NvidiaPolicy {
             architectures: self.architectures,
             firmware_id_missing: self.firmware_id_missing.into_danger("nvidia.firmware-id-missing")?,
+            certificate_hold: self.certificate_hold.into_danger("nvidia.certificate-hold")?,
+            driver_manifest_missing: self.driver_manifest_missing.into_danger("nvidia.driver-manifest-missing")?,
+            vbios_manifest_missing: self.vbios_manifest_missing.into_danger("nvidia.vbios-manifest-missing")?,
             device: values(self.device, "nvidia.device", lower_hex)?,
             driver_version: values(self.driver_version, "nvidia.driver-version", |text| Ok(text.clone()))?,
             vbios_version: values(self.vbios_version, "nvidia.vbios-version", |text| Ok(text.clone()))?,

@@ -8,6 +8,8 @@ use super::claims::NvidiaClaims;
 use super::deny::GpuDenial;
 use super::evidence::GpuEvidence;
 use super::genuine::{self, NvidiaEndorsements};
+use super::golden::Device;
+use super::manifest::Manifest;
 use super::policy::NvidiaPolicy;
 use super::reject::GpuRejection;
 use super::spdm::NONCE_LEN;
@@ -26,6 +28,7 @@ use crate::time::UnixTime;
 #[derive(Debug)]
 pub struct AuthenticGpu {
     claims: NvidiaClaims,
+    device: Device,
     ledger: Ledger,
     simulated: bool,
     valid_until: UnixTime,
@@ -100,6 +103,7 @@ pub fn verify_gpu(
     match genuine::verify(evidence, endorsements, anchors, now, &mut ledger) {
         Ok(genuine) => Ok(AuthenticGpu {
             claims: NvidiaClaims::new(evidence, &genuine),
+            device: Device { measurements: evidence.report.measurements().to_vec(), held: genuine.held, simulated },
             ledger,
             simulated,
             valid_until: genuine.valid_until,
@@ -109,14 +113,23 @@ pub fn verify_gpu(
 }
 
 impl AuthenticGpu {
-    /// Is it ours, and is it the answer to this nonce? Rules NV-08 to NV-14.
+    /// Is it ours, is it the answer to this nonce, and does it measure what NVIDIA released? Rules NV-08 to NV-19.
+    /// Manifests of other firmware may be among these; those of this device's are found by what is signed in them.
     ///
     /// # Errors
     /// [`GpuDenied`], with the first rule that does not hold.
-    pub fn appraise(self, policy: &NvidiaPolicy, nonce: &[u8; NONCE_LEN]) -> Result<VerifiedGpu, GpuDenied> {
-        let Self { claims, mut ledger, simulated, valid_until } = self;
-        match appraise::appraise(&claims, policy, nonce, &mut ledger) {
-            Ok(()) => Ok(VerifiedGpu { claims, checks: ledger.finish(), simulated, valid_until }),
+    pub fn appraise(
+        self,
+        policy: &NvidiaPolicy,
+        manifests: &[Manifest],
+        nonce: &[u8; NONCE_LEN],
+    ) -> Result<VerifiedGpu, GpuDenied> {
+        let Self { claims, device, mut ledger, simulated, valid_until } = self;
+        match appraise::appraise(&claims, &device, policy, manifests, nonce, &mut ledger) {
+            Ok(until) => {
+                let valid_until = valid_until.min(until);
+                Ok(VerifiedGpu { claims, checks: ledger.finish(), simulated, valid_until })
+            }
             Err(reason) => {
                 Err(GpuDenied { reason, checks: ledger.finish(), claims: Box::new(claims), simulated })
             }
@@ -138,7 +151,7 @@ impl AuthenticGpu {
         self.simulated
     }
 
-    /// Last second at which every certificate is valid.
+    /// Last second at which the certificates, the answers about them and the manifests are all valid.
     pub fn valid_until(&self) -> UnixTime {
         self.valid_until
     }
@@ -160,7 +173,7 @@ impl VerifiedGpu {
         self.simulated
     }
 
-    /// Last second at which every certificate is valid.
+    /// Last second at which the certificates, the answers about them and the manifests are all valid.
     pub fn valid_until(&self) -> UnixTime {
         self.valid_until
     }

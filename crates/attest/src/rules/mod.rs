@@ -3,12 +3,14 @@
 pub(crate) mod azure;
 pub(crate) mod nitro;
 pub(crate) mod nvidia;
+pub(crate) mod nvidia_rim;
 pub(crate) mod sev_snp;
 pub(crate) mod tdx;
 
 pub use azure::{AZURE, azure_vtpm};
 pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
+pub use nvidia_rim::NVIDIA_RIM;
 pub use sev_snp::SEV_SNP;
 pub use tdx::TDX;
 
@@ -38,7 +40,7 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX];
+pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -61,7 +63,7 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX"]) {
+        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "RIM", "TDX"]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
