@@ -1,15 +1,18 @@
 //! Whether certificates of NVIDIA's are revoked (rules NV-05 and RIM-05).
 
+use super::genuine::PROFILE;
 use crate::checks::Finding;
-use crate::ocsp::OcspError;
+use crate::ocsp::{Answers, OcspError, OcspResponse};
 use crate::time::UnixTime;
 use crate::x509::Certificate;
 
-/// What is known about revoked certificates. NVIDIA answers by OCSP only; no answer is read here yet.
+/// What is known about revoked certificates. NVIDIA answers by OCSP only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GpuRevocation {
     /// Nothing is known. Verification fails with `ocsp.missing`.
     Missing,
+    /// Answers that were fetched. There must be one for every certificate that is asked about; others may be among them.
+    Ocsp(Vec<OcspResponse>),
     /// Somebody decided not to ask. Verification goes on, and the rule is listed as waived.
     DangerNotChecked {
         /// Why; shown wherever the verdict is shown.
@@ -32,17 +35,35 @@ pub(crate) struct Status {
     pub(crate) valid_until: UnixTime,
 }
 
-/// Looks at every pair of a certificate and its issuer.
+/// Looks at every pair of a certificate and its issuer, the root's child first.
 pub(crate) fn check(
     revocation: &GpuRevocation,
-    _pairs: &[(&Certificate, &Certificate)],
-    _now: UnixTime,
+    pairs: &[(&Certificate, &Certificate)],
+    now: UnixTime,
 ) -> Result<(Status, Finding), OcspError> {
     match revocation {
         GpuRevocation::DangerNotChecked { reason } if !reason.trim().is_empty() => {
             let status = Status { held: Vec::new(), valid_until: UnixTime(u64::MAX) };
             Ok((status, Finding::Waived(format!("revocation not checked: {reason}"))))
         }
-        GpuRevocation::DangerNotChecked { .. } | GpuRevocation::Missing => Err(OcspError::Missing),
+        GpuRevocation::DangerNotChecked { .. } | GpuRevocation::Missing => {
+            Err(OcspError::Missing { certificate: "any certificate".to_owned() })
+        }
+        GpuRevocation::Ocsp(responses) => {
+            let answers = Answers::read(responses)?;
+            let mut status = Status { held: Vec::new(), valid_until: UnixTime(u64::MAX) };
+            for (subject, issuer) in pairs {
+                let cleared = answers.about(subject, issuer, &PROFILE, now)?;
+                status.valid_until = status.valid_until.min(cleared.next_update);
+                if cleared.on_hold {
+                    status.held.push(Held { certificate: subject.subject_cn.clone() });
+                }
+            }
+            let compared = match status.held.len() {
+                0 => format!("{} certificates good until {}", pairs.len(), status.valid_until),
+                held => format!("{held} of {} certificates on hold: NV-15 decides", pairs.len()),
+            };
+            Ok((status, Finding::Pass(compared)))
+        }
     }
 }
