@@ -265,7 +265,7 @@ fn signed(
     let certificate = || subject.subject_cn.clone();
     let mut refused = None;
     for der in &answer.certificates {
-        let responder = Certificate::parse(der).map_err(|_| OcspError::Malformed)?;
+        let Ok(responder) = Certificate::parse(der) else { continue };
         match chain::validate_responder(issuer, &responder, profile, now) {
             Ok(()) if chain::is_signed_by(&answer.signed, &responder.spki, profile) => return Ok(()),
             Ok(()) => return Err(OcspError::Signature { certificate: certificate() }),

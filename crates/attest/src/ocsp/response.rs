@@ -22,8 +22,10 @@ use crate::time::UnixTime;
 
 /// Longer answers are refused before they are parsed; with a responder's certificate they have about 2 KiB.
 const MAX_RESPONSE: usize = 64 * 1024;
-/// More certificates, statuses or extensions are refused.
+/// More statuses or extensions are refused.
 const MAX_ITEMS: usize = 64;
+/// More certificates are refused: each may cost a signature. A responder sends its own, and at most its issuer's.
+const MAX_CERTIFICATES: usize = 4;
 
 /// CRLReason certificateHold (RFC 5280 §5.3.1).
 pub(super) const CERTIFICATE_HOLD: u8 = 6;
@@ -132,7 +134,7 @@ fn envelope(basic: &[u8]) -> Option<(Signed<'_>, Vec<&[u8]>)> {
         elements(der::only(der::only(rest, CONTEXT[0])?, SEQUENCE)?)?
     };
     let signed = Signed { to_be_signed: data.whole, algorithm: algorithm.content, signature };
-    (unused_bits == 0).then_some((signed, certificates))
+    (unused_bits == 0 && certificates.len() <= MAX_CERTIFICATES).then_some((signed, certificates))
 }
 
 /// The SingleResponses, whole, and the content of the extensions.
