@@ -262,10 +262,10 @@ fn judge(
     ledger: &mut Ledger,
 ) -> Result<(Content, Vec<Held>, UnixTime), ManifestError> {
     let signed = ledger.record(&rules::FORMAT, read(document))?;
-    ledger.record(&rules::DIGEST, digest(&signed))?;
     let root = ledger.record(&rules::ROOT, root(anchors, &signed))?;
     let path_until = ledger.record(&rules::CHAIN, path(root, &signed, now))?;
     let status = ledger.record(&rules::REVOCATION, revoked(revocation, root, &signed, now))?;
+    ledger.record(&rules::DIGEST, digest(&signed))?;
     ledger.record(&rules::SIGNATURE, signature(&signed))?;
     let content = ledger.record(&rules::CONTENT, content(&signed.root))?;
     Ok((content, status.held, path_until.min(status.valid_until)))
@@ -301,19 +301,7 @@ fn read(document: &[u8]) -> Step<Signed<'_>> {
     Ok((signed, Finding::Pass(compared)))
 }
 
-/// RIM-02. ds:SignedInfo says exactly one thing, and the digest in it is that of the document without its signature.
-fn digest(signed: &Signed<'_>) -> Step<()> {
-    let digest = crypto::sha384(signed.root.canonical(&[], Some("ds:Signature")).as_bytes());
-    let [before, after] = SIGNED_INFO;
-    let (_, claimed) = signed.info.split_once('>').ok_or(malformed("ds:SignedInfo"))?;
-    let claimed = claimed.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    if claimed.ok_or(malformed("ds:SignedInfo"))? != BASE64_STANDARD.encode(&digest) {
-        return Err(ManifestError::Digest);
-    }
-    Ok(((), Finding::Pass(format!("SHA-384 {}", hex::encode(digest)))))
-}
-
-/// RIM-03. Byte for byte.
+/// RIM-02. Byte for byte.
 fn root<'a>(anchors: &'a NvidiaAnchors, signed: &Signed<'_>) -> Step<&'a Certificate> {
     let root = anchors.manifests.as_ref().filter(|pinned| pinned.der == signed.sent_root.der);
     let root = root.ok_or(ManifestError::Root)?;
@@ -321,7 +309,7 @@ fn root<'a>(anchors: &'a NvidiaAnchors, signed: &Signed<'_>) -> Step<&'a Certifi
     Ok((root, Finding::Pass(format!("{whose} {}, valid until {}", root.subject_cn, root.not_after))))
 }
 
-/// RIM-04.
+/// RIM-03.
 fn path(root: &Certificate, signed: &Signed<'_>, now: UnixTime) -> Step<UnixTime> {
     let [inner, outer] = &signed.issuers;
     let until = chain::validate_path(root, &[inner, outer], &signed.leaf, &PROFILE, now)
@@ -333,7 +321,7 @@ fn path(root: &Certificate, signed: &Signed<'_>, now: UnixTime) -> Step<UnixTime
     Ok((until, Finding::Pass(compared)))
 }
 
-/// RIM-05.
+/// RIM-04.
 fn revoked(
     revocation: &GpuRevocation,
     root: &Certificate,
@@ -343,6 +331,18 @@ fn revoked(
     let [inner, outer] = &signed.issuers;
     let pairs = [(outer, root), (inner, outer), (&signed.leaf, inner)];
     revocation::check(revocation, &pairs, now).map_err(ManifestError::Revocation)
+}
+
+/// RIM-05. ds:SignedInfo says exactly one thing, and the digest in it is that of the document without its signature.
+fn digest(signed: &Signed<'_>) -> Step<()> {
+    let digest = crypto::sha384(signed.root.canonical(&[], Some("ds:Signature")).as_bytes());
+    let [before, after] = SIGNED_INFO;
+    let (_, claimed) = signed.info.split_once('>').ok_or(malformed("ds:SignedInfo"))?;
+    let claimed = claimed.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    if claimed.ok_or(malformed("ds:SignedInfo"))? != BASE64_STANDARD.encode(&digest) {
+        return Err(ManifestError::Digest);
+    }
+    Ok(((), Finding::Pass(format!("SHA-384 {}", hex::encode(digest)))))
 }
 
 /// RIM-06. Over ds:SignedInfo in canonical form.

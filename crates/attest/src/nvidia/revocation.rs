@@ -1,4 +1,4 @@
-//! Whether certificates of NVIDIA's are revoked (rules NV-05 and RIM-05).
+//! Whether certificates of NVIDIA's are revoked (rules NV-05 and RIM-04).
 
 use super::genuine::PROFILE;
 use crate::checks::Finding;

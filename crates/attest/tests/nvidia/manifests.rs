@@ -73,6 +73,14 @@ pub(crate) const MANIFESTS: &[Case] = &[
         "nvidia.manifest.digest",
     ),
     (
+        "manifest: VBIOS of GH100, after its signer's last day",
+        || {
+            let (anchors, path) = (NvidiaAnchors::nvidia(), "rim_vbios/1010_0200_882_96005E0001_PROD.swidtag");
+            Manifest::verify(&text(path), &waived(), &anchors, NOW).expect_err("expired").code().to_owned()
+        },
+        "x509.expired",
+    ),
+    (
         "manifest: one golden value changed",
         || manifest(SWITCH_VBIOS, |d| *d = d.replace("9083ccee", "9083ccef")),
         "nvidia.manifest.digest",
@@ -203,7 +211,7 @@ pub(crate) const COMPARED: &[Case] = &[
             let path = "rim_vbios/1010_0200_882_96005E0001_test_no_gpu.swidtag";
             compared(&driver_535(), &[(path, THEN)], |p| p.driver_manifest_missing = allow())
         },
-        "?",
+        "nvidia.golden.mismatch",
     ),
     (
         "compared: both manifests of that VBIOS",
@@ -211,15 +219,15 @@ pub(crate) const COMPARED: &[Case] = &[
             let other = "rim_vbios/1010_0200_882_96005E0001_test_no_gpu.swidtag";
             compared(&driver_535(), &[(VBIOS_535, THEN), (other, THEN)], |_| {})
         },
-        "?",
+        "nvidia.manifest.duplicate",
     ),
     (
-        "compared: sample_rims VBIOS measurement mismatch is not signed so",
+        "compared: sample_rims VBIOS measurement mismatch",
         || {
             let path = format!("{SAMPLES}/NV_GPU_VBIOS_1010_0200_882_96005E0001_measurement_mismatch.xml");
-            compared(&driver_535(), &[(&path, THEN)], |_| {})
+            compared(&driver_535(), &[(&path, THEN)], |p| p.driver_manifest_missing = allow())
         },
-        "?",
+        "nvidia.golden.mismatch",
     ),
     (
         "compared: sample_rims switch measurement mismatch, which is a manifest of a GPU",
@@ -227,7 +235,7 @@ pub(crate) const COMPARED: &[Case] = &[
             let path = format!("{SAMPLES}/NV_SWITCH_BIOS_5612_0002_890_9610550001_measurement_mismatch.xml");
             compared(&switch(), &[(&path, THEN)], |_| {})
         },
-        "?",
+        "nvidia.manifest.digest",
     ),
     (
         "compared: another VBIOS's manifest",
@@ -238,12 +246,12 @@ pub(crate) const COMPARED: &[Case] = &[
         "nvidia.manifest.missing",
     ),
     (
-        "compared: driver 570 and its manifest, before its signer expired",
+        "compared: driver 570 and its manifest, before its signer expired: it was changed after signing",
         || {
             let path = format!("{SAMPLES}/NV_GPU_DRIVER_GH100_570.124.03_expired.xml");
             compared(&driver_570(), &[(&path, CHRISTMAS_2024)], |p| p.vbios_manifest_missing = allow())
         },
-        "nvidia.golden.mismatch",
+        "nvidia.manifest.digest",
     ),
     (
         "compared: driver 570 and its manifest, after",

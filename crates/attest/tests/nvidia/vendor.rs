@@ -195,10 +195,12 @@ impl Vendor {
             .map(|(index, (active, values))| {
                 let active = if *active { "True" } else { "False" };
                 let count = values.len();
-                let hashes: String = (0..)
+                let mut hashes: Vec<_> = (0..)
                     .zip(values)
                     .map(|(number, value)| format!(" ns2:Hash{number}=\"{}\"", hex::encode(value)))
                     .collect();
+                hashes.sort();
+                let hashes = hashes.concat();
                 let said = format!("active=\"{active}\" alternatives=\"{count}\" index=\"{index}\"");
                 format!("<ns0:Resource {said} size=\"48\" type=\"Measurement\"{hashes}></ns0:Resource>")
             })
