@@ -12,4 +12,7 @@ else
   echo "test: not run: spec/tools/sealed_model.py check (needs the Python package cryptography)" >&2
 fi
 
+# The verifier again, with the cryptography that it has in WebAssembly: the same verdicts.
+scripts/test-backends.sh
+
 cargo test --release --locked --workspace "$@"

@@ -194,9 +194,9 @@ impl HclReport {
     /// What REPORT_DATA must be: the hash of the runtime data, then zeros.
     pub(crate) fn bound(&self) -> [u8; 64] {
         let digest = match self.hash {
-            HashType::Sha256 => crypto::sha256(&self.runtime),
-            HashType::Sha384 => crypto::sha384(&self.runtime),
-            HashType::Sha512 => crypto::sha512(&self.runtime),
+            HashType::Sha256 => crypto::sha256(&self.runtime).to_vec(),
+            HashType::Sha384 => crypto::sha384(&self.runtime).to_vec(),
+            HashType::Sha512 => crypto::sha512(&self.runtime).to_vec(),
         };
         let mut bound = [0; 64];
         for (target, source) in bound.iter_mut().zip(digest) {

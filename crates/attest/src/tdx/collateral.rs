@@ -9,6 +9,7 @@ use serde::Deserialize;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::dcap::Dcap;
 use super::quote::{PCK_CHAIN, Quote};
 use super::reject::TdxRejection;
 use crate::time::UnixTime;
@@ -93,8 +94,8 @@ impl Collateral {
 
         let mut certificates = chain_of(text(&own)?, "PCK certificate chain")?;
         let (_, leaf) = certificates.first().ok_or(TdxRejection::Missing { what: "PCK certificate" })?;
-        let pck =
-            intel::parse_pck_extension(&leaf.der).map_err(|_| malformed("PCK certificate's extension"))?;
+        let pck = intel::parse_pck_extension_with::<Dcap>(&leaf.der)
+            .map_err(|_| malformed("PCK certificate's extension"))?;
         certificates.extend(chain_of(whole.tcb_info_issuer_chain.as_bytes(), "TCB info issuer chain")?);
         certificates.extend(chain_of(whole.qe_identity_issuer_chain.as_bytes(), "QE identity issuer chain")?);
 

@@ -1,13 +1,18 @@
 //! The DCAP library (crate `dcap-qvl`): signatures, the quoting enclave's identity and the TCB level. It answers in words;
 //! this file gives the words a name and a rule.
 
+use dcap_qvl::config::{Config, CryptoProvider};
+use dcap_qvl::signature::DerSigEncoder;
 use dcap_qvl::verify::QuoteVerifier;
+use dcap_qvl::x509::X509CertBackend;
 use dcap_qvl::{QuoteClaims, QuotePolicy};
+use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use super::attributes;
 use super::collateral::Collateral;
 use super::quote::Quote;
 use super::reject::TdxRejection;
+use crate::crypto;
 use crate::time::UnixTime;
 
 /// The rule that a refusal belongs to.
@@ -21,6 +26,29 @@ pub(crate) enum Stage {
     Attributes,
 }
 
+/// The library's own readers of certificates and signatures, over this crate's cryptography.
+pub(super) struct Dcap;
+
+impl Config for Dcap {
+    type X509 = X509CertBackend;
+    type SigEncoder = DerSigEncoder;
+    type Crypto = Self;
+}
+
+impl CryptoProvider for Dcap {
+    fn sig_algo() -> &'static dyn SignatureVerificationAlgorithm {
+        crypto::ECDSA_P256
+    }
+
+    fn sha256(data: &[u8]) -> [u8; 32] {
+        crypto::sha256(data)
+    }
+
+    fn sha384(data: &[u8]) -> [u8; 48] {
+        crypto::sha384(data)
+    }
+}
+
 /// Debug and service TDs are let through, and nothing is asked of the claims: rules TDX-10 and on are this crate's own.
 pub(crate) fn verify(
     quote: &Quote,
@@ -28,7 +56,7 @@ pub(crate) fn verify(
     root_der: &[u8],
     now: UnixTime,
 ) -> Result<QuoteClaims, (Stage, TdxRejection)> {
-    let claims = QuoteVerifier::new(root_der.to_vec())
+    let claims = QuoteVerifier::<Dcap>::new_with_config(root_der.to_vec())
         .allow_debug(true)
         .allow_service_td(true)
         .verify_with_policy(quote.unpadded(), &collateral.whole, now.0, &QuotePolicy::claims_only(now.0))

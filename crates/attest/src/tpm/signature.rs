@@ -74,7 +74,7 @@ impl AttestationKey {
     }
 
     pub(super) fn verifies(&self, message: &[u8], signature: &QuoteSignature) -> bool {
-        crypto::verify_rsa2048_sha256(&self.modulus, message, &signature.0)
+        crypto::verify_rsa_pkcs1_sha256(self.modulus.as_slice(), &[1, 0, 1], message, signature.0.as_slice())
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn good() -> Parts {
         extra: vec![0x5a; 64],
         safe: 1,
         banks: vec![(ALG_SHA256, bitmap(&[4, 7, 9, 11]))],
-        digest: crypto::sha256(&values(&[4, 7, 9, 11]).concatenated()),
+        digest: crypto::sha256(&values(&[4, 7, 9, 11]).concatenated()).to_vec(),
         after: Vec::new(),
     }
 }

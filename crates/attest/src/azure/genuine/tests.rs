@@ -41,9 +41,9 @@ impl Made {
     pub(in crate::azure) fn evidence(&self) -> AzureEvidence {
         let text = self.runtime.to_string();
         let mut bound = match self.hash_type {
-            1 => crypto::sha256(text.as_bytes()),
-            2 => crypto::sha384(text.as_bytes()),
-            _ => crypto::sha512(text.as_bytes()),
+            1 => crypto::sha256(text.as_bytes()).to_vec(),
+            2 => crypto::sha384(text.as_bytes()).to_vec(),
+            _ => crypto::sha512(text.as_bytes()).to_vec(),
         };
         bound.resize(64, self.tail);
         let (report, _, _) = accepted(|bytes| {

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The verifier on its second cryptographic backend (RustCrypto, for WebAssembly): the same suite natively, in a target
+# folder of its own, and a build for the real target. Nothing here runs inside WebAssembly.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo check --release --locked --target wasm32-unknown-unknown --package casemate-attest
+RUSTFLAGS="--cfg casemate_rustcrypto" CARGO_TARGET_DIR=target/rustcrypto \
+  cargo test --release --locked --package casemate-attest "$@"
