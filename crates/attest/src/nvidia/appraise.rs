@@ -8,7 +8,7 @@ use super::policy::NvidiaPolicy;
 use super::spdm::NONCE_LEN;
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
-use crate::policy::{Danger, Expected};
+use crate::policy::{Danger, Expected, PlatformPolicy, Policy};
 use crate::rules::nvidia as rules;
 use crate::time::UnixTime;
 
@@ -18,12 +18,12 @@ type Step = Result<((), Finding), GpuDenial>;
 pub(crate) fn appraise(
     claims: &NvidiaClaims,
     found: &Device,
-    policy: &NvidiaPolicy,
+    policy: &Policy,
     manifests: &[Manifest],
     nonce: &[u8; NONCE_LEN],
     ledger: &mut Ledger,
 ) -> Result<UnixTime, GpuDenial> {
-    ledger.record(&rules::ARCHITECTURE, architecture(claims, policy))?;
+    let policy = ledger.record(&rules::ARCHITECTURE, architecture(claims, &policy.nvidia))?;
     ledger.record(&rules::FIRMWARE_ID_REPORTED, firmware_id(claims, &policy.firmware_id_missing))?;
     ledger.record(&rules::DEVICE, device(claims, &policy.device))?;
     ledger.record(&rules::DRIVER, driver(claims, &policy.driver_version))?;
@@ -37,12 +37,18 @@ pub(crate) fn appraise(
 }
 
 /// NV-08.
-fn architecture(claims: &NvidiaClaims, policy: &NvidiaPolicy) -> Step {
+fn architecture<'a>(
+    claims: &NvidiaClaims,
+    policy: &'a PlatformPolicy<NvidiaPolicy>,
+) -> Result<(&'a NvidiaPolicy, Finding), GpuDenial> {
     let found = claims.architecture;
-    if !policy.architectures.contains(&found) {
-        return Err(GpuDenial::Architecture { found });
+    match policy {
+        PlatformPolicy::Accepted(terms) if terms.architectures.contains(&found) => {
+            Ok((terms, Finding::Pass(found.to_string())))
+        }
+        PlatformPolicy::Accepted(_) => Err(GpuDenial::Architecture { found }),
+        PlatformPolicy::NotAccepted => Err(GpuDenial::NotAccepted),
     }
-    pass(found.to_string())
 }
 
 /// NV-09.

@@ -8,6 +8,9 @@ use super::spdm::{MEASUREMENT_LEN, NONCE_LEN};
 /// Why a genuine report is refused: rules NV-08 to NV-19.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GpuDenial {
+    /// The policy does not speak of NVIDIA's devices.
+    #[error("the policy does not accept NVIDIA devices")]
+    NotAccepted,
     /// The policy does not speak of this kind of device.
     #[error("the policy does not accept {found}")]
     Architecture {
@@ -128,6 +131,7 @@ impl GpuDenial {
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::NotAccepted => "policy.platform-not-accepted",
             Self::Architecture { .. } => "nvidia.architecture.not-accepted",
             Self::FirmwareIdMissing => "nvidia.firmware-id.missing",
             Self::Device { .. } => "nvidia.device.not-accepted",

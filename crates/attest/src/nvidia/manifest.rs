@@ -339,7 +339,7 @@ fn digest(signed: &Signed<'_>) -> Step<()> {
     let [before, after] = SIGNED_INFO;
     let (_, claimed) = signed.info.split_once('>').ok_or(malformed("ds:SignedInfo"))?;
     let claimed = claimed.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    if claimed.ok_or(malformed("ds:SignedInfo"))? != BASE64_STANDARD.encode(&digest) {
+    if claimed.ok_or(malformed("ds:SignedInfo"))? != BASE64_STANDARD.encode(digest) {
         return Err(ManifestError::Digest);
     }
     Ok(((), Finding::Pass(format!("SHA-384 {}", hex::encode(digest)))))

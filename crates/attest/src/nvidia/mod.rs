@@ -20,7 +20,7 @@ mod golden;
 mod manifest;
 mod opaque;
 mod policy;
-mod policy_file;
+pub(crate) mod policy_file;
 mod reject;
 mod revocation;
 mod set;

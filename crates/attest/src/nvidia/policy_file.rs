@@ -7,13 +7,6 @@ use super::policy::NvidiaPolicy;
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, hex_values, values};
 
-/// A document with this table alone.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NvidiaDocument {
-    nvidia: NvidiaFile,
-}
-
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -31,14 +24,6 @@ pub(crate) struct NvidiaFile {
     driver_version: ListOrAny<String>,
     vbios_version: ListOrAny<String>,
     measurements: ListOrAny<String>,
-}
-
-impl TryFrom<NvidiaDocument> for NvidiaPolicy {
-    type Error = PolicyError;
-
-    fn try_from(document: NvidiaDocument) -> Result<Self, PolicyError> {
-        document.nvidia.into_policy()
-    }
 }
 
 impl NvidiaFile {
@@ -67,19 +52,28 @@ fn lower_hex(text: &String) -> Result<String, PolicyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Danger, Expected};
+    use crate::policy::{Danger, Expected, PlatformPolicy, Policy};
 
     const EXAMPLE: &str = include_str!("../../tests/policies/nvidia.toml");
 
     fn code(text: &str) -> &'static str {
-        NvidiaPolicy::from_toml(text).expect_err("must be refused").code()
+        Policy::from_toml(text).expect_err("must be refused").code()
     }
 
     #[test]
     fn the_example_says_what_it_reads_like() {
-        let policy = NvidiaPolicy::from_toml(EXAMPLE).expect("the example");
+        let policy = Policy::from_toml(EXAMPLE).expect("the example");
+        assert_eq!(policy.snp, PlatformPolicy::NotAccepted);
+        let PlatformPolicy::Accepted(policy) = policy.nvidia else { panic!("the table is there") };
         assert_eq!(policy.architectures, [Architecture::Hopper]);
-        assert_eq!(policy.firmware_id_missing, Danger::Refuse);
+        for danger in [
+            policy.firmware_id_missing,
+            policy.certificate_hold,
+            policy.driver_manifest_missing,
+            policy.vbios_manifest_missing,
+        ] {
+            assert_eq!(danger, Danger::Refuse, "every default refuses");
+        }
         assert_eq!(policy.driver_version, Expected::OneOf(vec!["580.159.03".to_owned()]));
     }
 
@@ -97,10 +91,10 @@ mod tests {
         assert_eq!(code(&EXAMPLE.replace("[\"hopper\"]", "[]")), "policy.empty-list");
         assert_eq!(code(&EXAMPLE.replace("[\"580.159.03\"]", "[]")), "policy.empty-list");
         assert_eq!(code(&EXAMPLE.replace("[\"580.159.03\"]", "{ any = \" \" }")), "policy.empty-reason");
-        assert_eq!(
-            code(&format!("{EXAMPLE}\nfirmware-id-missing = {{ danger-allow = \"\" }}")),
-            "policy.empty-reason"
-        );
+        for key in ["firmware-id-missing", "certificate-hold", "driver-manifest-missing", "vbios-manifest-missing"] {
+            let text = format!("{EXAMPLE}\n{key} = {{ danger-allow = \"\" }}");
+            assert_eq!(code(&text), "policy.empty-reason", "{key}");
+        }
         let device = |value: &str| {
             code(&EXAMPLE.replace("device = { any = \"the fleet is rented and changes daily\" }", value))
         };

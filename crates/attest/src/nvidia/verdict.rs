@@ -10,10 +10,10 @@ use super::evidence::GpuEvidence;
 use super::genuine::{self, NvidiaEndorsements};
 use super::golden::Device;
 use super::manifest::Manifest;
-use super::policy::NvidiaPolicy;
 use super::reject::GpuRejection;
 use super::spdm::NONCE_LEN;
 use crate::checks::{Check, Ledger};
+use crate::policy::Policy;
 use crate::rules;
 use crate::time::UnixTime;
 
@@ -120,7 +120,7 @@ impl AuthenticGpu {
     /// [`GpuDenied`], with the first rule that does not hold.
     pub fn appraise(
         self,
-        policy: &NvidiaPolicy,
+        policy: &Policy,
         manifests: &[Manifest],
         nonce: &[u8; NONCE_LEN],
     ) -> Result<VerifiedGpu, GpuDenied> {

@@ -243,9 +243,9 @@ impl<'a> Answers<'a> {
 
 /// Whether a CertID is that of this certificate of this issuer.
 fn names(id: &CertId<'_>, subject: &Certificate, issuer: &Certificate) -> bool {
-    let hash = match id.hash {
-        response::Hash::Sha256 => crypto::sha256,
-        response::Hash::Sha384 => crypto::sha384,
+    let hash: fn(&[u8]) -> Vec<u8> = match id.hash {
+        response::Hash::Sha256 => |octets| crypto::sha256(octets).to_vec(),
+        response::Hash::Sha384 => |octets| crypto::sha384(octets).to_vec(),
         response::Hash::Other => return false,
     };
     let Some((_, key)) = der::public_key(&issuer.spki) else { return false };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::{Danger, Expected, PlatformPolicy, Policy, PolicyError};
 use crate::azure::policy_file::AzureFile;
 use crate::nitro::NitroFile;
+use crate::nvidia::policy_file::NvidiaFile;
 use crate::snp::{
     Abi, Floor, GuestPermission, GuestProtection, HostTrustPolicy, MinimumTcb, PlatformProtection,
     PlatformWeakness, SnpPolicy, Tcb, Version,
@@ -27,6 +28,8 @@ pub(crate) struct PolicyFile {
     tdx: Option<TdxFile>,
     #[serde(default)]
     azure: Option<AzureFile>,
+    #[serde(default)]
+    nvidia: Option<NvidiaFile>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +119,14 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        if file.snp.is_none() && file.nitro.is_none() && file.azure.is_none() && file.tdx.is_none() {
+        let platforms = [
+            file.snp.is_some(),
+            file.nitro.is_some(),
+            file.azure.is_some(),
+            file.tdx.is_some(),
+            file.nvidia.is_some(),
+        ];
+        if !platforms.contains(&true) {
             return Err(PolicyError::NoPlatform);
         }
         Ok(Self {
@@ -124,6 +134,7 @@ impl TryFrom<PolicyFile> for Policy {
             nitro: terms(file.nitro.map(NitroFile::into_policy))?,
             tdx: terms(file.tdx.map(TdxFile::into_policy))?,
             azure: terms(file.azure.map(AzureFile::into_policy))?,
+            nvidia: terms(file.nvidia.map(NvidiaFile::into_policy))?,
         })
     }
 }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::azure::AzurePolicy;
 use crate::nitro::NitroPolicy;
+use crate::nvidia::NvidiaPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
 use file::PolicyFile;
@@ -24,6 +25,8 @@ pub struct Policy {
     pub tdx: PlatformPolicy<TdxPolicy>,
     /// Azure confidential VMs with a virtual TPM.
     pub azure: PlatformPolicy<AzurePolicy>,
+    /// NVIDIA GPUs and switches, whose evidence stands beside a platform's.
+    pub nvidia: PlatformPolicy<NvidiaPolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -134,6 +137,7 @@ impl Policy {
             nitro: PlatformPolicy::NotAccepted,
             azure: PlatformPolicy::NotAccepted,
             tdx: PlatformPolicy::NotAccepted,
+            nvidia: PlatformPolicy::NotAccepted,
         }
     }
 
@@ -155,6 +159,11 @@ impl Policy {
     /// Accepts TDX on these terms, and no other platform.
     pub fn for_tdx(terms: TdxPolicy) -> Self {
         Self { tdx: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts NVIDIA devices on these terms, and no platform that they could stand beside.
+    pub fn for_nvidia(terms: NvidiaPolicy) -> Self {
+        Self { nvidia: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.

@@ -6,7 +6,7 @@ use casemate_attest::nvidia::{
     Architecture, AuthenticGpu, GpuEvidence, GpuRevocation, Manifest, NvidiaEndorsements, NvidiaPolicy,
     VerifiedGpu, verify_gpu,
 };
-use casemate_attest::{Danger, Expected, OcspResponse, UnixTime};
+use casemate_attest::{Danger, Expected, OcspResponse, Policy, UnixTime};
 
 use crate::vendor::{Answer, NONCE, NOON, Report, Rim, VBIOS, VENDOR, Vendor};
 use crate::Case;
@@ -78,7 +78,7 @@ impl Machine {
             manifests.push(manifest.map_err(|rejected| rejected.code())?);
         }
         let authentic = self.authenticate(&vendor.report(&self.report))?;
-        authentic.appraise(&self.policy, &manifests, &NONCE).map_err(|denied| denied.code())
+        authentic.appraise(&Policy::for_nvidia(self.policy.clone()), &manifests, &NONCE).map_err(|denied| denied.code())
     }
 
     fn authenticate(&self, report: &[u8]) -> Result<AuthenticGpu, &'static str> {

@@ -16,7 +16,7 @@ use casemate_attest::nvidia::{
     Architecture, GpuEvidence, GpuRevocation, NvidiaAnchors, NvidiaEndorsements, NvidiaPolicy, VerifiedGpu,
     verify_gpu, verify_set,
 };
-use casemate_attest::{Danger, Expected, Outcome, UnixTime};
+use casemate_attest::{Danger, Expected, Outcome, Policy, UnixTime};
 use libtest_mimic::{Arguments, Failed, Trial};
 use recorded::file;
 
@@ -140,7 +140,7 @@ fn judge(
     let evidence = GpuEvidence::parse(&case.report, &case.chain).map_err(|error| error.code())?;
     let authentic = verify_gpu(&evidence, endorsements, &NvidiaAnchors::nvidia(), now)
         .map_err(|rejected| rejected.code())?;
-    authentic.appraise(policy, &[], nonce).map_err(|denied| denied.code())
+    authentic.appraise(&Policy::for_nvidia(policy.clone()), &[], nonce).map_err(|denied| denied.code())
 }
 
 fn answer(result: Result<VerifiedGpu, &'static str>) -> String {
@@ -396,6 +396,18 @@ const TERMS: &[Case] = &[
         "terms: another architecture",
         || with(&device(H100), |p| p.architectures = vec![Architecture::Blackwell]),
         "nvidia.architecture.not-accepted",
+    ),
+    (
+        "terms: of a platform, and none of NVIDIA's devices",
+        || {
+            let case = device(H100);
+            let evidence = GpuEvidence::parse(&case.report, &case.chain).expect("well-formed");
+            let authentic =
+                verify_gpu(&evidence, &not_checked(), &NvidiaAnchors::nvidia(), NOW).expect("genuine");
+            let policy = Policy::strict_for_measurement([0x32; 48]);
+            authentic.appraise(&policy, &[], &nonce(&case)).expect_err("refused").code().to_owned()
+        },
+        "policy.platform-not-accepted",
     ),
     (
         "terms: no architecture",

@@ -3,7 +3,7 @@
 use casemate_attest::nvidia::{
     GpuEvidence, GpuRevocation, Manifest, NvidiaAnchors, NvidiaPolicy, verify_gpu,
 };
-use casemate_attest::{Danger, UnixTime};
+use casemate_attest::{Danger, Policy, UnixTime};
 
 use crate::made::simulated_manifests;
 use crate::{Case, Recording, allow, device, H100, NOW, nonce, not_checked, sample, switch, terms, text};
@@ -174,7 +174,7 @@ fn judged(case: &Recording, manifests: &[Manifest], change: impl FnOnce(&mut Nvi
     change(&mut policy);
     let evidence = GpuEvidence::parse(&case.report, &case.chain).expect("well-formed");
     let authentic = verify_gpu(&evidence, &not_checked(), &NvidiaAnchors::nvidia(), NOW).expect("genuine");
-    match authentic.appraise(&policy, manifests, &nonce(case)) {
+    match authentic.appraise(&Policy::for_nvidia(policy), manifests, &nonce(case)) {
         Ok(verified) => {
             let golden = verified.checks().last().expect("NV-19");
             format!("{}: {}", golden.outcome, golden.compared)
@@ -185,7 +185,7 @@ fn judged(case: &Recording, manifests: &[Manifest], change: impl FnOnce(&mut Nvi
 
 const THEN: UnixTime = UnixTime(RIM_TIME);
 /// Within the validity of the expired driver manifest's signer.
-const CHRISTMAS_2024: UnixTime = UnixTime(1_735_128_000); // 2024-12-25T12:00:00Z
+const NEW_YEAR_2025: UnixTime = UnixTime(1_735_732_800); // 2025-01-01T12:00:00Z
 
 /// Rules NV-16 to NV-19 over recordings. No recorded driver manifest matches a recorded device.
 pub(crate) const COMPARED: &[Case] = &[
@@ -249,7 +249,7 @@ pub(crate) const COMPARED: &[Case] = &[
         "compared: driver 570 and its manifest, before its signer expired: it was changed after signing",
         || {
             let path = format!("{SAMPLES}/NV_GPU_DRIVER_GH100_570.124.03_expired.xml");
-            compared(&driver_570(), &[(&path, CHRISTMAS_2024)], |p| p.vbios_manifest_missing = allow())
+            compared(&driver_570(), &[(&path, NEW_YEAR_2025)], |p| p.vbios_manifest_missing = allow())
         },
         "nvidia.manifest.digest",
     ),
