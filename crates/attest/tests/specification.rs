@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, NITRO, NVIDIA, Rule, SEV_SNP, TDX};
+use casemate_attest::rules::{AZURE, NITRO, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX};
 use walkdir::WalkDir;
 
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 15] = [
     "anchors.",
     "azure.",
     "binding.",
@@ -17,6 +17,7 @@ const FAMILIES: [&str; 14] = [
     "internal.",
     "nitro.",
     "nvidia.",
+    "ocsp.",
     "policy.",
     "snp.",
     "tdx.",
@@ -24,12 +25,13 @@ const FAMILIES: [&str; 14] = [
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 5] = [
+const RULES: [(&[Rule], &str, &str); 6] = [
     (SEV_SNP, "## 6. Rules", "## 7."),
     (NITRO, "### 11.3 Rules", "### 11.4"),
     (TDX, "### 12.3 Rules", "### 12.4"),
     (AZURE, "### 13.4 Rules", "### 13.5"),
     (NVIDIA, "### 14.3 Rules", "### 14.4"),
+    (NVIDIA_RIM, "### 14.6 Reference", "### 14.7"),
 ];
 
 #[test]
