@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::spdm::{Spdm, SpdmError};
+use crate::crypto;
 use crate::x509::{Certificate, CertificateError};
 
 /// Longer chains are refused before they are parsed; NVIDIA's have about 5 KiB.
 const MAX_CHAIN: usize = 64 * 1024;
+
+const EVIDENCE_DOMAIN: &[u8] = b"casemate/device-evidence/v1";
 
 /// A kind of device that is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,6 +137,22 @@ impl GpuEvidence {
     /// Exactly the bytes of the report that arrived.
     pub fn report(&self) -> &[u8] {
         self.report.bytes()
+    }
+
+    /// Digest of the report and the five certificates, in DER, that arrived (spec/attest.md §14.5):
+    /// `SHA-256("casemate/device-evidence/v1" || 0x00 || report || leaf || ... || root)`, each of the six with its length
+    /// before it, as u32 big-endian.
+    pub fn sha256(&self) -> [u8; 32] {
+        let DeviceChain { leaf, device, provisioner, identity, sent_root } = &self.chain;
+        let certificates = [leaf, device, provisioner, identity, sent_root];
+        let certificates = certificates.map(|certificate| certificate.der.as_slice());
+        let mut message = [EVIDENCE_DOMAIN, &[0]].concat();
+        for part in core::iter::once(self.report()).chain(certificates) {
+            // Both lengths are limited far below.
+            message.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            message.extend(part);
+        }
+        crypto::sha256(&message)
     }
 }
 

@@ -38,7 +38,7 @@ pub use opaque::OpaqueError;
 pub use policy::NvidiaPolicy;
 pub use reject::GpuRejection;
 pub use revocation::GpuRevocation;
-pub use set::{SetDenied, VerifiedSet, verify_set};
+pub use set::{SetDenied, VerifiedSet, set_sha256, verify_set};
 pub use spdm::{MEASUREMENT_LEN, NONCE_LEN, SpdmError};
 pub use verdict::{AuthenticGpu, GpuDenied, GpuRejected, VerifiedGpu, verify_gpu};
 

@@ -28,6 +28,7 @@ use crate::time::UnixTime;
 #[derive(Debug)]
 pub struct AuthenticGpu {
     claims: NvidiaClaims,
+    evidence_sha256: [u8; 32],
     device: Device,
     ledger: Ledger,
     simulated: bool,
@@ -59,6 +60,7 @@ pub struct AuthenticGpu {
 #[derive(Debug)]
 pub struct VerifiedGpu {
     claims: NvidiaClaims,
+    evidence_sha256: [u8; 32],
     checks: Vec<Check>,
     simulated: bool,
     valid_until: UnixTime,
@@ -103,6 +105,7 @@ pub fn verify_gpu(
     match genuine::verify(evidence, endorsements, anchors, now, &mut ledger) {
         Ok(genuine) => Ok(AuthenticGpu {
             claims: NvidiaClaims::new(evidence, &genuine),
+            evidence_sha256: evidence.sha256(),
             device: Device { measurements: evidence.report.measurements().to_vec(), held: genuine.held, simulated },
             ledger,
             simulated,
@@ -124,11 +127,11 @@ impl AuthenticGpu {
         manifests: &[Manifest],
         nonce: &[u8; NONCE_LEN],
     ) -> Result<VerifiedGpu, GpuDenied> {
-        let Self { claims, device, mut ledger, simulated, valid_until } = self;
+        let Self { claims, evidence_sha256, device, mut ledger, simulated, valid_until } = self;
         match appraise::appraise(&claims, &device, policy, manifests, nonce, &mut ledger) {
             Ok(until) => {
                 let valid_until = valid_until.min(until);
-                Ok(VerifiedGpu { claims, checks: ledger.finish(), simulated, valid_until })
+                Ok(VerifiedGpu { claims, evidence_sha256, checks: ledger.finish(), simulated, valid_until })
             }
             Err(reason) => {
                 Err(GpuDenied { reason, checks: ledger.finish(), claims: Box::new(claims), simulated })
@@ -161,6 +164,11 @@ impl VerifiedGpu {
     /// What the device said.
     pub fn claims(&self) -> &NvidiaClaims {
         &self.claims
+    }
+
+    /// [`GpuEvidence::sha256`] of the evidence that this was verified from.
+    pub fn evidence_sha256(&self) -> &[u8; 32] {
+        &self.evidence_sha256
     }
 
     /// Every rule, in order: each passed or was waived by a written decision.

@@ -48,6 +48,7 @@ pub(crate) struct Vendor {
 
 /// What a device reports; a case changes one thing.
 pub(crate) struct Report {
+    pub(crate) nonce: [u8; 32],
     pub(crate) measurements: Vec<[u8; 48]>,
     pub(crate) driver: Option<&'static str>,
     /// NVDEC0_STATUS, where it is reported.
@@ -157,7 +158,7 @@ impl Vendor {
 
     /// A signed report.
     pub(crate) fn report(&self, report: &Report) -> Vec<u8> {
-        let mut bytes = [&[0x11, 0xe0, 0x01, 0xff][..], &NONCE, &[0], &[0x11, 0x60, 0, 0]].concat();
+        let mut bytes = [&[0x11, 0xe0, 0x01, 0xff][..], &report.nonce, &[0], &[0x11, 0x60, 0, 0]].concat();
         let count = u8::try_from(report.measurements.len()).expect("few");
         bytes.push(count);
         bytes.extend(&(u32::from(count) * 55).to_le_bytes()[..3]);
@@ -246,7 +247,7 @@ impl Report {
     /// Measurement n is 48 bytes of n; the first video decoder is off.
     pub(crate) fn good() -> Self {
         let measurements = (0..40).map(|index| [index; 48]).collect();
-        Self { measurements, driver: Some(DRIVER), nvdec0: Some(0x55) }
+        Self { nonce: NONCE, measurements, driver: Some(DRIVER), nvdec0: Some(0x55) }
     }
 }
 
