@@ -63,6 +63,7 @@ pub use anchors::{AnchorError, AnchorRole, TrustAnchors};
 pub use chain::{ChainError, CrlError, Role};
 pub use checks::{Check, Outcome};
 pub use claims::Claims;
+pub use crypto::IssuerCache;
 pub use endorsements::{Endorsements, Revocation};
 pub use evidence::{Evidence, ParseError, Platform};
 pub use ocsp::{OcspError, OcspNonce, OcspResponse};

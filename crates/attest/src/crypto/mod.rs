@@ -12,10 +12,12 @@ mod backend;
 #[cfg(any(target_arch = "wasm32", casemate_rustcrypto))]
 #[path = "rust_crypto.rs"]
 mod backend;
+mod cache;
 mod certificates;
 
 use subtle::ConstantTimeEq;
 
+pub use cache::IssuerCache;
 pub(crate) use certificates::{ECDSA, ECDSA_P256, ECDSA_P384, RSA_PKCS1, RSA_PSS_SHA384};
 
 use crate::der;
@@ -93,7 +95,8 @@ fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool 
             })
         }
     };
-    well_formed && backend::verify(scheme, key, message, signature)
+    well_formed
+        && cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
 }
 
 /// 2048 to 8192 bits, in whole octets, with the exponent 65537: what every vendor's keys are.
