@@ -108,7 +108,8 @@ fn fresh(claims: &NvidiaClaims, nonce: &[u8; NONCE_LEN]) -> Step {
 /// NV-15. The manifests of this device's firmware count too.
 fn hold(device: &Device, own: Option<&Own<'_>>, allowed: &Danger) -> Step {
     let of_manifests = own.into_iter().flat_map(|own| own.all()).flat_map(Manifest::held);
-    let names: Vec<_> = device.held.iter().chain(of_manifests).map(|held| held.certificate.as_str()).collect();
+    let names: Vec<_> =
+        device.held.iter().chain(of_manifests).map(|held| held.certificate.as_str()).collect();
     match allowed {
         _ if names.is_empty() => pass("none".to_owned()),
         Danger::Refuse => Err(GpuDenial::CertificateHold { certificates: names.join(", ") }),

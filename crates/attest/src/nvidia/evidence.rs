@@ -139,7 +139,7 @@ impl GpuEvidence {
         self.report.bytes()
     }
 
-    /// Digest of the report and the five certificates, in DER, that arrived (spec/attest.md §14.5):
+    /// Digest of the report and the five certificates, in DER, that arrived (spec/channel.md §6):
     /// `SHA-256("casemate/device-evidence/v1" || 0x00 || report || leaf || ... || root)`, each of the six with its length
     /// before it, as u32 big-endian.
     pub fn sha256(&self) -> [u8; 32] {

@@ -75,7 +75,8 @@ pub(crate) fn compare(
     policy: &NvidiaPolicy,
     ledger: &mut Ledger,
 ) -> Result<UnixTime, GpuDenial> {
-    let own = ledger.record(&rules::DRIVER_MANIFEST, own.and_then(|own| driver(claims, device, own, policy)))?;
+    let own =
+        ledger.record(&rules::DRIVER_MANIFEST, own.and_then(|own| driver(claims, device, own, policy)))?;
     ledger.record(&rules::VBIOS_MANIFEST, vbios(claims, device, own, policy))?;
     ledger.record(&rules::MANIFEST_INDICES, disjoint(own))?;
     ledger.record(&rules::GOLDEN, equal(claims, device, own))?;
@@ -83,17 +84,13 @@ pub(crate) fn compare(
 }
 
 /// NV-16.
-fn driver<'a>(
-    claims: &NvidiaClaims,
-    device: &Device,
-    own: Own<'a>,
-    policy: &NvidiaPolicy,
-) -> Step<Own<'a>> {
+fn driver<'a>(claims: &NvidiaClaims, device: &Device, own: Own<'a>, policy: &NvidiaPolicy) -> Step<Own<'a>> {
     if claims.architecture.is_switch() {
         return Ok((own, Finding::Pass("a switch has no driver".to_owned())));
     }
     let wanted = wanted(claims, claims.driver_version.as_ref());
-    let finding = present(own.driver, device, &policy.driver_manifest_missing, "the driver's manifest", wanted)?;
+    let finding =
+        present(own.driver, device, &policy.driver_manifest_missing, "the driver's manifest", wanted)?;
     Ok((own, finding))
 }
 
@@ -137,7 +134,8 @@ fn disjoint(own: Own<'_>) -> Step<()> {
     match driver.golden().iter().find(|(index, _)| in_vbios(*index)) {
         Some((index, _)) => Err(GpuDenial::ManifestConflict { index: *index }),
         None => {
-            let compared = format!("{} of the driver, {} of the VBIOS", driver.golden().len(), vbios.golden().len());
+            let compared =
+                format!("{} of the driver, {} of the VBIOS", driver.golden().len(), vbios.golden().len());
             Ok(((), Finding::Pass(compared)))
         }
     }
@@ -154,8 +152,8 @@ fn equal(claims: &NvidiaClaims, device: &Device, own: Own<'_>) -> Step<()> {
                 continue;
             }
             let found = device.measurements.get(*index);
-            let found =
-                found.ok_or_else(|| GpuDenial::GoldenAbsent { manifest: manifest.to_string(), index: *index })?;
+            let found = found
+                .ok_or_else(|| GpuDenial::GoldenAbsent { manifest: manifest.to_string(), index: *index })?;
             if !values.contains(found) {
                 return Err(GpuDenial::Golden {
                     manifest: manifest.to_string(),

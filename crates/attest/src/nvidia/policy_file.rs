@@ -35,8 +35,12 @@ impl NvidiaFile {
             architectures: self.architectures,
             firmware_id_missing: self.firmware_id_missing.into_danger("nvidia.firmware-id-missing")?,
             certificate_hold: self.certificate_hold.into_danger("nvidia.certificate-hold")?,
-            driver_manifest_missing: self.driver_manifest_missing.into_danger("nvidia.driver-manifest-missing")?,
-            vbios_manifest_missing: self.vbios_manifest_missing.into_danger("nvidia.vbios-manifest-missing")?,
+            driver_manifest_missing: self
+                .driver_manifest_missing
+                .into_danger("nvidia.driver-manifest-missing")?,
+            vbios_manifest_missing: self
+                .vbios_manifest_missing
+                .into_danger("nvidia.vbios-manifest-missing")?,
             device: values(self.device, "nvidia.device", lower_hex)?,
             driver_version: values(self.driver_version, "nvidia.driver-version", |text| Ok(text.clone()))?,
             vbios_version: values(self.vbios_version, "nvidia.vbios-version", |text| Ok(text.clone()))?,
@@ -91,7 +95,9 @@ mod tests {
         assert_eq!(code(&EXAMPLE.replace("[\"hopper\"]", "[]")), "policy.empty-list");
         assert_eq!(code(&EXAMPLE.replace("[\"580.159.03\"]", "[]")), "policy.empty-list");
         assert_eq!(code(&EXAMPLE.replace("[\"580.159.03\"]", "{ any = \" \" }")), "policy.empty-reason");
-        for key in ["firmware-id-missing", "certificate-hold", "driver-manifest-missing", "vbios-manifest-missing"] {
+        for key in
+            ["firmware-id-missing", "certificate-hold", "driver-manifest-missing", "vbios-manifest-missing"]
+        {
             let text = format!("{EXAMPLE}\n{key} = {{ danger-allow = \"\" }}");
             assert_eq!(code(&text), "policy.empty-reason", "{key}");
         }

@@ -84,7 +84,7 @@ pub fn verify_set(devices: Vec<VerifiedGpu>, expected: usize) -> Result<Verified
     Ok(VerifiedSet { devices })
 }
 
-/// Digest of the evidence of a set, whatever its order (spec/attest.md §14.5):
+/// Digest of the evidence of a set, whatever its order (spec/channel.md §6):
 /// `SHA-256("casemate/device-set/v1" || 0x00 || digests)`, with the digests of the devices' evidence
 /// ([`super::GpuEvidence::sha256`]) in ascending order.
 pub fn set_sha256(evidence: impl IntoIterator<Item = [u8; 32]>) -> [u8; 32] {

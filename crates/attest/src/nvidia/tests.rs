@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::anchors::NvidiaAnchors;
 use super::evidence::{DeviceChain, GpuEvidence};
 use super::genuine::{self, NvidiaEndorsements};
-use super::revocation::GpuRevocation;
 use super::opaque::Opaque;
+use super::revocation::GpuRevocation;
 use super::spdm::Spdm;
 use super::xml;
 use crate::checks::Ledger;
@@ -306,9 +306,7 @@ fn xml_outside_the_subset_is_refused() {
 #[test]
 fn a_document_of_every_limit_at_once_takes_no_long_time() {
     // 16 deep, 64 declarations on each, then small elements: each looks at all that is in scope.
-    let declared = |depth: usize| {
-        (0..64).map(|n| format!(" xmlns:p{depth}x{n}=\"u\"")).collect::<String>()
-    };
+    let declared = |depth: usize| (0..64).map(|n| format!(" xmlns:p{depth}x{n}=\"u\"")).collect::<String>();
     let deep: String = (0..15).map(|depth| format!("<a{}>", declared(depth))).collect();
     let document = format!("{deep}{}{}", "<b/>".repeat(4000), "</a>".repeat(15));
     assert!(document.len() < 256 * 1024);
@@ -320,7 +318,9 @@ fn a_document_of_every_limit_at_once_takes_no_long_time() {
 fn long_manifests_are_refused_before_they_are_read() {
     use super::manifest::Manifest;
     let waived = GpuRevocation::DangerNotChecked { reason: "a test".to_owned() };
-    for document in [vec![b'<'; 10 * 1024 * 1024], vec![0; 10 * 1024 * 1024], b"<a>".repeat(80_000), Vec::new()] {
+    for document in
+        [vec![b'<'; 10 * 1024 * 1024], vec![0; 10 * 1024 * 1024], b"<a>".repeat(80_000), Vec::new()]
+    {
         let rejected = Manifest::verify(&document, &waived, &NvidiaAnchors::nvidia(), NOW);
         assert_eq!(rejected.expect_err("no manifest").code(), "nvidia.manifest.malformed");
     }

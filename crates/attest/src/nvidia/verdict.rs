@@ -106,7 +106,11 @@ pub fn verify_gpu(
         Ok(genuine) => Ok(AuthenticGpu {
             claims: NvidiaClaims::new(evidence, &genuine),
             evidence_sha256: evidence.sha256(),
-            device: Device { measurements: evidence.report.measurements().to_vec(), held: genuine.held, simulated },
+            device: Device {
+                measurements: evidence.report.measurements().to_vec(),
+                held: genuine.held,
+                simulated,
+            },
             ledger,
             simulated,
             valid_until: genuine.valid_until,

@@ -202,7 +202,8 @@ impl<'a> Answers<'a> {
         let certificate = || subject.subject_cn.clone();
         let mut cleared: Option<Cleared> = None;
         for (answer, nonce) in &self.answers {
-            let mut named = answer.singles.iter().filter(|single| names(&single.id, subject, issuer)).peekable();
+            let mut named =
+                answer.singles.iter().filter(|single| names(&single.id, subject, issuer)).peekable();
             if named.peek().is_none() {
                 continue;
             }
@@ -213,8 +214,9 @@ impl<'a> Answers<'a> {
                 return Err(OcspError::Nonce { certificate: certificate() });
             }
             for single in named {
-                let next_update =
-                    single.next_update.ok_or_else(|| OcspError::NoNextUpdate { certificate: certificate() })?;
+                let next_update = single
+                    .next_update
+                    .ok_or_else(|| OcspError::NoNextUpdate { certificate: certificate() })?;
                 let this_update = single.this_update;
                 if now < this_update {
                     return Err(OcspError::NotYetValid { certificate: certificate(), this_update, now });

@@ -8,8 +8,8 @@ use casemate_attest::nvidia::{
 };
 use casemate_attest::{Danger, Expected, OcspResponse, Policy, UnixTime};
 
-use crate::vendor::{Answer, NONCE, NOON, Report, Rim, VBIOS, VENDOR, Vendor};
 use crate::Case;
+use crate::vendor::{Answer, NONCE, NOON, Report, Rim, VBIOS, VENDOR, Vendor};
 
 /// One machine; a case changes one thing.
 pub(crate) struct Machine {
@@ -78,7 +78,9 @@ impl Machine {
             manifests.push(manifest.map_err(|rejected| rejected.code())?);
         }
         let authentic = self.authenticate(&vendor.report(&self.report))?;
-        authentic.appraise(&Policy::for_nvidia(self.policy.clone()), &manifests, &NONCE).map_err(|denied| denied.code())
+        authentic
+            .appraise(&Policy::for_nvidia(self.policy.clone()), &manifests, &NONCE)
+            .map_err(|denied| denied.code())
     }
 
     fn authenticate(&self, report: &[u8]) -> Result<AuthenticGpu, &'static str> {
@@ -120,7 +122,11 @@ pub(crate) const GOLDEN: &[Case] = &[
         },
         COMPARED,
     ),
-    ("golden: no manifest of the driver", || with(|m| drop(m.manifests.remove(0))), "nvidia.manifest.missing"),
+    (
+        "golden: no manifest of the driver",
+        || with(|m| drop(m.manifests.remove(0))),
+        "nvidia.manifest.missing",
+    ),
     ("golden: no manifest of the VBIOS", || with(|m| drop(m.manifests.remove(1))), "nvidia.manifest.missing"),
     (
         "golden: no manifest of the driver, allowed",
@@ -223,11 +229,7 @@ pub(crate) const GOLDEN: &[Case] = &[
         || with(|m| m.report.measurements[0][0] ^= 0x80),
         "nvidia.golden.mismatch",
     ),
-    (
-        "golden: the first alternative",
-        || with(|m| m.report.measurements[7] = [0xee; 48]),
-        COMPARED,
-    ),
+    ("golden: the first alternative", || with(|m| m.report.measurements[7] = [0xee; 48]), COMPARED),
     (
         "golden: a measurement that no manifest speaks of",
         || with(|m| m.report.measurements[39] = [0xaa; 48]),
@@ -278,16 +280,8 @@ pub(crate) const GOLDEN: &[Case] = &[
         },
         "nvidia.golden.mismatch",
     ),
-    (
-        "golden: NVDEC0 neither on nor off",
-        || with(|m| m.report.nvdec0 = Some(0)),
-        "nvidia.opaque.field",
-    ),
-    (
-        "golden: a GPU without a driver version",
-        || with(|m| m.report.driver = None),
-        "nvidia.driver.missing",
-    ),
+    ("golden: NVDEC0 neither on nor off", || with(|m| m.report.nvdec0 = Some(0)), "nvidia.opaque.field"),
+    ("golden: a GPU without a driver version", || with(|m| m.report.driver = None), "nvidia.driver.missing"),
     (
         "golden: driver and VBIOS of one version share no manifest",
         || {
@@ -330,7 +324,8 @@ pub(crate) fn simulated_manifests() -> Vec<Manifest> {
     let rims = [Rim::driver(), Rim { version: "550.90.07", ..Rim::driver() }];
     rims.iter()
         .map(|rim| {
-            Manifest::verify(VENDOR.rim(rim).as_bytes(), &waived(), &VENDOR.anchors, NOON).expect("a manifest")
+            Manifest::verify(VENDOR.rim(rim).as_bytes(), &waived(), &VENDOR.anchors, NOON)
+                .expect("a manifest")
         })
         .collect()
 }

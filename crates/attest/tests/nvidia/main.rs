@@ -34,12 +34,14 @@ const SETS: &str = "attestation-sdk/serialized_test_evidence";
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none_or(|folder| !folder.join("nvidia").is_dir());
-    let recorded = [DEVICES, CHAINS, ENDORSEMENTS, TERMS, SETS_OF_DEVICES, manifests::MANIFESTS, manifests::COMPARED];
+    let recorded =
+        [DEVICES, CHAINS, ENDORSEMENTS, TERMS, SETS_OF_DEVICES, manifests::MANIFESTS, manifests::COMPARED];
     let mut trials: Vec<_> = recorded.concat().into_iter().map(trial).collect();
     trials.push(Trial::test("every bit of a report", || sweeps::report_bits(&device(H100))));
     trials.push(Trial::test("every bit of a switch's report", || sweeps::report_bits(&switch())));
     trials.push(Trial::test("every bit of the certificates", || sweeps::chain_bits(&device(H100))));
-    trials.push(Trial::test("every prefix of the report and of the chain", || sweeps::prefixes(&device(H100))));
+    trials
+        .push(Trial::test("every prefix of the report and of the chain", || sweeps::prefixes(&device(H100))));
     trials.push(Trial::test("every byte of a manifest", sweeps::manifest_bytes));
     trials.push(Trial::test("every prefix of a manifest", sweeps::manifest_prefixes));
     trials.push(Trial::test("every rule of a verified device is listed", every_rule));
@@ -512,7 +514,8 @@ fn every_rule() -> Result<(), Failed> {
     let expected: Vec<_> = casemate_attest::rules::NVIDIA
         .iter()
         .map(|rule| {
-            let waived = ["NV-05", "NV-10", "NV-11", "NV-12", "NV-13", "NV-16", "NV-17", "NV-19"].contains(&rule.id);
+            let waived =
+                ["NV-05", "NV-10", "NV-11", "NV-12", "NV-13", "NV-16", "NV-17", "NV-19"].contains(&rule.id);
             (rule.id, if waived { Outcome::Waived } else { Outcome::Pass })
         })
         .collect();

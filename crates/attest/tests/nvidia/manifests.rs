@@ -6,7 +6,7 @@ use casemate_attest::nvidia::{
 use casemate_attest::{Danger, Policy, UnixTime};
 
 use crate::made::simulated_manifests;
-use crate::{Case, Recording, allow, device, H100, NOW, nonce, not_checked, sample, switch, terms, text};
+use crate::{Case, H100, NOW, Recording, allow, device, nonce, not_checked, sample, switch, terms, text};
 
 /// Within the validity of the signer of the recorded GH100 manifests.
 const RIM_TIME: u64 = 1_748_779_200; // 2025-06-01T12:00:00Z
@@ -27,7 +27,8 @@ fn manifest(path: &str, change: impl FnOnce(&mut String)) -> String {
 }
 
 const DRIVER: &str = "attestation-sdk/NV_GPU_DRIVER_GH100_550.144.03.xml";
-pub(crate) const SWITCH_VBIOS: &str = "attestation-sdk/switchVBIOSRim_NV_SWITCH_BIOS_5612_0002_890_9610550001.xml";
+pub(crate) const SWITCH_VBIOS: &str =
+    "attestation-sdk/switchVBIOSRim_NV_SWITCH_BIOS_5612_0002_890_9610550001.xml";
 
 /// Reference manifests.
 pub(crate) const MANIFESTS: &[Case] = &[
@@ -75,7 +76,8 @@ pub(crate) const MANIFESTS: &[Case] = &[
     (
         "manifest: VBIOS of GH100, after its signer's last day",
         || {
-            let (anchors, path) = (NvidiaAnchors::nvidia(), "rim_vbios/1010_0200_882_96005E0001_PROD.swidtag");
+            let (anchors, path) =
+                (NvidiaAnchors::nvidia(), "rim_vbios/1010_0200_882_96005E0001_PROD.swidtag");
             Manifest::verify(&text(path), &waived(), &anchors, NOW).expect_err("expired").code().to_owned()
         },
         "x509.expired",
@@ -134,7 +136,6 @@ pub(crate) const MANIFESTS: &[Case] = &[
     ),
 ];
 
-
 const VBIOS_535: &str = "rim_vbios/1010_0200_882_96005E0001_PROD.swidtag";
 const SAMPLES: &str = "attestation-sdk/sample_rims";
 
@@ -189,12 +190,12 @@ const NEW_YEAR_2025: UnixTime = UnixTime(1_735_732_800); // 2025-01-01T12:00:00Z
 
 /// Rules NV-16 to NV-19 over recordings. No recorded driver manifest matches a recorded device.
 pub(crate) const COMPARED: &[Case] = &[
-    ("compared: switch and its manifest", || compared(&switch(), &[(SWITCH_VBIOS, NOW)], |_| {}), "pass: 31 of 31 measurements"),
     (
-        "compared: switch without a manifest",
-        || compared(&switch(), &[], |_| {}),
-        "nvidia.manifest.missing",
+        "compared: switch and its manifest",
+        || compared(&switch(), &[(SWITCH_VBIOS, NOW)], |_| {}),
+        "pass: 31 of 31 measurements",
     ),
+    ("compared: switch without a manifest", || compared(&switch(), &[], |_| {}), "nvidia.manifest.missing"),
     (
         "compared: GPU of driver 535 and its VBIOS manifest",
         || compared(&driver_535(), &[(VBIOS_535, THEN)], |p| p.driver_manifest_missing = allow()),

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use casemate_attest::nvidia::GpuRevocation;
 use casemate_attest::{OcspNonce, OcspResponse, UnixTime};
 use libtest_mimic::Failed;
-use rcgen::{ExtendedKeyUsagePurpose, IsCa, BasicConstraints, KeyUsagePurpose, date_time_ymd};
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
 
 use crate::Case;
 use crate::made::{Machine, allow, answers, verified_until, with};
@@ -120,7 +120,11 @@ pub(crate) const OCSP: &[Case] = &[
     ("ocsp: revoked", || one(DEVICE, |a| a.status = revoked(None)), "ocsp.revoked"),
     ("ocsp: the signer is revoked", || one(SIGNER, |a| a.status = revoked(None)), "ocsp.revoked"),
     ("ocsp: key compromise", || one(0, |a| a.status = revoked(Some(1))), "ocsp.revoked"),
-    ("ocsp: removed from a list is no reason to believe", || one(1, |a| a.status = revoked(Some(8))), "ocsp.revoked"),
+    (
+        "ocsp: removed from a list is no reason to believe",
+        || one(1, |a| a.status = revoked(Some(8))),
+        "ocsp.revoked",
+    ),
     ("ocsp: unknown", || one(DEVICE, |a| a.status = UNKNOWN.to_vec()), "ocsp.unknown"),
     ("hold: of the device", || one(DEVICE, |a| a.status = revoked(Some(6))), "nvidia.certificate.on-hold"),
     ("hold: of the signer", || one(SIGNER, |a| a.status = revoked(Some(6))), "nvidia.certificate.on-hold"),
@@ -139,8 +143,7 @@ pub(crate) const OCSP: &[Case] = &[
         || {
             with(|machine| {
                 asked(|_, answer| answer.status = revoked(Some(6)))(machine);
-                machine.policy.certificate_hold =
-                    casemate_attest::Danger::Allow { reason: String::new() };
+                machine.policy.certificate_hold = casemate_attest::Danger::Allow { reason: String::new() };
             })
         },
         "policy.waiver-without-reason",
@@ -198,10 +201,12 @@ pub(crate) const OCSP: &[Case] = &[
     ),
     (
         "responder: appointed by another issuer",
-        || one(0, |answer| {
-            answer.responder = &RESPONDER;
-            answer.sent = vec![&RESPONDER];
-        }),
+        || {
+            one(0, |answer| {
+                answer.responder = &RESPONDER;
+                answer.sent = vec![&RESPONDER];
+            })
+        },
         "ocsp.responder",
     ),
     ("responder: not appointed", || by!(responder(|p| p.extended_key_usages.clear())), "ocsp.responder"),
@@ -237,12 +242,16 @@ pub(crate) const OCSP: &[Case] = &[
     ),
     ("responder: the device that is asked about", || by!(copy_of_device()), "ocsp.responder"),
     ("responder: the issuer's issuer", || one(DEVICE, |a| a.responder = &VENDOR.identity), "ocsp.signature"),
-    ("responder: five certificates", || {
-        one(DEVICE, |answer| {
-            answer.responder = &RESPONDER;
-            answer.sent = vec![&RESPONDER; 5];
-        })
-    }, "ocsp.malformed"),
+    (
+        "responder: five certificates",
+        || {
+            one(DEVICE, |answer| {
+                answer.responder = &RESPONDER;
+                answer.sent = vec![&RESPONDER; 5];
+            })
+        },
+        "ocsp.malformed",
+    ),
     (
         "responder: try later",
         || edited(|answers| answers[0].der = vec![0x30, 3, 0x0a, 1, 3]),
@@ -256,11 +265,7 @@ pub(crate) const OCSP: &[Case] = &[
         || edited(|answers| *answers[0].der.iter_mut().find(|octet| **octet == 0x2b).expect("an OID") = 0x2a),
         "ocsp.malformed",
     ),
-    (
-        "answers: 257",
-        || edited(|answers| answers.resize(257, answers[0].clone())),
-        "ocsp.too-many",
-    ),
+    ("answers: 257", || edited(|answers| answers.resize(257, answers[0].clone())), "ocsp.too-many"),
 ];
 
 /// Another key under the device's name: a device is no responder for itself.

@@ -196,8 +196,10 @@ impl Vendor {
             .map(|(index, (active, values))| {
                 let active = if *active { "True" } else { "False" };
                 let count = values.len();
-                let mut hashes: Vec<_> =
-                    (0..).zip(values).map(|(number, value)| (format!("ns2:Hash{number}"), hex::encode(value))).collect();
+                let mut hashes: Vec<_> = (0..)
+                    .zip(values)
+                    .map(|(number, value)| (format!("ns2:Hash{number}"), hex::encode(value)))
+                    .collect();
                 hashes.sort();
                 let hashes: String =
                     hashes.iter().map(|(name, value)| format!(" {name}=\"{value}\"")).collect();
