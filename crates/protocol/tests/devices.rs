@@ -5,6 +5,7 @@
 #[path = "../../attest/tests/nvidia/vendor.rs"]
 mod vendor;
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use casemate_attest::nvidia::{
@@ -22,7 +23,33 @@ use casemate_protocol::statement::{
     TlsKeyRule,
 };
 use casemate_sim::{Machine, MachineConfig, Vendor};
+use libtest_mimic::{Arguments, Trial};
 use vendor::{NOON, Report, VENDOR};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trial = |name: &str, run: fn()| {
+        Trial::test(name, move || {
+            run();
+            Ok(())
+        })
+    };
+    let trials = vec![
+        trial("devices that the machine states and that answer its client are its own", its_own),
+        trial("devices that the machine does not state are refused", not_stated),
+        trial("devices that answer somebody else are refused", another_nonce),
+        trial("the formulas are those of the specification", formulas),
+        trial("real devices do not belong to a simulated machine", mixed)
+            .with_ignored_flag(!recorded().is_dir()),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn recorded() -> PathBuf {
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors").into();
+    let vectors = std::env::var_os("CASEMATE_VECTORS").unwrap_or_else(beside);
+    Path::new(&vectors).join("nvidia/h100_sample")
+}
 
 const CLIENT_NONCE: [u8; 32] = [0x11; 32];
 const TLS_KEY: [u8; 32] = [0x22; 32];
@@ -107,8 +134,7 @@ fn code(result: Result<AttestedMachine, DevicesRefused>) -> (&'static str, Strin
     (refused.reason.code(), failed.rule.id.to_owned())
 }
 
-#[test]
-fn devices_that_the_machine_states_and_that_answer_its_client_are_its_own() {
+fn its_own() {
     let nonce = devices::nonce(&CLIENT_NONCE);
     let evidence = evidence(nonce, 0);
     let set = verified(&evidence, &nonce);
@@ -123,23 +149,21 @@ fn devices_that_the_machine_states_and_that_answer_its_client_are_its_own() {
     assert_eq!(machine.valid_until().0, NOON.0 + 300, "the statement ends first");
 }
 
-#[test]
-fn devices_that_the_machine_does_not_state_are_refused() {
+fn not_stated() {
     let nonce = devices::nonce(&CLIENT_NONCE);
     let ours = evidence(nonce, 0);
     let other = evidence(nonce, 1);
-    let not_stated = ("devices.not-stated", "CH-10".to_owned());
+    let expected = ("devices.not-stated", "CH-10".to_owned());
     let stated = || attested(Stated::Is(set_sha256([ours.sha256()])));
-    assert_eq!(code(devices::check(stated(), verified(&other, &nonce))), not_stated);
-    assert_eq!(code(devices::check(attested(Stated::None), verified(&ours, &nonce))), not_stated, "none");
+    assert_eq!(code(devices::check(stated(), verified(&other, &nonce))), expected);
+    assert_eq!(code(devices::check(attested(Stated::None), verified(&ours, &nonce))), expected, "none");
     let twice = attested(Stated::Is(set_sha256([ours.sha256(), ours.sha256()])));
-    assert_eq!(code(devices::check(twice, verified(&ours, &nonce))), not_stated, "one of two");
+    assert_eq!(code(devices::check(twice, verified(&ours, &nonce))), expected, "one of two");
     let bare = attested(Stated::Is(ours.sha256()));
-    assert_eq!(code(devices::check(bare, verified(&ours, &nonce))), not_stated, "not the set's digest");
+    assert_eq!(code(devices::check(bare, verified(&ours, &nonce))), expected, "not the set's digest");
 }
 
-#[test]
-fn devices_that_answer_somebody_else_are_refused() {
+fn another_nonce() {
     let expected = ("devices.nonce", "CH-11".to_owned());
     for nonce in [CLIENT_NONCE, [0; 32], devices::nonce(&[0x12; 32])] {
         let evidence = evidence(nonce, 0);
@@ -148,19 +172,13 @@ fn devices_that_answer_somebody_else_are_refused() {
     }
 }
 
-/// A real GPU beside a simulated CPU, where a recording is at hand.
-#[test]
-fn real_devices_do_not_belong_to_a_simulated_machine() {
+/// A recorded GPU beside a simulated CPU.
+fn mixed() {
     use casemate_attest::UnixTime;
     use casemate_attest::nvidia::NvidiaAnchors;
 
-    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors").into();
-    let vectors = std::env::var_os("CASEMATE_VECTORS").unwrap_or_else(beside);
-    let folder = std::path::Path::new(&vectors).join("nvidia/h100_sample");
-    let Ok(report) = std::fs::read_to_string(folder.join("hopperAttestationReport.txt")) else {
-        eprintln!("no recorded evidence at hand: not tried");
-        return;
-    };
+    let folder = recorded();
+    let report = std::fs::read_to_string(folder.join("hopperAttestationReport.txt")).expect("a report");
     let report = hex::decode(report.trim()).expect("hexadecimal");
     let chain = std::fs::read(folder.join("hopperCertChain.txt")).expect("a chain");
     let evidence = GpuEvidence::parse(&report, &chain).expect("evidence");
@@ -187,8 +205,7 @@ fn real_devices_do_not_belong_to_a_simulated_machine() {
 }
 
 /// Both formulas, written out: whoever changes one changes what machines bind.
-#[test]
-fn the_formulas_are_those_of_the_specification() {
+fn formulas() {
     use sha2::{Digest, Sha256};
     let nonce: [u8; 32] = Sha256::digest([&b"casemate/device-nonce/v1\0"[..], &CLIENT_NONCE].concat()).into();
     assert_eq!(devices::nonce(&CLIENT_NONCE), nonce);

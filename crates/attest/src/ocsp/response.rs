@@ -137,8 +137,10 @@ fn envelope(basic: &[u8]) -> Option<(Signed<'_>, Vec<&[u8]>)> {
     (unused_bits == 0 && certificates.len() <= MAX_CERTIFICATES).then_some((signed, certificates))
 }
 
-/// The SingleResponses, whole, and the content of the extensions.
-fn data(whole: &[u8]) -> Option<(Vec<&[u8]>, Option<&[u8]>)> {
+/// ResponseData: its SingleResponses, whole, and the content of its extensions.
+type Data<'a> = (Vec<&'a [u8]>, Option<&'a [u8]>);
+
+fn data(whole: &[u8]) -> Option<Data<'_>> {
     let mut rest = der::only(whole, SEQUENCE)?;
     if let Some((version, after)) = der::take(rest, CONTEXT[0]) {
         if der::only(version.content, INTEGER)? != [0] {

@@ -300,6 +300,8 @@ pub(crate) enum Hash {
 pub(crate) const GOOD: [u8; 2] = [0x80, 0];
 pub(crate) const UNKNOWN: [u8; 2] = [0x82, 0];
 
+type Digest = fn(&[u8]) -> Vec<u8>;
+
 /// `revoked`, for this reason.
 pub(crate) fn revoked(reason: Option<u8>) -> Vec<u8> {
     let reason = reason.map_or_else(Vec::new, |reason| tlv(0xa0, &tlv(0x0a, &[reason])));
@@ -327,7 +329,7 @@ impl<'a> Answer<'a> {
     }
 
     pub(crate) fn der(&self) -> Vec<u8> {
-        let (oid, hash): (u8, fn(&[u8]) -> Vec<u8>) = match self.hash {
+        let (oid, hash): (u8, Digest) = match self.hash {
             Hash::Sha384 => (2, |bytes| digest(&SHA384, bytes).as_ref().to_vec()),
             Hash::Sha256 | Hash::Sha1 => (1, |bytes| digest(&SHA256, bytes).as_ref().to_vec()),
         };
