@@ -323,8 +323,8 @@ pub(crate) struct AskArgs {
 /// Check evidence, or a running server, against a policy
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure vTPM evidence or an
-    /// attestation document), or the https address of a server
+    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure vTPM evidence, NVIDIA
+    /// devices' evidence or an attestation document), or the https address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
@@ -347,6 +347,8 @@ pub(crate) struct VerifyArgs {
     /// Do not compare the report data, because … (listed as waived)
     #[arg(long, value_name = "REASON", conflicts_with = "report_data")]
     pub(crate) danger_unbound: Option<String>,
+    #[command(flatten)]
+    pub(crate) devices: DeviceArgs,
     /// The time of the check, seconds since 1970 [default: now]
     #[arg(long)]
     pub(crate) at: Option<u64>,
@@ -360,11 +362,35 @@ pub(crate) struct VerifyArgs {
     pub(crate) anchors: AnchorArgs,
 }
 
+/// For evidence of NVIDIA GPUs and switches.
+#[derive(clap::Args)]
+#[command(next_help_heading = "NVIDIA devices")]
+pub(crate) struct DeviceArgs {
+    /// Certificate chain of a device's raw report (PEM); a list in JSON has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
+    /// Reference manifest of a driver or VBIOS (XML); again for each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rim: Vec<PathBuf>,
+    /// Answer about revocation (OCSP response, DER); again for each certificate
+    #[arg(long, value_name = "FILE", conflicts_with = "danger_no_crl")]
+    pub(crate) ocsp: Vec<PathBuf>,
+    /// The 32 bytes (hex) that every device must answer
+    #[arg(long, value_name = "HEX")]
+    pub(crate) nonce: Option<String>,
+    /// How many devices there must be
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) devices: usize,
+}
+
 /// Show what a file says; proves nothing
 #[derive(clap::Args)]
 pub(crate) struct InspectArgs {
-    /// An SEV-SNP report, an attestation document or a sealed model's sealed.json
+    /// Evidence, an attestation document or a sealed model's sealed.json
     pub(crate) file: PathBuf,
+    /// Certificate chain of an NVIDIA device's raw report (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -23,6 +23,7 @@ mod policy;
 pub(crate) mod policy_file;
 mod reject;
 mod revocation;
+mod serialized;
 mod set;
 mod spdm;
 mod verdict;
