@@ -9,7 +9,8 @@ use tempfile::NamedTempFile;
 
 const REPORT: &str = "h100_sample/hopperAttestationReport.txt";
 const CHAIN: &str = "h100_sample/hopperCertChain.txt";
-const BROKEN: &str = "attestation-sdk/sample_attestation_data/gpu/hopperAttestationReportInvalidSignature.txt";
+const BROKEN: &str =
+    "attestation-sdk/sample_attestation_data/gpu/hopperAttestationReportInvalidSignature.txt";
 const SWITCH: &str = "attestation-sdk/serialized_test_evidence/switch_evidence_ls10.json";
 const SWITCHES: &str = "attestation-sdk/serialized_test_evidence/multi_switch_ls10.json";
 const GPUS: &str = "attestation-sdk/serialized_test_evidence/multi_gpu_hopper.json";
@@ -229,7 +230,10 @@ fn as_json() -> Result<(), Failed> {
     assert_eq!((&report["code"], &report["claims"]), (&Value::Null, &Value::Null));
     let checks = report["checks"].as_array().expect("a list");
     assert_eq!(checks.len(), 7 + 19);
-    assert_eq!((&checks[0]["id"], &checks[0]["of"]), (&"RIM-01".into(), &"manifest SWITCH LS10 96.10.55.00.01".into()));
+    assert_eq!(
+        (&checks[0]["id"], &checks[0]["of"]),
+        (&"RIM-01".into(), &"manifest SWITCH LS10 96.10.55.00.01".into())
+    );
     assert_eq!((&checks[25]["id"], &checks[25]["outcome"]), (&"NV-19".into(), &"pass".into()));
     assert_eq!(report["devices"][0]["architecture"], "ls10");
     assert!(report["valid_until"].as_u64() > Some(1_788_264_000), "{}", report["valid_until"]);

@@ -2,7 +2,7 @@
 
 use super::claims::NvidiaClaims;
 use super::deny::GpuDenial;
-use super::golden::{self, Device, Own};
+use super::golden::{self, Device, Found};
 use super::manifest::Manifest;
 use super::policy::NvidiaPolicy;
 use super::spdm::NONCE_LEN;
@@ -30,8 +30,8 @@ pub(crate) fn appraise(
     ledger.record(&rules::VBIOS, vbios(claims, &policy.vbios_version))?;
     ledger.record(&rules::MEASUREMENTS, measurements(claims, &policy.measurements))?;
     ledger.record(&rules::NONCE, fresh(claims, nonce))?;
-    let own = Own::find(claims, manifests);
-    ledger.record(&rules::CERTIFICATE_HOLD, hold(found, own.as_ref().ok(), &policy.certificate_hold))?;
+    let own = Found::among(manifests, claims);
+    ledger.record(&rules::CERTIFICATE_HOLD, hold(found, &own, &policy.certificate_hold))?;
     let until = golden::compare(claims, found, own, policy, ledger)?;
     if ledger.is_complete() { Ok(until) } else { Err(GpuDenial::Incomplete) }
 }
@@ -106,8 +106,8 @@ fn fresh(claims: &NvidiaClaims, nonce: &[u8; NONCE_LEN]) -> Step {
 }
 
 /// NV-15. The manifests of this device's firmware count too.
-fn hold(device: &Device, own: Option<&Own<'_>>, allowed: &Danger) -> Step {
-    let of_manifests = own.into_iter().flat_map(|own| own.all()).flat_map(Manifest::held);
+fn hold(device: &Device, own: &Found<'_>, allowed: &Danger) -> Step {
+    let of_manifests = own.manifests().flat_map(Manifest::held);
     let names: Vec<_> =
         device.held.iter().chain(of_manifests).map(|held| held.certificate.as_str()).collect();
     match allowed {

@@ -31,18 +31,25 @@ pub(crate) struct Device {
     pub(crate) simulated: bool,
 }
 
-/// The manifests of one device's firmware.
+/// The manifests of one device's firmware, as they were found among those given.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    driver: Result<Option<&'a Manifest>, GpuDenial>,
+    vbios: Result<Option<&'a Manifest>, GpuDenial>,
+}
+
+/// Those that NV-16 and NV-17 let pass.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Own<'a> {
-    pub(crate) driver: Option<&'a Manifest>,
-    pub(crate) vbios: Option<&'a Manifest>,
+struct Own<'a> {
+    driver: Option<&'a Manifest>,
+    vbios: Option<&'a Manifest>,
 }
 
 type Step<T> = Result<(T, Finding), GpuDenial>;
 
-impl<'a> Own<'a> {
+impl<'a> Found<'a> {
     /// The device's manifests among those given. Two for one firmware are refused, whatever is in them.
-    pub(crate) fn find(claims: &NvidiaClaims, manifests: &'a [Manifest]) -> Result<Self, GpuDenial> {
+    pub(crate) fn among(manifests: &'a [Manifest], claims: &NvidiaClaims) -> Self {
         let find = |version: Option<&String>| {
             let Some(version) = version else { return Ok(None) };
             let is_for = |manifest: &&Manifest| {
@@ -58,11 +65,17 @@ impl<'a> Own<'a> {
                 (first, _) => Ok(first),
             }
         };
-        let driver = find(claims.driver_version.as_ref().filter(|_| !claims.architecture.is_switch()))?;
-        Ok(Self { driver, vbios: find(claims.vbios_version.as_ref())? })
+        let driver = claims.driver_version.as_ref().filter(|_| !claims.architecture.is_switch());
+        Self { driver: find(driver), vbios: find(claims.vbios_version.as_ref()) }
     }
 
-    pub(crate) fn all(self) -> impl Iterator<Item = &'a Manifest> {
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &'a Manifest> {
+        [&self.driver, &self.vbios].into_iter().filter_map(|found| found.as_ref().ok().copied().flatten())
+    }
+}
+
+impl<'a> Own<'a> {
+    fn manifests(self) -> impl Iterator<Item = &'a Manifest> {
         self.driver.into_iter().chain(self.vbios)
     }
 }
@@ -71,58 +84,65 @@ impl<'a> Own<'a> {
 pub(crate) fn compare(
     claims: &NvidiaClaims,
     device: &Device,
-    own: Result<Own<'_>, GpuDenial>,
+    found: Found<'_>,
     policy: &NvidiaPolicy,
     ledger: &mut Ledger,
 ) -> Result<UnixTime, GpuDenial> {
-    let own =
-        ledger.record(&rules::DRIVER_MANIFEST, own.and_then(|own| driver(claims, device, own, policy)))?;
-    ledger.record(&rules::VBIOS_MANIFEST, vbios(claims, device, own, policy))?;
+    let own = Own {
+        driver: ledger.record(&rules::DRIVER_MANIFEST, driver(claims, device, found.driver, policy))?,
+        vbios: ledger.record(&rules::VBIOS_MANIFEST, vbios(claims, device, found.vbios, policy))?,
+    };
     ledger.record(&rules::MANIFEST_INDICES, disjoint(own))?;
     ledger.record(&rules::GOLDEN, equal(claims, device, own))?;
-    Ok(own.all().map(Manifest::valid_until).fold(UnixTime(u64::MAX), UnixTime::min))
+    Ok(own.manifests().map(Manifest::valid_until).fold(UnixTime(u64::MAX), UnixTime::min))
 }
 
 /// NV-16.
-fn driver<'a>(claims: &NvidiaClaims, device: &Device, own: Own<'a>, policy: &NvidiaPolicy) -> Step<Own<'a>> {
+fn driver<'a>(
+    claims: &NvidiaClaims,
+    device: &Device,
+    found: Result<Option<&'a Manifest>, GpuDenial>,
+    policy: &NvidiaPolicy,
+) -> Step<Option<&'a Manifest>> {
     if claims.architecture.is_switch() {
-        return Ok((own, Finding::Pass("a switch has no driver".to_owned())));
+        return Ok((None, Finding::Pass("a switch has no driver".to_owned())));
     }
     let wanted = wanted(claims, claims.driver_version.as_ref());
-    let finding =
-        present(own.driver, device, &policy.driver_manifest_missing, "the driver's manifest", wanted)?;
-    Ok((own, finding))
+    present(found?, device, &policy.driver_manifest_missing, "the driver's manifest", wanted)
 }
 
 /// NV-17.
-fn vbios(claims: &NvidiaClaims, device: &Device, own: Own<'_>, policy: &NvidiaPolicy) -> Step<()> {
+fn vbios<'a>(
+    claims: &NvidiaClaims,
+    device: &Device,
+    found: Result<Option<&'a Manifest>, GpuDenial>,
+    policy: &NvidiaPolicy,
+) -> Step<Option<&'a Manifest>> {
     let wanted = wanted(claims, claims.vbios_version.as_ref());
-    let finding = present(own.vbios, device, &policy.vbios_manifest_missing, "the VBIOS's manifest", wanted)?;
-    Ok(((), finding))
+    present(found?, device, &policy.vbios_manifest_missing, "the VBIOS's manifest", wanted)
 }
 
-fn present(
-    manifest: Option<&Manifest>,
+fn present<'a>(
+    manifest: Option<&'a Manifest>,
     device: &Device,
     missing: &Danger,
     what: &'static str,
     wanted: String,
-) -> Result<Finding, GpuDenial> {
-    match (manifest, missing) {
+) -> Step<Option<&'a Manifest>> {
+    let finding = match (manifest, missing) {
         (Some(manifest), _) if manifest.simulated() != device.simulated => {
-            Err(GpuDenial::ManifestMixed { manifest: manifest.to_string() })
+            return Err(GpuDenial::ManifestMixed { manifest: manifest.to_string() });
         }
-        (Some(manifest), _) => {
-            Ok(Finding::Pass(format!("{manifest}, valid until {}", manifest.valid_until())))
-        }
-        (None, Danger::Refuse) => Err(GpuDenial::ManifestMissing { wanted }),
+        (Some(manifest), _) => Finding::Pass(format!("{manifest}, valid until {}", manifest.valid_until())),
+        (None, Danger::Refuse) => return Err(GpuDenial::ManifestMissing { wanted }),
         (None, Danger::Allow { reason }) if reason.trim().is_empty() => {
-            Err(GpuDenial::WaiverWithoutReason { what })
+            return Err(GpuDenial::WaiverWithoutReason { what });
         }
         (None, Danger::Allow { reason }) => {
-            Ok(Finding::Waived(format!("no manifest of {wanted}; not required: {reason}")))
+            Finding::Waived(format!("no manifest of {wanted}; not required: {reason}"))
         }
-    }
+    };
+    Ok((manifest, finding))
 }
 
 /// NV-18.
@@ -145,7 +165,7 @@ fn disjoint(own: Own<'_>) -> Step<()> {
 fn equal(claims: &NvidiaClaims, device: &Device, own: Own<'_>) -> Step<()> {
     let mut compared = 0_usize;
     let mut left_out = "";
-    for manifest in own.all() {
+    for manifest in own.manifests() {
         for (index, values) in manifest.golden() {
             if *index == NVDEC0_INDEX && claims.nvdec0 == Some(false) {
                 left_out = ", index 35 left out: NVDEC0 is off";
@@ -165,7 +185,7 @@ fn equal(claims: &NvidiaClaims, device: &Device, own: Own<'_>) -> Step<()> {
             compared = compared.saturating_add(1);
         }
     }
-    if own.all().next().is_none() {
+    if own.manifests().next().is_none() {
         return Ok(((), Finding::Waived("nothing to compare with: NV-16 and NV-17".to_owned())));
     }
     Ok(((), Finding::Pass(format!("{compared} of {} measurements{left_out}", device.measurements.len()))))

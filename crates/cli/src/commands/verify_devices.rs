@@ -167,7 +167,9 @@ impl Answer {
                 let ManifestRejected { reason, .. } = rejected.as_ref();
                 (Verdict::Rejected, format!("REJECTED: {reason}"))
             }
-            CliError::DeviceDenied(GpuDenied { reason, .. }) => (Verdict::Denied, format!("DENIED: {reason}")),
+            CliError::DeviceDenied(GpuDenied { reason, .. }) => {
+                (Verdict::Denied, format!("DENIED: {reason}"))
+            }
             CliError::DeviceSet(denied) => (Verdict::Denied, format!("DENIED: {denied}")),
             // A file that cannot be read, a flag that is missing: nothing was judged.
             _ => return,
@@ -248,9 +250,11 @@ fn anchors(args: &VerifyArgs) -> Result<NvidiaAnchors, CliError> {
 
 /// Answers in files were fetched by somebody else: which nonce was sent is not known here, so none is compared.
 fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
-    let answers = args.devices.ocsp.iter().map(|path| {
-        Ok(OcspResponse { der: files::read(path)?, nonce: OcspNonce::NotSent })
-    });
+    let answers = args
+        .devices
+        .ocsp
+        .iter()
+        .map(|path| Ok(OcspResponse { der: files::read(path)?, nonce: OcspNonce::NotSent }));
     let answers = answers.collect::<Result<Vec<_>, CliError>>()?;
     Ok(match &args.danger_no_crl {
         Some(reason) => GpuRevocation::DangerNotChecked { reason: reason.clone() },
