@@ -347,8 +347,6 @@ pub(crate) struct VerifyArgs {
     /// Do not compare the report data, because … (listed as waived)
     #[arg(long, value_name = "REASON", conflicts_with = "report_data")]
     pub(crate) danger_unbound: Option<String>,
-    #[command(flatten)]
-    pub(crate) devices: DeviceArgs,
     /// The time of the check, seconds since 1970 [default: now]
     #[arg(long)]
     pub(crate) at: Option<u64>,
@@ -360,6 +358,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) devices: DeviceArgs,
 }
 
 /// For evidence of NVIDIA GPUs and switches.
