@@ -37,6 +37,9 @@ measurements = { any = "manifests decide" }
 /// As [`ANY`], and no manifest demanded at all.
 const NO_MANIFEST: &str = "vbios-manifest-missing = { danger-allow = \"recorded\" }\n";
 
+/// Name, and what is done.
+type Case = (&'static str, fn() -> Result<(), Failed>);
+
 struct Run {
     code: i32,
     stdout: String,
@@ -45,7 +48,7 @@ struct Run {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [(&str, fn() -> Result<(), Failed>); 18] = [
+    let cases: [Case; 18] = [
         ("a report with its chain: verified, with every waiver named", report),
         ("why each rule is there", explained),
         ("another nonce is exit code 4", nonce),
