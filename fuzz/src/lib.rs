@@ -25,6 +25,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("evidence", platforms::evidence),
     ("gpu", nvidia::gpu),
     ("manifest", nvidia::manifest),
+    ("answer", nvidia::answer),
     ("policy", policy::policy),
 ];
 

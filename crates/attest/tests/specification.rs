@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, EVENT_LOG, GCE, NITRO, NVIDIA, Rule, SEV_SNP, TDX};
+use casemate_attest::rules::{AZURE, EVENT_LOG, GCE, NITRO, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX};
 use walkdir::WalkDir;
 
 const EVENT_LOGS: &str = include_str!("../../../spec/event-logs.md");
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 16] = [
     "anchors.",
     "azure.",
     "binding.",
@@ -19,6 +19,7 @@ const FAMILIES: [&str; 15] = [
     "internal.",
     "nitro.",
     "nvidia.",
+    "ocsp.",
     "policy.",
     "snp.",
     "tdx.",
@@ -26,13 +27,14 @@ const FAMILIES: [&str; 15] = [
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 6] = [
+const RULES: [(&[Rule], &str, &str); 7] = [
     (SEV_SNP, "## 6. Rules", "## 7."),
     (NITRO, "### 11.3 Rules", "### 11.4"),
     (TDX, "### 12.3 Rules", "### 12.4"),
     (AZURE, "### 13.4 Rules", "### 13.5"),
     (GCE, "### 15.2 Rules", "### 15.3"),
     (NVIDIA, "### 14.3 Rules", "### 14.4"),
+    (NVIDIA_RIM, "### 14.6 Reference", "### 14.7"),
 ];
 
 #[test]

@@ -323,8 +323,8 @@ pub(crate) struct AskArgs {
 /// Check evidence, or a running server, against a policy
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence or an
-    /// attestation document), or the https address of a server
+    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence, NVIDIA
+    /// devices' evidence or an attestation document), or the https address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
@@ -354,7 +354,8 @@ pub(crate) struct VerifyArgs {
     /// The 64 bytes (hex) that the evidence must bind
     #[arg(long)]
     pub(crate) report_data: Option<String>,
-    /// The bytes (hex) that the quote of a TPM must bind, in full length, where they are not 64
+    /// The bytes (hex) that must be bound where they are not 64: by the quote of a TPM, by a token, in full length; or the 32
+    /// that every NVIDIA device must answer
     #[arg(long, value_name = "HEX", conflicts_with_all = ["report_data", "danger_unbound"])]
     pub(crate) nonce: Option<String>,
     /// Do not compare the report data, because … (listed as waived)
@@ -371,6 +372,26 @@ pub(crate) struct VerifyArgs {
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) devices: DeviceArgs,
+}
+
+/// For evidence of NVIDIA GPUs and switches.
+#[derive(clap::Args)]
+#[command(next_help_heading = "NVIDIA devices")]
+pub(crate) struct DeviceArgs {
+    /// Certificate chain of a device's raw report (PEM); a list in JSON has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
+    /// Reference manifest of a driver or VBIOS (XML); again for each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rim: Vec<PathBuf>,
+    /// Answer about revocation (OCSP response, DER); again for each certificate
+    #[arg(long, value_name = "FILE", conflicts_with = "danger_no_crl")]
+    pub(crate) ocsp: Vec<PathBuf>,
+    /// How many devices there must be
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) devices: usize,
 }
 
 /// Show what a file says; proves nothing
@@ -378,6 +399,9 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct InspectArgs {
     /// Evidence, an event log, an attestation document or a sealed model's sealed.json
     pub(crate) file: PathBuf,
+    /// Certificate chain of an NVIDIA device's raw report (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -81,6 +81,18 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Denied(#[from] casemate_attest::Denied),
     #[error(transparent)]
+    DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
+    #[error(transparent)]
+    DeviceRejected(#[from] casemate_attest::nvidia::GpuRejected),
+    #[error(transparent)]
+    DeviceDenied(#[from] casemate_attest::nvidia::GpuDenied),
+    #[error(transparent)]
+    DeviceSet(#[from] casemate_attest::nvidia::SetDenied),
+    #[error(transparent)]
+    DeviceAnchor(#[from] casemate_attest::nvidia::NvidiaAnchorError),
+    #[error("{}: {rejected}", path.display())]
+    DeviceManifest { path: PathBuf, rejected: Box<casemate_attest::nvidia::ManifestRejected> },
+    #[error(transparent)]
     Statement(#[from] casemate_protocol::statement::StatementRefused),
     #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
     FileTooLarge { path: PathBuf },
@@ -152,6 +164,12 @@ impl CliError {
             Self::Document(e) => e.code(),
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
+            Self::DeviceParse(e) => e.code(),
+            Self::DeviceRejected(e) => e.code(),
+            Self::DeviceDenied(e) => e.code(),
+            Self::DeviceSet(e) => e.code(),
+            Self::DeviceAnchor(e) => e.code(),
+            Self::DeviceManifest { rejected, .. } => rejected.code(),
             Self::Statement(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Connect(e) => e.error.code(),
@@ -180,7 +198,13 @@ impl CliError {
                 return Some(hint.to_string());
             }
             Self::Recipient(_) | Self::Resource(_) => "a key address has the form kbs:///REPOSITORY/TYPE/TAG",
-            Self::Denied(_) => {
+            Self::DeviceDenied(e) if e.code() == "nvidia.manifest.missing" => {
+                "give the manifest with --rim FILE, or allow its absence in the policy with a reason"
+            }
+            Self::DeviceRejected(e) if e.code() == "ocsp.missing" => {
+                "give an answer for every certificate with --ocsp FILE, or do without with --danger-no-crl REASON"
+            }
+            Self::Denied(_) | Self::DeviceDenied(_) => {
                 "the evidence is genuine, but not what your policy asks for; the table shows which value"
             }
             Self::Rejected(e) => match e.code() {

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{BootError, HardeningError, ReleaseError, WeightsError};
@@ -66,6 +67,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Publisher(_)
         | CliError::Recipient(_)
         | CliError::Anchor(_)
+        | CliError::DeviceAnchor(_)
         | CliError::Policy(_)
         | CliError::PlatformPolicy(_)
         | CliError::ReleasePolicy(_)
@@ -75,10 +77,17 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::FileTooLarge { .. }
         | CliError::Parse(_)
         | CliError::EventLog(_)
+        | CliError::DeviceParse(_)
         | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),
-        CliError::Denied(_) => Exit::Refused,
+        CliError::DeviceRejected(e) => kind(e.reason.kind()),
+        CliError::DeviceManifest { rejected, .. } => kind(rejected.kind()),
+        CliError::DeviceDenied(e) => match e.reason {
+            GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
+            _ => Exit::Refused,
+        },
+        CliError::Denied(_) | CliError::DeviceSet(_) => Exit::Refused,
         CliError::Statement(e) => statement(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
@@ -89,7 +98,11 @@ pub(crate) fn exit(error: &CliError) -> Exit {
 }
 
 fn rejected(error: &Rejected) -> Exit {
-    match error.reason.kind() {
+    kind(error.reason.kind())
+}
+
+fn kind(kind: RejectionKind) -> Exit {
+    match kind {
         RejectionKind::NotGenuine => Exit::NotGenuine,
         RejectionKind::Stale | RejectionKind::Missing => Exit::Undecidable,
     }

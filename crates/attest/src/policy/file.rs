@@ -10,6 +10,7 @@ use super::{Danger, Expected, PlatformPolicy, Policy, PolicyError};
 use crate::azure::policy_file::AzureFile;
 use crate::gce::GceFile;
 use crate::nitro::NitroFile;
+use crate::nvidia::policy_file::NvidiaFile;
 use crate::snp::{
     Abi, Floor, GuestPermission, GuestProtection, HostTrustPolicy, MinimumTcb, PlatformProtection,
     PlatformWeakness, SnpPolicy, Tcb, Version,
@@ -35,6 +36,8 @@ pub(crate) struct PolicyFile {
     maa: Option<MaaFile>,
     #[serde(default)]
     confidential_space: Option<ConfidentialSpaceFile>,
+    #[serde(default)]
+    nvidia: Option<NvidiaFile>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +135,7 @@ impl TryFrom<PolicyFile> for Policy {
             file.maa.is_some(),
             file.confidential_space.is_some(),
             file.gce.is_some(),
+            file.nvidia.is_some(),
         ];
         if !tables.contains(&true) {
             return Err(PolicyError::NoPlatform);
@@ -144,6 +148,7 @@ impl TryFrom<PolicyFile> for Policy {
             gce: terms(file.gce.map(GceFile::into_policy))?,
             maa: terms(file.maa.map(MaaFile::into_policy))?,
             confidential_space: terms(file.confidential_space.map(ConfidentialSpaceFile::into_policy))?,
+            nvidia: terms(file.nvidia.map(NvidiaFile::into_policy))?,
         })
     }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::azure::AzurePolicy;
 use crate::gce::GcePolicy;
 use crate::nitro::NitroPolicy;
+use crate::nvidia::NvidiaPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
 use crate::token::{ConfidentialSpacePolicy, MaaPolicy};
@@ -32,6 +33,8 @@ pub struct Policy {
     pub maa: PlatformPolicy<MaaPolicy>,
     /// Tokens of Google Confidential Space.
     pub confidential_space: PlatformPolicy<ConfidentialSpacePolicy>,
+    /// NVIDIA GPUs and switches, whose evidence stands beside a platform's.
+    pub nvidia: PlatformPolicy<NvidiaPolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -161,6 +164,7 @@ impl Policy {
             gce: PlatformPolicy::NotAccepted,
             maa: PlatformPolicy::NotAccepted,
             confidential_space: PlatformPolicy::NotAccepted,
+            nvidia: PlatformPolicy::NotAccepted,
         }
     }
 
@@ -187,6 +191,11 @@ impl Policy {
     /// Accepts TDX on these terms, and no other platform.
     pub fn for_tdx(terms: TdxPolicy) -> Self {
         Self { tdx: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts NVIDIA devices on these terms, and no platform that they could stand beside.
+    pub fn for_nvidia(terms: NvidiaPolicy) -> Self {
+        Self { nvidia: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.

@@ -185,7 +185,7 @@ fn certified(
         .collect::<Result<_, _>>()?;
     let [leaf, intermediates @ ..] = parsed.as_slice() else { return Err(TokenRejection::KeyUnnamed) };
     let intermediates: Vec<_> = intermediates.iter().collect();
-    let until = chain::validate_path(root, &intermediates, leaf, &GOOGLE_PROFILE, now)?;
+    let until = chain::validate_path_of_purpose(root, &intermediates, leaf, &GOOGLE_PROFILE, now)?;
     let key = Key::of(leaf).ok_or(TokenRejection::KeyUnnamed)?;
     Ok(((key, until), Finding::Pass(format!("{} under {}", leaf.subject_cn, root.subject_cn))))
 }

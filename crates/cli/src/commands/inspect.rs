@@ -1,12 +1,14 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
 use casemate_attest::eventlog::EventLog;
+use casemate_attest::nvidia::GpuEvidence;
 use casemate_attest::{Evidence, ParseError, Platform, azure, gce, nitro, snp, tdx};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
 
 use super::inspect_log;
+use super::verify_devices::Devices;
 use crate::args::InspectArgs;
 use crate::error::CliError;
 use crate::files;
@@ -49,6 +51,10 @@ fn event_log(bytes: &[u8], args: &InspectArgs) -> Result<(), CliError> {
 }
 
 fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), CliError> {
+    if let Some(devices) = Devices::recognize(bytes) {
+        let devices = devices.evidence(bytes, args.chain.as_deref())?;
+        return Ok(("nvidia device evidence", devices.iter().map(device_fields).collect()));
+    }
     match Evidence::parse(bytes) {
         Ok(evidence) => return Ok((kind_of(&evidence), evidence_fields(&evidence)?)),
         Err(ParseError::UnknownFormat { .. }) => {}
@@ -103,6 +109,22 @@ fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
         return Ok(gce_fields(evidence));
     }
     evidence.azure().map(azure_fields).ok_or(CliError::Render)
+}
+
+/// What an NVIDIA device's report and certificates say, under the names of NVIDIA's SDK.
+fn device_fields(device: &GpuEvidence) -> Value {
+    let [project, project_sku, chip_sku] = device.board();
+    json!({
+        "certificates": device.certificate_names(),
+        "nonce": hex::encode(device.nonce()),
+        "driver_version": device.driver_version(),
+        "vbios_version": device.vbios_version(),
+        "project": project,
+        "project_sku": project_sku,
+        "chip_sku": chip_sku,
+        "measurements": device.measurements().iter().map(hex::encode).collect::<Vec<_>>(),
+        "evidence_sha256": hex::encode(device.sha256()),
+    })
 }
 
 /// Every field of a TD that a person asks for, under Intel's names.

@@ -12,6 +12,7 @@ pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
+mod verify_devices;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

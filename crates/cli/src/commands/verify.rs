@@ -12,6 +12,7 @@ use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{self, ModelRule};
 use serde_json::{Value, json};
 
+use super::verify_devices::Devices;
 use super::{now, random, runtime};
 use crate::args::VerifyArgs;
 use crate::error::CliError;
@@ -72,7 +73,7 @@ fn verdict(error: &ConnectError) -> &'static str {
     }
 }
 
-fn row(check: &Check) -> Value {
+pub(crate) fn row(check: &Check) -> Value {
     json!({
         "id": check.rule.id,
         "title": check.rule.title,
@@ -85,6 +86,9 @@ fn row(check: &Check) -> Value {
 /// A file: a raw report or document with its endorsements beside it, or an attestation document that carries them.
 fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let bytes = files::read(Path::new(&args.evidence))?;
+    if let Some(devices) = Devices::recognize(&bytes) {
+        return super::verify_devices::run(args, devices, &bytes);
+    }
     let text = files::read_text(&args.policy)?;
     let anchors = files::anchors(&args.anchors)?;
     let input = match Input::read(args, &bytes, &text) {
@@ -206,7 +210,7 @@ fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
         .ok_or_else(|| CliError::UnknownKind { path: path.to_path_buf() })
 }
 
-fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
+pub(crate) fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
     args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))
 }
 
