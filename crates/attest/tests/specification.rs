@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, EVENT_LOG, GCE, NITRO, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX};
+use casemate_attest::rules::{
+    AZURE, CONFIDENTIAL_SPACE, EVENT_LOG, GCE, MAA, NITRO, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX,
+};
 use walkdir::WalkDir;
 
 const EVENT_LOGS: &str = include_str!("../../../spec/event-logs.md");
+const TOKENS: &str = include_str!("../../../spec/tokens.md");
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
 const FAMILIES: [&str; 16] = [
     "anchors.",
@@ -108,6 +111,31 @@ fn every_rule_and_key_of_event_logs_is_specified_and_no_other() {
         if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with(' ')) {
             assert!(table.contains(&format!("`{key}`")), "{key}");
         }
+    }
+}
+
+#[test]
+fn every_code_and_rule_of_tokens_is_in_their_own_specification() {
+    let (_, section) = TOKENS.split_once("## 5. Codes").expect("section 5");
+    let (section, _) = section.split_once("## 6.").expect("section 6");
+    let is_token = |text: &&str| {
+        ["token.", "jwks.", "maa.", "confidential-space."].iter().any(|family| text.starts_with(family))
+    };
+    let specified: BTreeSet<_> = between(section, '`').filter(is_token).collect();
+    let sources = [
+        include_str!("../src/token/confidential_space.rs"),
+        include_str!("../src/token/errors.rs"),
+        include_str!("../src/token/jws.rs"),
+        include_str!("../src/token/keys.rs"),
+        include_str!("../src/token/maa.rs"),
+    ];
+    let written: BTreeSet<_> =
+        sources.into_iter().flat_map(|source| between(source, '"')).filter(is_token).collect();
+    assert!(written.len() > 40, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+
+    for Rule { id, .. } in MAA.iter().chain(CONFIDENTIAL_SPACE) {
+        assert!(TOKENS.contains(&format!("**{id} ")), "{id}");
     }
 }
 

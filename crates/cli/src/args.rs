@@ -324,7 +324,7 @@ pub(crate) struct AskArgs {
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
     /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence, NVIDIA
-    /// devices' evidence or an attestation document), or the https address of a server
+    /// devices' evidence, a token of another verifier or an attestation document), or the https address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
@@ -374,6 +374,20 @@ pub(crate) struct VerifyArgs {
     pub(crate) anchors: AnchorArgs,
     #[command(flatten)]
     pub(crate) devices: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokenArgs,
+}
+
+/// For attestation results of other verifiers.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Tokens of other verifiers")]
+pub(crate) struct TokenArgs {
+    /// Believe this issuer (as in the token's iss) by the keys in this JSON Web Key Set; again for each
+    #[arg(long, value_name = "ISSUER=FILE")]
+    pub(crate) jwks: Vec<String>,
+    /// The text that the token's nonce must be
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["nonce", "danger_unbound"])]
+    pub(crate) nonce_text: Option<String>,
 }
 
 /// For evidence of NVIDIA GPUs and switches.

@@ -83,6 +83,16 @@ pub(crate) enum CliError {
     #[error(transparent)]
     DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
     #[error(transparent)]
+    TokenParse(#[from] casemate_attest::token::TokenError),
+    #[error("{named:?} is not ISSUER=FILE")]
+    IssuerKeys { named: String },
+    #[error(transparent)]
+    KeySet(#[from] casemate_attest::token::KeySetError),
+    #[error(transparent)]
+    TokenRejected(#[from] casemate_attest::token::TokenRejected),
+    #[error(transparent)]
+    TokenDenied(#[from] casemate_attest::token::TokenDenied),
+    #[error(transparent)]
     DeviceRejected(#[from] casemate_attest::nvidia::GpuRejected),
     #[error(transparent)]
     DeviceDenied(#[from] casemate_attest::nvidia::GpuDenied),
@@ -165,6 +175,11 @@ impl CliError {
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
             Self::DeviceParse(e) => e.code(),
+            Self::TokenParse(e) => e.code(),
+            Self::IssuerKeys { .. } => "cli.issuer-keys",
+            Self::KeySet(e) => e.code(),
+            Self::TokenRejected(e) => e.code(),
+            Self::TokenDenied(e) => e.code(),
             Self::DeviceRejected(e) => e.code(),
             Self::DeviceDenied(e) => e.code(),
             Self::DeviceSet(e) => e.code(),

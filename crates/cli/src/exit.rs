@@ -68,6 +68,8 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Recipient(_)
         | CliError::Anchor(_)
         | CliError::DeviceAnchor(_)
+        | CliError::IssuerKeys { .. }
+        | CliError::KeySet(_)
         | CliError::Policy(_)
         | CliError::PlatformPolicy(_)
         | CliError::ReleasePolicy(_)
@@ -78,16 +80,18 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Parse(_)
         | CliError::EventLog(_)
         | CliError::DeviceParse(_)
+        | CliError::TokenParse(_)
         | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),
         CliError::DeviceRejected(e) => kind(e.reason.kind()),
+        CliError::TokenRejected(e) => kind(e.reason.kind()),
         CliError::DeviceManifest { rejected, .. } => kind(rejected.kind()),
         CliError::DeviceDenied(e) => match e.reason {
             GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
             _ => Exit::Refused,
         },
-        CliError::Denied(_) | CliError::DeviceSet(_) => Exit::Refused,
+        CliError::Denied(_) | CliError::DeviceSet(_) | CliError::TokenDenied(_) => Exit::Refused,
         CliError::Statement(e) => statement(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),

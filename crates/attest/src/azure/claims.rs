@@ -14,8 +14,6 @@ use crate::tpm::{ClockInfo, SelectedPcrs};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AzureClaims {
-    /// Version of the HCL report.
-    pub hcl_version: u32,
     /// Which virtual machine.
     pub vm_id: VmId,
     /// Whether it was started with secure boot.
@@ -55,7 +53,6 @@ impl AzureClaims {
     pub(crate) fn new(evidence: &AzureEvidence, genuine: &Genuine) -> Self {
         let (quote, runtime) = (&evidence.quote, &genuine.runtime);
         Self {
-            hcl_version: evidence.hcl.version(),
             vm_id: runtime.vm_id,
             secure_boot: runtime.secure_boot,
             console_enabled: runtime.console_enabled,

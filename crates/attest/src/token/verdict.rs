@@ -81,7 +81,7 @@ pub struct TokenRejected {
 #[derive(Debug, PartialEq, Eq)]
 pub struct TokenDenied {
     /// Why.
-    pub reason: TokenDenial,
+    pub reason: Box<TokenDenial>,
     /// Every rule, in order.
     pub checks: Vec<Check>,
     /// What the token says.
@@ -229,7 +229,7 @@ impl AuthenticToken {
         match judge(&claims, policy, binding, &mut ledger) {
             Ok(()) => Ok(VerifiedToken { checks: ledger.finish(), claims, simulated, valid_until }),
             Err(reason) => Err(TokenDenied {
-                reason,
+                reason: Box::new(reason),
                 checks: ledger.finish(),
                 claims: Box::new(claims),
                 simulated,

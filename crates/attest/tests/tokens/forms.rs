@@ -19,7 +19,7 @@ pub(crate) const FORMS: &[Case] = &[
     ("TOK-01: a space within", || changed(|token| token.replacen('.', ". ", 1)), "token.encoding"),
     (
         "TOK-01: standard base64",
-        || changed(|_| format!("{}.e30.e30", STANDARD.encode(r#"{"alg":"RS256"}"#))),
+        || changed(|_| format!("{}.e30.e30", STANDARD.encode(r#"{"alg":"RS256","kid":"~~~?"}"#))),
         "token.encoding",
     ),
     ("TOK-01: bits left over", bits_left_over, "token.encoding"),

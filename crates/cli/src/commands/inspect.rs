@@ -2,6 +2,7 @@
 
 use casemate_attest::eventlog::EventLog;
 use casemate_attest::nvidia::GpuEvidence;
+use casemate_attest::token::Token;
 use casemate_attest::{Evidence, ParseError, Platform, azure, gce, nitro, snp, tdx};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
@@ -51,6 +52,13 @@ fn event_log(bytes: &[u8], args: &InspectArgs) -> Result<(), CliError> {
 }
 
 fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), CliError> {
+    if Token::looks_like(bytes) {
+        let token = Token::parse(bytes)?;
+        return Ok((
+            "token of another verifier",
+            json!({"kind": token.kind(), "claims": token.unverified_claims()}),
+        ));
+    }
     if let Some(devices) = Devices::recognize(bytes) {
         let devices = devices.evidence(bytes, args.chain.as_deref())?;
         return Ok(("nvidia device evidence", devices.iter().map(device_fields).collect()));

@@ -13,6 +13,7 @@ pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
 mod verify_devices;
+mod verify_token;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

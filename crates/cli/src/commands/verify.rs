@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use casemate_attest::eventlog::EventLog;
+use casemate_attest::token::Token;
 use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
     verify,
@@ -86,6 +87,9 @@ pub(crate) fn row(check: &Check) -> Value {
 /// A file: a raw report or document with its endorsements beside it, or an attestation document that carries them.
 fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let bytes = files::read(Path::new(&args.evidence))?;
+    if Token::looks_like(&bytes) {
+        return super::verify_token::run(args, &bytes);
+    }
     if let Some(devices) = Devices::recognize(&bytes) {
         return super::verify_devices::run(args, devices, &bytes);
     }
