@@ -27,6 +27,7 @@ pub use reject::TdxRejection;
 pub use status::TcbStatus;
 
 pub(crate) use appraise::appraise;
+pub(crate) use dcap::Dcap;
 pub(crate) use genuine::{Genuine, verify};
 pub(crate) use policy_file::TdxFile;
-pub(crate) use quote::looks_like;
+pub(crate) use quote::{PCK_CHAIN, looks_like};
