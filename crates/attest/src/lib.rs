@@ -44,6 +44,7 @@ mod checks;
 mod claims;
 mod crypto;
 mod der;
+pub mod endorse;
 mod endorsements;
 pub mod eventlog;
 mod evidence;

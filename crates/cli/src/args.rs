@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Show what a file says; proves nothing
     Inspect(InspectArgs),
+    /// Fetch what the vendors say about evidence, for sites without a network
+    Endorse(EndorseArgs),
     /// Print a policy to start from
     Policy(PolicyArgs),
     /// Print the launch measurement of a program on the simulated machine
@@ -329,6 +331,9 @@ pub(crate) struct VerifyArgs {
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
     pub(crate) policy: PathBuf,
+    /// What `endorse fetch` wrote, instead of --vek, --crl and --collateral
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["vek", "crl", "collateral", "danger_no_crl"])]
+    pub(crate) endorsements: Option<PathBuf>,
     /// VCEK or VLEK certificate of a raw report (DER, or PEM whose first certificate is taken)
     #[arg(long)]
     pub(crate) vek: Option<PathBuf>,
@@ -406,6 +411,61 @@ pub(crate) struct DeviceArgs {
     /// How many devices there must be
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) devices: usize,
+}
+
+/// Fetch what the vendors say about evidence
+#[derive(clap::Args)]
+pub(crate) struct EndorseArgs {
+    #[command(subcommand)]
+    pub(crate) command: EndorseCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum EndorseCommand {
+    /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
+    Fetch(EndorseFetchArgs),
+}
+
+/// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
+#[derive(clap::Args)]
+pub(crate) struct EndorseFetchArgs {
+    /// A raw SEV-SNP report, a TDX quote or Azure vTPM evidence
+    pub(crate) evidence: PathBuf,
+    /// Where the bundle is written
+    #[arg(short, long, value_name = "BUNDLE")]
+    pub(crate) output: PathBuf,
+    /// Product line of a version 2 report, which does not name it: milan, genoa or turin
+    #[arg(long)]
+    pub(crate) line: Option<String>,
+    /// VCEK or VLEK certificate that the machine gave (DER or PEM): AMD gives VLEKs to nobody but their provider
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vek: Option<PathBuf>,
+    /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) kds: Option<String>,
+    /// A provisioning certificate caching service instead of Intel's own
+    #[arg(long, value_name = "URL")]
+    pub(crate) pccs: Option<String>,
+    /// Azure's metadata service instead of AMD's, inside a virtual machine of Azure
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://169.254.169.254")]
+    pub(crate) thim: Option<String>,
+    /// Believe only these certificate authorities (PEM) for the services' TLS
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_authority: Option<PathBuf>,
+    /// Folder of answers, which can be carried elsewhere [default: casemate/endorsements in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Ask nobody: use the cache folder alone
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// The time of the check, seconds since 1970 [default: now]
+    #[arg(long)]
+    pub(crate) at: Option<u64>,
+    /// Print what was fetched as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
 }
 
 /// Show what a file says; proves nothing

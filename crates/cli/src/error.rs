@@ -83,6 +83,12 @@ pub(crate) enum CliError {
     #[error(transparent)]
     DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
     #[error(transparent)]
+    Endorse(#[from] casemate_client::endorse::EndorseError),
+    #[error(transparent)]
+    Bundle(#[from] casemate_attest::endorse::BundleError),
+    #[error("no cache folder is known: neither XDG_CACHE_HOME nor HOME is an absolute path")]
+    NoCacheFolder,
+    #[error(transparent)]
     TokenParse(#[from] casemate_attest::token::TokenError),
     #[error("{named:?} is not ISSUER=FILE")]
     IssuerKeys { named: String },
@@ -175,6 +181,9 @@ impl CliError {
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
             Self::DeviceParse(e) => e.code(),
+            Self::Endorse(e) => e.code(),
+            Self::Bundle(e) => e.code(),
+            Self::NoCacheFolder => "endorse.no-cache-folder",
             Self::TokenParse(e) => e.code(),
             Self::IssuerKeys { .. } => "cli.issuer-keys",
             Self::KeySet(e) => e.code(),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
+use casemate_client::endorse::{EndorseError, EndorseKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{BootError, HardeningError, ReleaseError, WeightsError};
 use casemate_protocol::statement::StatementError;
@@ -70,6 +71,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::DeviceAnchor(_)
         | CliError::IssuerKeys { .. }
         | CliError::KeySet(_)
+        | CliError::NoCacheFolder
         | CliError::Policy(_)
         | CliError::PlatformPolicy(_)
         | CliError::ReleasePolicy(_)
@@ -81,10 +83,12 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::EventLog(_)
         | CliError::DeviceParse(_)
         | CliError::TokenParse(_)
+        | CliError::Bundle(_)
         | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),
         CliError::DeviceRejected(e) => kind(e.reason.kind()),
+        CliError::Endorse(e) => endorse(e),
         CliError::TokenRejected(e) => kind(e.reason.kind()),
         CliError::DeviceManifest { rejected, .. } => kind(rejected.kind()),
         CliError::DeviceDenied(e) => match e.reason {
@@ -103,6 +107,19 @@ pub(crate) fn exit(error: &CliError) -> Exit {
 
 fn rejected(error: &Rejected) -> Exit {
     kind(error.reason.kind())
+}
+
+fn endorse(error: &EndorseError) -> Exit {
+    match error.kind() {
+        EndorseKind::Usage => Exit::Usage,
+        EndorseKind::Local => Exit::Internal,
+        EndorseKind::Unreachable => Exit::Unreachable,
+        EndorseKind::Undecidable => Exit::Undecidable,
+        EndorseKind::Rejected => match error {
+            EndorseError::Rejected(e) => rejected(e),
+            _ => Exit::NotGenuine,
+        },
+    }
 }
 
 fn kind(kind: RejectionKind) -> Exit {

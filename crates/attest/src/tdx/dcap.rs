@@ -27,7 +27,7 @@ pub(crate) enum Stage {
 }
 
 /// The library's own readers of certificates and signatures, over this crate's cryptography.
-pub(super) struct Dcap;
+pub(crate) struct Dcap;
 
 impl Config for Dcap {
     type X509 = X509CertBackend;

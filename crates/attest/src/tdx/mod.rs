@@ -31,6 +31,7 @@ pub use status::TcbStatus;
 pub(crate) use appraise::appraise;
 #[cfg(test)]
 pub(crate) use appraise::tests::{genuine as test_genuine, quote as test_quote};
+pub(crate) use dcap::Dcap;
 pub(crate) use genuine::{Genuine, verify};
 pub(crate) use policy_file::TdxFile;
-pub(crate) use quote::looks_like;
+pub(crate) use quote::{PCK_CHAIN, looks_like};

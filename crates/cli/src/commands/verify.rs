@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::eventlog::EventLog;
 use casemate_attest::token::Token;
 use casemate_attest::{
@@ -176,6 +177,7 @@ impl Input {
             (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
         };
         let endorsements = match evidence.platform() {
+            _ if args.endorsements.is_some() => bundled(args, &evidence)?,
             Platform::Nitro => Endorsements::nitro(revocation),
             // The collateral carries Intel's revocation lists.
             Platform::Tdx | Platform::AzureVtpmTdx => {
@@ -198,6 +200,12 @@ impl Input {
         );
         Ok(Self { evidence, endorsements, policy, binding, statement: None })
     }
+}
+
+/// Of the bundle that `endorse fetch` wrote.
+fn bundled(args: &VerifyArgs, evidence: &Evidence) -> Result<Endorsements, CliError> {
+    let path = args.endorsements.as_deref().ok_or(CliError::MissingFlag { flag: "--endorsements" })?;
+    Ok(EndorsementBundle::parse(&files::read(path)?)?.endorsements(evidence)?)
 }
 
 /// What a TPM's quote binds: as many bytes as the relying party chose.

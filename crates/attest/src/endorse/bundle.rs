@@ -1,0 +1,221 @@
+//! The file that carries endorsements to where there is no network: `casemate.endorsements/1` (spec/endorse.md §2).
+//!
+//! ```json
+//! {"amd":{"crl":"base64 DER","vek":"base64 DER"},"schema":"casemate.endorsements/1"}
+//! {"intel":{"pck_crl":"hex","pck_crl_issuer_chain":"PEM", … },"schema":"casemate.endorsements/1"}
+//! ```
+//!
+//! Canonical (RFC 8785), so that equal endorsements are equal bytes. Nothing in it is believed: it is handed to
+//! [`crate::verify`], which asks for the vendor's signatures.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::intel::Collateral;
+use crate::endorsements::{Endorsements, Revocation};
+use crate::evidence::{Evidence, Platform};
+
+/// Name and version of the file.
+pub const BUNDLE_SCHEMA: &str = "casemate.endorsements/1";
+
+/// Longer files are refused before they are parsed: every member has a limit of 1 MiB itself, and recorded bundles have
+/// 5 to 30 KiB.
+pub const MAX_BUNDLE: usize = 8 * 1024 * 1024;
+
+/// What a file of endorsements says. Believed by nobody yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndorsementBundle {
+    amd: Option<Amd>,
+    intel: Option<Collateral>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Amd {
+    vek: Vec<u8>,
+    crl: Vec<u8>,
+}
+
+/// Why bytes are no such file, or not of use for the evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BundleError {
+    /// More than endorsements need.
+    #[error("a bundle of {found} bytes is longer than {MAX_BUNDLE}")]
+    TooLong {
+        /// Bytes that arrived.
+        found: usize,
+    },
+    /// Not JSON, or a member is unknown, missing, there twice or of another type.
+    #[error("the bundle is not understood")]
+    Form,
+    /// Another format, or another version of this one.
+    #[error("the bundle's schema is not {BUNDLE_SCHEMA}")]
+    Schema,
+    /// Not standard base64.
+    #[error("{member} is not base64")]
+    Base64 {
+        /// Of the bundle.
+        member: &'static str,
+    },
+    /// The same content in other bytes.
+    #[error("the bundle is not in canonical form")]
+    NotCanonical,
+    /// A bundle without any endorsement.
+    #[error("the bundle endorses nothing")]
+    Empty,
+    /// Nothing of the vendor of this evidence is in it.
+    #[error("the bundle has no endorsement for evidence of {platform}")]
+    Missing {
+        /// Of the evidence.
+        platform: Platform,
+    },
+    /// Evidence that carries its certificates itself.
+    #[error("evidence of {platform} takes no bundle of endorsements")]
+    NotTaken {
+        /// Of the evidence.
+        platform: Platform,
+    },
+}
+
+/// Members in their canonical order.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    amd: Option<AmdFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    intel: Option<Collateral>,
+    schema: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AmdFile {
+    crl: String,
+    vek: String,
+}
+
+impl EndorsementBundle {
+    /// With AMD's endorsements: the VCEK's or VLEK's certificate and the line's revocation list, both DER.
+    #[must_use]
+    pub fn with_amd(mut self, vek: Vec<u8>, crl: Vec<u8>) -> Self {
+        self.amd = Some(Amd { vek, crl });
+        self
+    }
+
+    /// With Intel's collateral.
+    #[must_use]
+    pub fn with_intel(mut self, collateral: Collateral) -> Self {
+        self.intel = Some(collateral);
+        self
+    }
+
+    /// Takes the file as it is.
+    ///
+    /// # Errors
+    /// Every departure from the form at the head of this file, canonical form included.
+    pub fn parse(input: &[u8]) -> Result<Self, BundleError> {
+        if input.len() > MAX_BUNDLE {
+            return Err(BundleError::TooLong { found: input.len() });
+        }
+        let file: File = serde_json::from_slice(input).map_err(|_| BundleError::Form)?;
+        if file.schema != BUNDLE_SCHEMA {
+            return Err(BundleError::Schema);
+        }
+        let amd = match &file.amd {
+            Some(amd) => Some(Amd { vek: base64(&amd.vek, "amd.vek")?, crl: base64(&amd.crl, "amd.crl")? }),
+            None => None,
+        };
+        let bundle = Self { amd, intel: file.intel };
+        if bundle == Self::default() {
+            return Err(BundleError::Empty);
+        }
+        if bundle.to_bytes()? != input {
+            return Err(BundleError::NotCanonical);
+        }
+        Ok(bundle)
+    }
+
+    /// The file's bytes. All text is ASCII without control characters other than the line ends of PEM, so that the order
+    /// of the members is all that RFC 8785 asks for.
+    ///
+    /// # Errors
+    /// Where a member is not such text.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
+        if !self.intel.iter().flat_map(Collateral::texts).all(is_plain) {
+            return Err(BundleError::Form);
+        }
+        let amd = self.amd.as_ref();
+        let file = File {
+            amd: amd.map(|amd| AmdFile { crl: STANDARD.encode(&amd.crl), vek: STANDARD.encode(&amd.vek) }),
+            intel: self.intel.clone(),
+            schema: BUNDLE_SCHEMA.to_owned(),
+        };
+        serde_json::to_vec(&file).map_err(|_| BundleError::Form)
+    }
+
+    /// The endorsements of this evidence.
+    ///
+    /// # Errors
+    /// Where the bundle has none for it.
+    pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, BundleError> {
+        let platform = evidence.platform();
+        let missing = BundleError::Missing { platform };
+        match platform {
+            Platform::SevSnp | Platform::AzureVtpm => {
+                let amd = self.amd.as_ref().ok_or(missing)?;
+                Ok(Endorsements::snp(amd.vek.clone(), Revocation::Crl(amd.crl.clone())))
+            }
+            Platform::Tdx | Platform::AzureVtpmTdx => {
+                let collateral = self.intel.as_ref().ok_or(missing)?;
+                let json = serde_json::to_vec(collateral).map_err(|_| BundleError::Form)?;
+                Ok(Endorsements::tdx(json))
+            }
+            Platform::Nitro | Platform::GceVtpm => Err(BundleError::NotTaken { platform }),
+        }
+    }
+}
+
+impl Collateral {
+    fn texts(&self) -> [&str; 9] {
+        [
+            &self.pck_crl,
+            &self.pck_crl_issuer_chain,
+            &self.qe_identity,
+            &self.qe_identity_issuer_chain,
+            &self.qe_identity_signature,
+            &self.root_ca_crl,
+            &self.tcb_info,
+            &self.tcb_info_issuer_chain,
+            &self.tcb_info_signature,
+        ]
+    }
+}
+
+impl BundleError {
+    /// Stable identifier, for logs, exit codes and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "endorse.bundle.too-long",
+            Self::Form => "endorse.bundle.form",
+            Self::Schema => "endorse.bundle.schema",
+            Self::Base64 { .. } => "endorse.bundle.base64",
+            Self::NotCanonical => "endorse.bundle.not-canonical",
+            Self::Empty => "endorse.bundle.empty",
+            Self::Missing { .. } => "endorse.bundle.missing",
+            Self::NotTaken { .. } => "endorse.bundle.not-taken",
+        }
+    }
+}
+
+fn base64(text: &str, member: &'static str) -> Result<Vec<u8>, BundleError> {
+    STANDARD.decode(text).map_err(|_| BundleError::Base64 { member })
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|octet| matches!(octet, b' '..=b'~' | b'\n' | b'\r'))
+}
+
+#[cfg(test)]
+mod tests;

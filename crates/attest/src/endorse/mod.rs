@@ -1,0 +1,10 @@
+//! Which endorsements evidence needs, what of a service's answer is kept, and the file that carries them
+//! (spec/endorse.md). Nothing here fetches: the caller asks the services and hands the answers in.
+
+mod bundle;
+mod intel;
+mod needs;
+
+pub use bundle::{BUNDLE_SCHEMA, BundleError, EndorsementBundle, MAX_BUNDLE};
+pub use intel::{AnswerError, Collateral, Dated, SignedDocument, qe_identity, revocation_list, tcb_info};
+pub use needs::{AmdNeeds, IntelNeeds, Needs, NeedsError, PckAuthority};

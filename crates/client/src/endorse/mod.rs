@@ -1,0 +1,204 @@
+//! Fetches endorsements: what the vendors say about the key that signed evidence (spec/endorse.md).
+//!
+//! [`fetch`] asks the services that the evidence names, politely and through a cache folder, verifies the evidence with what
+//! it got, and only then gives out a bundle. Everything that is believed is signed by the vendor; the network is not trusted.
+
+mod amd;
+mod cache;
+mod error;
+mod http;
+mod intel;
+mod pace;
+mod settings;
+
+use casemate_attest::endorse::{EndorsementBundle, Needs};
+use casemate_attest::snp::ProductLine;
+use casemate_attest::{Evidence, Platform, TrustAnchors, UnixTime, verify};
+
+pub use error::{EndorseError, EndorseKind};
+pub use settings::{IntelService, Pace, Settings};
+
+use cache::Cache;
+use http::Http;
+
+/// What the person knows beyond the evidence.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The product line of a version 2 report, which does not name it.
+    pub line: Option<ProductLine>,
+    /// The VCEK's or VLEK's certificate, DER, where the machine gave it; a VLEK cannot be had elsewhere.
+    pub vek: Option<Vec<u8>>,
+}
+
+/// Endorsements with which the evidence verified.
+#[derive(Debug)]
+pub struct Fetched {
+    /// For a file.
+    pub bundle: EndorsementBundle,
+    /// Whose evidence it was.
+    pub platform: Platform,
+    /// Last second at which the evidence is genuine with it.
+    pub valid_until: UnixTime,
+    /// Every endorsement and where it came from.
+    pub items: Vec<Item>,
+    /// Whether the trust anchors were a simulator's.
+    pub simulated: bool,
+}
+
+/// One endorsement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its name in the cache.
+    pub name: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where an endorsement came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A service, now.
+    Service,
+    /// The cache folder.
+    Cache,
+    /// The person who called.
+    Given,
+}
+
+/// Something that a person who waits wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The next request may not be sent yet.
+    Waiting {
+        /// The service.
+        host: String,
+        /// Seconds.
+        seconds: u64,
+    },
+    /// A file of the cache is not what was written, and is fetched again.
+    Damaged {
+        /// Its name in the cache.
+        name: String,
+    },
+}
+
+/// Fetches what `evidence` needs, verifies it under `anchors` at `now`, and returns the bundle (END-01 to END-14).
+/// `notify` is told of waits over two seconds.
+///
+/// # Errors
+/// Whatever could not be had or did not verify, by name. There is no bundle then.
+pub async fn fetch(
+    evidence: &Evidence,
+    known: &Known,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+    settings: &Settings,
+    notify: &(dyn Fn(&Notice) + Sync),
+) -> Result<Fetched, EndorseError> {
+    let needs = Needs::of(evidence, known.line)?;
+    let mut collector = Collector {
+        http: Http::new(settings, notify)?,
+        cache: Cache::new(&settings.cache),
+        settings,
+        notify,
+        now,
+        items: Vec::new(),
+    };
+    let (bundle, unkept) = match &needs {
+        Needs::Amd(needs) => {
+            (amd::collect(&mut collector, evidence, needs, known, anchors).await?, Vec::new())
+        }
+        Needs::Intel(needs) => intel::collect(&mut collector, needs).await?,
+        _ => return Err(EndorseError::Platform { platform: evidence.platform() }),
+    };
+    let authentic = verify(evidence, &bundle.endorsements(evidence)?, anchors, now)?;
+    // Only now is it known that the vendor signed them.
+    for (name, answer) in unkept {
+        collector.cache.write(&name, &answer)?;
+    }
+    Ok(Fetched {
+        bundle,
+        platform: evidence.platform(),
+        valid_until: authentic.valid_until(),
+        items: collector.items,
+        simulated: authentic.simulated(),
+    })
+}
+
+/// A service's answer, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    /// Where it came from; for people.
+    url: String,
+    body: Vec<u8>,
+    /// The value of the one header that belongs to the answer, decoded; empty where none does.
+    header: String,
+}
+
+/// What is asked of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Request {
+    /// The answer's name in the cache.
+    name: String,
+    url: String,
+    /// The header of the answer that belongs to it.
+    header: Option<&'static str>,
+    /// Azure's metadata service asks for a header of its own.
+    metadata: bool,
+}
+
+/// What a check says of an answer.
+enum Fault {
+    /// Good, but not at this time.
+    Stale(EndorseError),
+    /// Never good.
+    Wrong(EndorseError),
+}
+
+struct Collector<'a> {
+    http: Http<'a>,
+    cache: Cache,
+    settings: &'a Settings,
+    notify: &'a (dyn Fn(&Notice) + Sync),
+    now: UnixTime,
+    items: Vec<Item>,
+}
+
+impl Collector<'_> {
+    /// The answer from the cache, where it is there and in date, or else from the service (END-05 to END-08). What came from
+    /// the service is checked, and not kept yet: the flag says that it is new.
+    async fn get<T>(
+        &mut self,
+        request: &Request,
+        check: impl Fn(&Answer) -> Result<T, Fault>,
+    ) -> Result<(T, Answer, bool), EndorseError> {
+        let name = &request.name;
+        let missing = match self.cache.read(name) {
+            Ok(Some(answer)) => match check(&answer) {
+                Ok(good) => {
+                    self.items.push(Item { name: name.clone(), origin: Origin::Cache });
+                    return Ok((good, answer, false));
+                }
+                Err(Fault::Stale(_)) => EndorseError::CacheStale { name: name.clone() },
+                Err(Fault::Wrong(error)) => return Err(error),
+            },
+            Ok(None) => EndorseError::CacheMissing { name: name.clone() },
+            Err(error @ EndorseError::CacheDamaged { .. }) => {
+                (self.notify)(&Notice::Damaged { name: name.clone() });
+                error
+            }
+            Err(error) => return Err(error),
+        };
+        if self.settings.offline {
+            return Err(missing);
+        }
+        let answer = self.http.get(request).await?;
+        match check(&answer) {
+            Ok(good) => {
+                self.items.push(Item { name: name.clone(), origin: Origin::Service });
+                Ok((good, answer, true))
+            }
+            Err(Fault::Stale(error) | Fault::Wrong(error)) => Err(error),
+        }
+    }
+}
