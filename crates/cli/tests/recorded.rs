@@ -82,7 +82,7 @@ events = "none"
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [Case; 18] = [
+    let cases: [Case; 21] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
@@ -100,6 +100,9 @@ fn main() {
         ("gce: a plain Shielded VM is exit code 4", gce_shielded),
         ("gce: without the certificates above the key's is a usage error", gce_without_chain),
         ("gce: inspect proves nothing, not even memory encryption", gce_inspected),
+        ("token: verified, by whose word and with every waiver named", token_verified),
+        ("token: keys and a nonce must be named", token_usage),
+        ("token: inspect proves nothing", token_inspected),
         ("event log: inspect marks every line as unverified", log_inspected),
     ];
     let ignored = vectors().is_none();
@@ -327,4 +330,71 @@ fn vectors() -> Option<PathBuf> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
     let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
     folder.join("nitro").is_dir().then_some(folder)
+}
+
+const TOKEN: &str = "maa/midnight_snp_2025-12-15.jwt";
+const TOKEN_AT: &str = "1765826700";
+/// The machine that the recorded token is of.
+const TOKEN_TERMS: &str = r#"
+[maa]
+issuers = ["https://sharedeus2.eus2.attest.azure.net"]
+tee = ["sevsnpvm"]
+measurement = { any = "recorded" }
+host-data = { any = "recorded" }
+minimum-svn = { bootloader = 4, tee = 0, snp = 24, microcode = 219, tdx-module = 0 }
+policy-hash = { any = "recorded" }
+vm-id = ["ABD9EA99-D837-4F68-AD3E-C87C88006AFA"]
+"#;
+
+fn token(more: &[&str]) -> Run {
+    let policy = NamedTempFile::new().expect("a file");
+    std::fs::write(policy.path(), TOKEN_TERMS).expect("a policy");
+    let (token, policy) = (recorded(TOKEN), policy.path().display().to_string());
+    let token = token.display().to_string();
+    casemate(&[&["verify", token.as_str(), "--policy", policy.as_str(), "--at", TOKEN_AT], more].concat())
+}
+
+fn token_keys() -> String {
+    format!("https://sharedeus2.eus2.attest.azure.net={}", recorded("maa/sharedeus2_jwks.json").display())
+}
+
+fn token_verified() -> Result<(), Failed> {
+    let keys = token_keys();
+    let run = token(&["--jwks", &keys, "--nonce-text", "midnight-srs"]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert_eq!(
+        run.stdout.lines().last().unwrap_or_default(),
+        "VERIFIED, by the word of https://sharedeus2.eus2.attest.azure.net, 3 waived: MAA-11, MAA-12, MAA-15"
+    );
+    let run = token(&["--jwks", &keys, "--nonce-text", "another", "--json"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stdout.contains(r#""code":"token.nonce""#), "{}", run.stdout);
+    let simulated = NamedTempFile::new()?;
+    let root = simulated.path().display().to_string();
+    let run = token(&["--jwks", &keys, "--nonce-text", "midnight-srs", "--danger-simulated-root", &root]);
+    assert!(
+        run.stdout.contains("VERIFIED (SIMULATED)") && run.stderr.contains("SIMULATED"),
+        "{}",
+        run.stderr
+    );
+    Ok(())
+}
+
+fn token_usage() -> Result<(), Failed> {
+    let keys = token_keys();
+    let run = token(&["--nonce-text", "midnight-srs"]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("[token.issuer]"), "{}", run.stderr);
+    assert_eq!(token(&["--jwks", &keys]).code, 2);
+    let run = token(&["--jwks", "no-file", "--nonce-text", "midnight-srs"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    Ok(())
+}
+
+fn token_inspected() -> Result<(), Failed> {
+    let token = recorded(TOKEN).display().to_string();
+    let run = casemate(&["inspect", &token, "--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains(r#""proves":"nothing""#), "{}", run.stdout);
+    Ok(())
 }

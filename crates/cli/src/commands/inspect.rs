@@ -20,7 +20,7 @@ const DISCLAIMER: &str =
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let bytes = files::read(&args.file)?;
-    if EventLog::looks_like(&bytes) {
+    if EventLog::looks_like(&bytes) && !is_list_of_devices(&bytes) {
         return event_log(&bytes, args);
     }
     let (kind, content) = decode(&bytes, args)?;
@@ -33,6 +33,12 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     output::data(kind);
     output::data(&serde_json::to_string_pretty(&content).map_err(|_| CliError::Render)?);
     Ok(())
+}
+
+/// dstack's logs and lists of devices are both JSON lists; only devices have an architecture.
+fn is_list_of_devices(bytes: &[u8]) -> bool {
+    let list: Vec<Value> = serde_json::from_slice(bytes).unwrap_or_default();
+    list.first().is_some_and(|first| first.get("arch").is_some())
 }
 
 fn event_log(bytes: &[u8], args: &InspectArgs) -> Result<(), CliError> {
