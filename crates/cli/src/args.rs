@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Verify a server, then ask it
     Ask(AskArgs),
     /// Check evidence, or a running server, against a policy
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Show what a file says; proves nothing
     Inspect(InspectArgs),
     /// Fetch what the vendors say about evidence, for sites without a network

@@ -19,6 +19,9 @@ struct Thim {
     vcek: String,
 }
 
+/// How the VCEK's certificate is taken out of an answer.
+type ReadVek = fn(&Answer) -> Option<Vec<u8>>;
+
 pub(super) async fn collect(
     collector: &mut Collector<'_>,
     evidence: &Evidence,
@@ -43,7 +46,7 @@ pub(super) async fn collect(
         }
         None if needs.signer == Signer::Vlek => return Err(EndorseError::VlekNotServed),
         None => {
-            let (request, read): (_, fn(&Answer) -> Option<Vec<u8>>) = match &collector.settings.thim {
+            let (request, read): (_, ReadVek) = match &collector.settings.thim {
                 Some(thim) => (metadata(thim, needs)?, from_metadata),
                 None => (vcek(&collector.settings.kds, needs)?, |answer| Some(answer.body.clone())),
             };
