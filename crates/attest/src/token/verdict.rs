@@ -9,7 +9,7 @@ use super::jws::Algorithm;
 use super::keys::Key;
 use super::terms::{Judged, Term};
 use super::{Token, TokenKind, confidential_space, maa};
-use crate::chain::{self, Profile};
+use crate::chain::{self, Profile, Role};
 use crate::checks::{Check, Finding, Ledger};
 use crate::crypto;
 use crate::policy::{PlatformPolicy, Policy};
@@ -19,6 +19,12 @@ use crate::x509::{Certificate, PublicKey};
 
 /// How far behind its issuer's clock the caller's may be, in seconds. Nothing is added at a token's end.
 const CLOCK_SKEW: u64 = 60;
+
+/// RFC 5280 §4.2.1.12.
+const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
+
+/// A list of tcg-kp-EKCertificate, 2.23.133.8.1, alone: what the recorded intermediate has.
+const INTERMEDIATE_PURPOSE: &[u8] = &[0x30, 0x07, 0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01];
 
 /// Google's certificates of Confidential Space.
 const GOOGLE_PROFILE: Profile =
@@ -184,10 +190,24 @@ fn certified(
         .map(|der| Certificate::parse(der).map_err(TokenRejection::Certificate))
         .collect::<Result<_, _>>()?;
     let [leaf, intermediates @ ..] = parsed.as_slice() else { return Err(TokenRejection::KeyUnnamed) };
+    check_purposes(leaf, intermediates)?;
     let intermediates: Vec<_> = intermediates.iter().collect();
     let until = chain::validate_path_of_purpose(root, &intermediates, leaf, &GOOGLE_PROFILE, now)?;
     let key = Key::of(leaf).ok_or(TokenRejection::KeyUnnamed)?;
     Ok(((key, until), Finding::Pass(format!("{} under {}", leaf.subject_cn, root.subject_cn))))
+}
+
+/// Google's intermediates are for this one purpose, and its leaves say none. Another purpose is another ecosystem's.
+fn check_purposes(leaf: &Certificate, intermediates: &[Certificate]) -> Result<(), TokenRejection> {
+    for intermediate in intermediates {
+        if intermediate.extension(EXTENDED_KEY_USAGE) != Some(INTERMEDIATE_PURPOSE) {
+            return Err(TokenRejection::CertificatePurpose { role: Role::Intermediate });
+        }
+    }
+    match leaf.extension(EXTENDED_KEY_USAGE) {
+        None => Ok(()),
+        Some(_) => Err(TokenRejection::CertificatePurpose { role: Role::Leaf }),
+    }
 }
 
 fn is_rsa(key: &PublicKey) -> bool {
@@ -213,10 +233,12 @@ fn time(token: &Token, now: UnixTime) -> Result<(UnixTime, Finding), TokenReject
             return Err(TokenRejection::NotYetValid { from, now });
         }
     }
-    if now > until {
+    // At `exp` itself a token is over (RFC 7519 §4.1.4).
+    if now >= until {
         return Err(TokenRejection::Expired { until, now });
     }
-    Ok((until, Finding::Pass(format!("{from} <= {now} <= {until}"))))
+    let last = UnixTime(until.0.saturating_sub(1));
+    Ok((last, Finding::Pass(format!("{from} <= {now} < {until}"))))
 }
 
 impl AuthenticToken {
