@@ -3,6 +3,7 @@
 # folder of its own, and a build for the real target. Nothing here runs inside WebAssembly.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+rustup target list --installed | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown >&2
 cargo check --release --locked --target wasm32-unknown-unknown --package casemate-attest
 RUSTFLAGS="--cfg casemate_rustcrypto" CARGO_TARGET_DIR=target/rustcrypto \
   cargo test --release --locked --package casemate-attest "$@"

@@ -82,6 +82,22 @@ impl Samples {
     }
 }
 
+/// Prints the table for people: each side's median and spread in microseconds, and its time compared with the first side's.
+pub fn print_table(samples: &Samples) {
+    println!("{}, one thread, medians of {} alternating rounds\n", cpu(), samples.rounds());
+    println!("{:34} {:>8} {:>15} {:>14}", "", "us", "p10..p90", "time vs ours");
+    for (side, name) in samples.names().iter().enumerate() {
+        let (fast, slow) = samples.spread(side);
+        println!(
+            "{name:34} {:8.0} {:>15} {:13.2}x",
+            samples.median(side) * 1e6,
+            format!("{:.0}..{:.0}", fast * 1e6, slow * 1e6),
+            samples.ratio(side, 0)
+        );
+    }
+    println!();
+}
+
 /// Prints the JSON line that ends every benchmark.
 pub fn print_json(name: &str, facts: Value) {
     let mut line = Map::new();

@@ -16,7 +16,7 @@ use casemate_attest::nitro::NitroPolicy;
 use casemate_attest::{
     Binding, Endorsements, Evidence, Expected, Policy, Revocation, TrustAnchors, UnixTime, Verified, verify,
 };
-use casemate_bench::{Side, alternate, cpu, print_json, setting};
+use casemate_bench::{Side, alternate, print_json, print_table, setting};
 use nitro_attest::UnparsedAttestationDoc;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -54,18 +54,7 @@ fn main() {
         ],
     );
     println!("nitro_verify: recorded document of a real enclave, at {NOW}");
-    println!("{}, one thread, medians of {} alternating rounds\n", cpu(), samples.rounds());
-    println!("{:34} {:>8} {:>15} {:>14}", "", "us", "p10..p90", "time vs ours");
-    for (side, name) in samples.names().iter().enumerate() {
-        let (fast, slow) = samples.spread(side);
-        println!(
-            "{name:34} {:8.0} {:>15} {:13.2}x",
-            samples.median(side) * 1e6,
-            format!("{:.0}..{:.0}", fast * 1e6, slow * 1e6),
-            samples.ratio(side, 0)
-        );
-    }
-    println!();
+    print_table(&samples);
     print_json(
         "nitro_verify",
         json!({

@@ -19,7 +19,7 @@ use casemate_attest::snp::{PlatformWeakness, SnpPolicy, Version};
 use casemate_attest::{
     Binding, Endorsements, Evidence, Expected, Policy, Revocation, TrustAnchors, UnixTime, Verified, verify,
 };
-use casemate_bench::{Side, alternate, cpu, print_json, setting};
+use casemate_bench::{Side, alternate, print_json, print_table, setting};
 use casemate_sim::{MachineConfig, Vendor};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -75,18 +75,7 @@ fn main() {
     );
 
     println!("snp_verify: {}", input.what);
-    println!("{}, one thread, medians of {} alternating rounds\n", cpu(), samples.rounds());
-    println!("{:34} {:>8} {:>15} {:>14}", "", "us", "p10..p90", "time vs ours");
-    for (side, name) in samples.names().iter().enumerate() {
-        let (fast, slow) = samples.spread(side);
-        println!(
-            "{name:34} {:8.0} {:>15} {:13.2}x",
-            samples.median(side) * 1e6,
-            format!("{:.0}..{:.0}", fast * 1e6, slow * 1e6),
-            samples.ratio(side, 0)
-        );
-    }
-    println!();
+    print_table(&samples);
     print_json(
         "snp_verify",
         json!({

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::evidence::Platform;
 use crate::snp::{ProductLine, Signer};
+use crate::tpm::{self, Provider, VtpmRoot};
 use crate::x509::{Certificate, CertificateError};
 
 /// AMD's certificates; `roots/README.md` says where they are from.
@@ -36,6 +37,7 @@ pub struct TrustAnchors {
     lines: Arc<[LineAnchors]>,
     nitro: Option<Arc<Certificate>>,
     intel: Option<Arc<Certificate>>,
+    vtpm: Arc<[VtpmRoot]>,
     simulated: bool,
 }
 
@@ -131,7 +133,7 @@ impl TrustAnchors {
                 .map(|(anchors, _)| anchors)
                 .collect()
         });
-        Self { lines: Arc::clone(lines), nitro: None, intel: None, simulated: false }
+        Self { lines: Arc::clone(lines), nitro: None, intel: None, vtpm: Arc::default(), simulated: false }
     }
 
     /// AWS's own root of Nitro Enclaves, embedded in this library: G1.
@@ -139,7 +141,13 @@ impl TrustAnchors {
         static ROOT: OnceLock<Option<Arc<Certificate>>> = OnceLock::new();
         // As above: an unreadable file would pin nothing, and a unit test reads it.
         let root = ROOT.get_or_init(|| load(AWS_NITRO).ok()?.nitro.map(|(root, _)| Arc::new(root)));
-        Self { lines: Arc::default(), nitro: root.clone(), intel: None, simulated: false }
+        Self {
+            lines: Arc::default(),
+            nitro: root.clone(),
+            intel: None,
+            vtpm: Arc::default(),
+            simulated: false,
+        }
     }
 
     /// Intel's own root of SGX and TDX, embedded in this library.
@@ -147,12 +155,31 @@ impl TrustAnchors {
         static ROOT: OnceLock<Option<Arc<Certificate>>> = OnceLock::new();
         // As above: an unreadable file would pin nothing, and a unit test reads it.
         let root = ROOT.get_or_init(|| load(INTEL).ok()?.intel.map(|(root, _)| Arc::new(root)));
-        Self { lines: Arc::default(), nitro: None, intel: root.clone(), simulated: false }
+        Self {
+            lines: Arc::default(),
+            nitro: None,
+            intel: root.clone(),
+            vtpm: Arc::default(),
+            simulated: false,
+        }
     }
 
-    /// Every vendor's own roots that are embedded in this library: AMD's, AWS's and Intel's.
+    /// Google's and Microsoft's own roots of virtual TPMs, embedded in this library.
+    pub fn vtpm() -> Self {
+        static ROOTS: OnceLock<Arc<[VtpmRoot]>> = OnceLock::new();
+        let vtpm = ROOTS.get_or_init(|| tpm::embedded().into());
+        Self { lines: Arc::default(), nitro: None, intel: None, vtpm: Arc::clone(vtpm), simulated: false }
+    }
+
+    /// Every vendor's own roots that are embedded in this library: AMD's, AWS's, Intel's, and Google's and Microsoft's of
+    /// virtual TPMs.
     pub fn vendors() -> Self {
-        Self { nitro: Self::aws().nitro, intel: Self::intel_sgx().intel, ..Self::amd() }
+        Self {
+            nitro: Self::aws().nitro,
+            intel: Self::intel_sgx().intel,
+            vtpm: Self::vtpm().vtpm,
+            ..Self::amd()
+        }
     }
 
     /// Only the roots in this PEM bundle, made by a simulator. No vendor's root is among them, and every verdict under
@@ -161,10 +188,16 @@ impl TrustAnchors {
     /// # Errors
     /// Unless the bundle has exactly one ARK (`ARK-<Line>`, after any prefix), ASK (`SEV-<Line>`) and ASVK
     /// (`SEV-VLEK-<Line>`) for each product line that it mentions, at most one root of Nitro Enclaves
-    /// (`…aws.nitro-enclaves`) and one of Intel's (`…Intel SGX Root CA`), and none of a vendor's keys.
+    /// (`…aws.nitro-enclaves`) and one of Intel's (`…Intel SGX Root CA`), any of virtual TPMs (`…EK/AK CA Root`, `…Azure
+    /// Virtual TPM Root Certificate Authority 2023`), and none of a vendor's keys.
     pub fn danger_only_pem(pem: &str) -> Result<Self, AnchorError> {
-        let Loaded { lines, nitro, intel } = load(pem)?;
+        let Loaded { lines, nitro, intel, vtpm } = load(pem)?;
         let vendor = Self::vendors();
+        for (root, position) in &vtpm {
+            if vendor.owns_key(&root.certificate) {
+                return Err(AnchorError::VendorKey { position: *position });
+            }
+        }
         for (root, position) in nitro.iter().chain(&intel) {
             if vendor.owns_key(root) {
                 return Err(AnchorError::VendorKey { position: *position });
@@ -181,6 +214,7 @@ impl TrustAnchors {
             lines: lines.into_iter().map(|(anchors, _)| anchors).collect(),
             nitro: nitro.map(|(root, _)| Arc::new(root)),
             intel: intel.map(|(root, _)| Arc::new(root)),
+            vtpm: vtpm.into_iter().map(|(root, _)| root).collect(),
             simulated: true,
         })
     }
@@ -204,15 +238,21 @@ impl TrustAnchors {
         self.intel.as_deref()
     }
 
+    /// The roots of virtual TPMs.
+    pub(crate) fn vtpm_roots(&self) -> &[VtpmRoot] {
+        &self.vtpm
+    }
+
     #[cfg(test)]
     pub(crate) fn without(&self, line: ProductLine) -> Self {
         let lines = self.lines.iter().filter(|anchors| anchors.line != line).cloned().collect();
-        Self { lines, nitro: self.nitro.clone(), intel: self.intel.clone(), simulated: self.simulated }
+        Self { lines, ..self.clone() }
     }
 
     fn owns_key(&self, certificate: &Certificate) -> bool {
         let lines = self.lines.iter().flat_map(LineAnchors::certificates);
-        lines.chain(self.nitro()).chain(self.intel()).any(|own| own.spki == certificate.spki)
+        let vtpm = self.vtpm.iter().map(|root| &root.certificate);
+        lines.chain(self.nitro()).chain(self.intel()).chain(vtpm).any(|own| own.spki == certificate.spki)
     }
 }
 
@@ -224,6 +264,7 @@ impl fmt::Debug for TrustAnchors {
             .field("lines", &lines)
             .field("nitro", &self.nitro.is_some())
             .field("intel", &self.intel.is_some())
+            .field("vtpm", &self.vtpm.len())
             .finish()
     }
 }
@@ -275,11 +316,14 @@ struct Loaded {
     nitro: Option<(Certificate, usize)>,
     /// With its position.
     intel: Option<(Certificate, usize)>,
+    /// Each with its position.
+    vtpm: Vec<(VtpmRoot, usize)>,
 }
 
 fn load(pem: &str) -> Result<Loaded, AnchorError> {
     let mut nitro = None;
     let mut intel = None;
+    let mut vtpm = Vec::new();
     let mut found: Vec<(ProductLine, AnchorRole, usize, Certificate)> = Vec::new();
     for (section, position) in CertificateDer::pem_slice_iter(pem.as_bytes()).zip(1_usize..) {
         let der = section.map_err(|_| AnchorError::Pem)?;
@@ -297,6 +341,10 @@ fn load(pem: &str) -> Result<Loaded, AnchorError> {
             }
             continue;
         }
+        if let Some(provider) = Provider::of_root(&certificate.subject_cn) {
+            vtpm.push((VtpmRoot { provider, certificate }, position));
+            continue;
+        }
         let Some((line, role)) = part(&certificate.subject_cn) else {
             return Err(AnchorError::Name { position, common_name: certificate.subject_cn });
         };
@@ -305,7 +353,7 @@ fn load(pem: &str) -> Result<Loaded, AnchorError> {
         }
         found.push((line, role, position, certificate));
     }
-    if found.is_empty() && nitro.is_none() && intel.is_none() {
+    if found.is_empty() && nitro.is_none() && intel.is_none() && vtpm.is_empty() {
         return Err(AnchorError::Empty);
     }
 
@@ -326,7 +374,7 @@ fn load(pem: &str) -> Result<Loaded, AnchorError> {
         let (asvk, asvk_position) = take(AnchorRole::Asvk)?;
         lines.push((LineAnchors { line, ark, ask, asvk }, [ark_position, ask_position, asvk_position]));
     }
-    Ok(Loaded { lines, nitro, intel })
+    Ok(Loaded { lines, nitro, intel, vtpm })
 }
 
 /// The part that a common name stands for. A simulator may put its own prefix before `ARK-`.

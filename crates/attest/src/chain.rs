@@ -8,7 +8,7 @@ use core::fmt;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use thiserror::Error;
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::der;
@@ -21,6 +21,9 @@ const MAX_INTERMEDIATES: usize = 8;
 
 /// Larger revocation lists are refused before they are parsed.
 const MAX_CRL: usize = 1024 * 1024;
+
+/// id-kp-OCSPSigning, 1.3.6.1.5.5.7.3.9.
+const OCSP_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x09];
 
 /// A trust anchor, and the certificates between it and the leaf. All are the verifier's own, never the prover's.
 pub(crate) struct Issuers<'a> {
@@ -250,6 +253,28 @@ pub(crate) fn validate_path(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<UnixTime, ChainError> {
+    path(anchor, intermediates, leaf, profile, now, NoExtendedKeyUsage)
+}
+
+/// As [`validate_path`], for certificates whose extended key usages the caller has looked at.
+pub(crate) fn validate_path_of_purpose(
+    anchor: &Certificate,
+    intermediates: &[&Certificate],
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+) -> Result<UnixTime, ChainError> {
+    path(anchor, intermediates, leaf, profile, now, LookedAt)
+}
+
+fn path(
+    anchor: &Certificate,
+    intermediates: &[&Certificate],
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+    usage: impl ExtendedKeyUsageValidator,
+) -> Result<UnixTime, ChainError> {
     if intermediates.len() > MAX_INTERMEDIATES {
         return Err(ChainError::TooLong { found: intermediates.len() });
     }
@@ -261,19 +286,35 @@ pub(crate) fn validate_path(
     check_validity(leaf, Role::Leaf, now)?;
     check_leaf(leaf, profile)?;
 
-    let anchor_der = CertificateDer::from(anchor.der.as_slice());
-    let anchors = [webpki::anchor_from_trusted_cert(&anchor_der).map_err(path_error)?];
-    let chain: Vec<_> =
-        intermediates.iter().map(|certificate| CertificateDer::from(certificate.der.as_slice())).collect();
-    let leaf_der = CertificateDer::from(leaf.der.as_slice());
-    let end_entity = EndEntityCert::try_from(&leaf_der).map_err(path_error)?;
-    let time = rustls_pki_types::UnixTime::since_unix_epoch(core::time::Duration::from_secs(now.0));
-    end_entity
-        .verify_for_usage(profile.algorithms, &anchors, &chain, time, NoExtendedKeyUsage, None, None)
-        .map_err(path_error)?;
+    verify_path(anchor, intermediates, leaf, profile, now, usage)?;
 
     let ends = intermediates.iter().map(|certificate| certificate.not_after);
     Ok(ends.fold(anchor.not_after.min(leaf.not_after), UnixTime::min))
+}
+
+/// Validates a certificate that its issuer appointed to answer about revocation (RFC 6960 §4.2.2.2): issued by it directly,
+/// valid, no authority, for signatures, with the extendedKeyUsage OCSPSigning and no other. The issuer is validated
+/// already. Whether the responder is itself revoked is not asked; its validity bounds it.
+pub(crate) fn validate_responder(
+    issuer: &Certificate,
+    responder: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+) -> Result<(), ChainError> {
+    check_validity(responder, Role::Leaf, now)?;
+    check_leaf(responder, profile)?;
+    verify_path(issuer, &[], responder, profile, now, OnlyOcspSigning)
+}
+
+/// Whether the key of this SubjectPublicKeyInfo signed, with one of the profile's algorithms.
+pub(crate) fn is_signed_by(signed: &der::Signed<'_>, spki: &[u8], profile: &Profile) -> bool {
+    let Some((key_algorithm, key)) = der::public_key(spki) else { return false };
+    profile
+        .algorithms
+        .iter()
+        .filter(|algorithm| algorithm.signature_alg_id().as_ref() == signed.algorithm)
+        .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key_algorithm)
+        .any(|algorithm| algorithm.verify_signature(key, signed.to_be_signed, signed.signature).is_ok())
 }
 
 /// Verifies a revocation list of the anchor, and that it lists neither the intermediate nor the leaf.
@@ -305,14 +346,7 @@ pub(crate) fn check_revocation(
     if !matches!(issuers.anchor.key_usage, KeyUsage::Present { crl_sign: true, .. }) {
         return Err(CrlError::KeyUsage);
     }
-    let (key_algorithm, key) = der::public_key(&issuers.anchor.spki).ok_or(CrlError::Signature)?;
-    let verified = profile
-        .algorithms
-        .iter()
-        .filter(|algorithm| algorithm.signature_alg_id().as_ref() == signed.algorithm)
-        .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key_algorithm)
-        .any(|algorithm| algorithm.verify_signature(key, signed.to_be_signed, signed.signature).is_ok());
-    if !verified {
+    if !is_signed_by(&signed, &issuers.anchor.spki, profile) {
         return Err(CrlError::Signature);
     }
 
@@ -336,6 +370,28 @@ pub(crate) fn check_revocation(
         }
     }
     Ok(Cleared { this_update, next_update })
+}
+
+/// Names, signatures, validity and basic constraints, by webpki.
+fn verify_path(
+    anchor: &Certificate,
+    intermediates: &[&Certificate],
+    leaf: &Certificate,
+    profile: &Profile,
+    now: UnixTime,
+    purposes: impl ExtendedKeyUsageValidator,
+) -> Result<(), ChainError> {
+    let anchor_der = CertificateDer::from(anchor.der.as_slice());
+    let anchors = [webpki::anchor_from_trusted_cert(&anchor_der).map_err(path_error)?];
+    let chain: Vec<_> =
+        intermediates.iter().map(|certificate| CertificateDer::from(certificate.der.as_slice())).collect();
+    let leaf_der = CertificateDer::from(leaf.der.as_slice());
+    let end_entity = EndEntityCert::try_from(&leaf_der).map_err(path_error)?;
+    let time = rustls_pki_types::UnixTime::since_unix_epoch(core::time::Duration::from_secs(now.0));
+    end_entity
+        .verify_for_usage(profile.algorithms, &anchors, &chain, time, purposes, None, None)
+        .map(drop)
+        .map_err(path_error)
 }
 
 fn check_validity(certificate: &Certificate, role: Role, now: UnixTime) -> Result<(), ChainError> {
@@ -395,6 +451,28 @@ impl ExtendedKeyUsageValidator for NoExtendedKeyUsage {
             None => Ok(()),
             Some(_) => Err(webpki::Error::BadDer),
         }
+    }
+}
+
+/// Extended key usages were looked at before.
+struct LookedAt;
+
+impl ExtendedKeyUsageValidator for LookedAt {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
+
+/// A responder's certificate serves for nothing else.
+struct OnlyOcspSigning;
+
+impl ExtendedKeyUsageValidator for OnlyOcspSigning {
+    fn validate(&self, mut purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let purpose = purposes.next().ok_or(webpki::Error::BadDer)??;
+        if purpose == KeyPurposeId::new(OCSP_SIGNING) && purposes.next().is_none() {
+            return Ok(());
+        }
+        Err(webpki::Error::BadDer)
     }
 }
 

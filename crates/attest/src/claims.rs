@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::azure::{self, AzureClaims, AzureEvidence};
 use crate::evidence::Platform;
+use crate::gce::{self, GceClaims};
 use crate::nitro::{self, NitroClaims};
 use crate::snp::{Genuine, Report, SnpClaims};
 use crate::tdx::{self, TdxClaims};
@@ -29,6 +30,7 @@ enum Details {
     Nitro(Box<NitroClaims>),
     Tdx(Box<TdxClaims>),
     Azure(Box<AzureClaims>),
+    Gce(Box<GceClaims>),
 }
 
 impl Claims {
@@ -55,13 +57,31 @@ impl Claims {
     }
 
     pub(crate) fn from_azure(evidence: &AzureEvidence, genuine: &azure::Genuine) -> Self {
+        let (measurement, host_data, debug) = match &genuine.hardware {
+            azure::Hardware::Snp { report, .. } => {
+                (report.measurement(), Some(report.host_data()), report.guest_policy().debug())
+            }
+            azure::Hardware::Tdx { quote, .. } => (quote.mr_td(), None, quote.debug()),
+        };
         Self {
-            platform: Platform::AzureVtpm,
-            measurement: genuine.report.measurement(),
-            host_data: Some(genuine.report.host_data()),
+            platform: genuine.hardware.platform(),
+            measurement,
+            host_data,
             report_data: evidence.quote().extra_data().to_vec(),
-            debug: genuine.report.guest_policy().debug(),
+            debug,
             details: Details::Azure(Box::new(AzureClaims::new(evidence, genuine))),
+        }
+    }
+
+    /// No launch is measured, so that the measurement is zero; and nothing keeps the host out, so that `debug` is true.
+    pub(crate) fn from_gce(evidence: &gce::GceEvidence, genuine: &gce::Genuine) -> Self {
+        Self {
+            platform: Platform::GceVtpm,
+            measurement: [0; 48],
+            host_data: None,
+            report_data: evidence.quote().extra_data().to_vec(),
+            debug: true,
+            details: Details::Gce(Box::new(GceClaims::new(evidence, genuine))),
         }
     }
 
@@ -107,7 +127,7 @@ impl Claims {
     pub fn snp(&self) -> Option<&SnpClaims> {
         match &self.details {
             Details::SevSnp(claims) => Some(claims),
-            Details::Nitro(_) | Details::Azure(_) | Details::Tdx(_) => None,
+            Details::Nitro(_) | Details::Azure(_) | Details::Tdx(_) | Details::Gce(_) => None,
         }
     }
 
@@ -115,7 +135,7 @@ impl Claims {
     pub fn nitro(&self) -> Option<&NitroClaims> {
         match &self.details {
             Details::Nitro(claims) => Some(claims),
-            Details::SevSnp(_) | Details::Azure(_) | Details::Tdx(_) => None,
+            Details::SevSnp(_) | Details::Azure(_) | Details::Tdx(_) | Details::Gce(_) => None,
         }
     }
 
@@ -123,7 +143,15 @@ impl Claims {
     pub fn tdx(&self) -> Option<&TdxClaims> {
         match &self.details {
             Details::Tdx(claims) => Some(claims),
-            Details::SevSnp(_) | Details::Nitro(_) | Details::Azure(_) => None,
+            Details::SevSnp(_) | Details::Nitro(_) | Details::Azure(_) | Details::Gce(_) => None,
+        }
+    }
+
+    /// The claims that only GCE virtual TPMs have.
+    pub fn gce(&self) -> Option<&GceClaims> {
+        match &self.details {
+            Details::Gce(claims) => Some(claims),
+            Details::SevSnp(_) | Details::Nitro(_) | Details::Tdx(_) | Details::Azure(_) => None,
         }
     }
 
@@ -131,7 +159,7 @@ impl Claims {
     pub fn azure(&self) -> Option<&AzureClaims> {
         match &self.details {
             Details::Azure(claims) => Some(claims),
-            Details::SevSnp(_) | Details::Nitro(_) | Details::Tdx(_) => None,
+            Details::SevSnp(_) | Details::Nitro(_) | Details::Tdx(_) | Details::Gce(_) => None,
         }
     }
 }
@@ -146,6 +174,7 @@ impl Serialize for Details {
             Self::Nitro(claims) => map.serialize_entry("nitro", claims)?,
             Self::Tdx(claims) => map.serialize_entry("tdx", claims)?,
             Self::Azure(claims) => map.serialize_entry("azure_vtpm", claims)?,
+            Self::Gce(claims) => map.serialize_entry("gce_vtpm", claims)?,
         }
         map.end()
     }

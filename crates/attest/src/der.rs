@@ -11,6 +11,10 @@ pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
+/// `BOOLEAN`.
+pub(crate) const BOOLEAN: u8 = 0x01;
+/// `UTF8String`.
+pub(crate) const UTF8_STRING: u8 = 0x0c;
 /// `IA5String`.
 pub(crate) const IA5_STRING: u8 = 0x16;
 
@@ -113,7 +117,7 @@ fn bit_string(input: &[u8]) -> Option<&[u8]> {
 }
 
 /// A minimal, non-negative INTEGER's content without its sign octet; zero is the empty slice.
-fn unsigned(content: &[u8]) -> Option<&[u8]> {
+pub(crate) fn unsigned(content: &[u8]) -> Option<&[u8]> {
     match content {
         [] => None,
         [0] => Some(&[]),

@@ -9,6 +9,14 @@ use crate::evidence::Platform;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsements {
     kind: Kind,
+    ak_certificate: Option<AkCertificate>,
+}
+
+/// The certificate of a virtual TPM's attestation key, and those between it and the provider's root, all in DER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AkCertificate {
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) intermediates: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +24,7 @@ pub(crate) enum Kind {
     SevSnp { vek_der: Vec<u8>, revocation: Revocation },
     Nitro { revocation: Revocation },
     Tdx { collateral: Vec<u8> },
+    Gce { intermediates: Vec<Vec<u8>>, revocation: Revocation },
 }
 
 /// What is known about revoked certificates.
@@ -35,19 +44,38 @@ pub enum Revocation {
 impl Endorsements {
     /// Of a SEV-SNP report: the VCEK's or VLEK's certificate in DER, and the product line's revocation list.
     pub fn snp(vek_der: Vec<u8>, revocation: Revocation) -> Self {
-        Self { kind: Kind::SevSnp { vek_der, revocation } }
+        Self { kind: Kind::SevSnp { vek_der, revocation }, ak_certificate: None }
     }
 
     /// Of a Nitro Enclaves document, which carries its certificates itself. AWS's revocation lists are one per authority
     /// and are not read yet: only a written [`Revocation::DangerNotChecked`] passes rule NIT-04.
     pub fn nitro(revocation: Revocation) -> Self {
-        Self { kind: Kind::Nitro { revocation } }
+        Self { kind: Kind::Nitro { revocation }, ak_certificate: None }
     }
 
     /// Of a TDX quote: the collateral as one JSON object, with the nine fields of the DCAP quote verification library
     /// (spec/attest.md §12.2). Nothing in it is believed that Intel did not sign.
     pub fn tdx(collateral: Vec<u8>) -> Self {
-        Self { kind: Kind::Tdx { collateral } }
+        Self { kind: Kind::Tdx { collateral }, ak_certificate: None }
+    }
+
+    /// Of a GCE virtual TPM: the certificates between that of the attestation key, which the evidence brings, and Google's
+    /// root, from the key's issuer up, in DER. Google's revocation lists are not read yet: only a written
+    /// [`Revocation::DangerNotChecked`] passes rule GV-05.
+    pub fn gce_vtpm(intermediates: Vec<Vec<u8>>, revocation: Revocation) -> Self {
+        Self { kind: Kind::Gce { intermediates, revocation }, ak_certificate: None }
+    }
+
+    /// With the certificate of an Azure virtual TPM's attestation key: what NV index 0x01C101D0 holds (zeros after the
+    /// certificate are not part of it), and the certificates between it and Microsoft's root, from the key's issuer up,
+    /// in DER. Only evidence of Azure may have one.
+    #[must_use]
+    pub fn with_ak_certificate(self, leaf: Vec<u8>, intermediates: Vec<Vec<u8>>) -> Self {
+        Self { ak_certificate: Some(AkCertificate { leaf, intermediates }), ..self }
+    }
+
+    pub(crate) fn ak_certificate(&self) -> Option<&AkCertificate> {
+        self.ak_certificate.as_ref()
     }
 
     /// Whose evidence these endorsements are for.
@@ -56,6 +84,7 @@ impl Endorsements {
             Kind::SevSnp { .. } => Platform::SevSnp,
             Kind::Nitro { .. } => Platform::Nitro,
             Kind::Tdx { .. } => Platform::Tdx,
+            Kind::Gce { .. } => Platform::GceVtpm,
         }
     }
 

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{azure, nitro, snp, tdx};
+use crate::{azure, gce, nitro, snp, tdx};
 
 /// A kind of trusted execution environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ pub enum Platform {
     Tdx,
     /// An Azure confidential VM with a virtual TPM, on SEV-SNP.
     AzureVtpm,
+    /// An Azure confidential VM with a virtual TPM, on TDX.
+    AzureVtpmTdx,
+    /// A virtual TPM of Google Compute Engine. It says nothing about memory encryption.
+    GceVtpm,
 }
 
 /// Evidence as it arrived. [`crate::verify`] decides whether it is genuine.
@@ -35,6 +39,7 @@ pub(crate) enum Kind {
     Nitro(Box<nitro::Document>),
     Tdx(Box<tdx::Quote>),
     Azure(Box<azure::AzureEvidence>),
+    Gce(Box<gce::GceEvidence>),
 }
 
 /// Why bytes are not evidence.
@@ -58,6 +63,9 @@ pub enum ParseError {
     /// Azure evidence with a mistake.
     #[error(transparent)]
     Azure(#[from] azure::DocumentError),
+    /// Evidence of a GCE virtual TPM with a mistake.
+    #[error(transparent)]
+    Gce(#[from] gce::GceFormatError),
 }
 
 impl Platform {
@@ -68,6 +76,8 @@ impl Platform {
             Self::Nitro => "nitro",
             Self::Tdx => "tdx",
             Self::AzureVtpm => "azure-vtpm",
+            Self::AzureVtpmTdx => "azure-vtpm-tdx",
+            Self::GceVtpm => "gce-vtpm",
         }
     }
 }
@@ -82,7 +92,7 @@ impl Evidence {
     /// Recognises the platform and takes the bytes as they are.
     ///
     /// # Errors
-    /// Every departure from the platform's format (spec/attest.md, rules SNP-01, NIT-01, AZ-01 and
+    /// Every departure from the platform's format (spec/attest.md, rules SNP-01, NIT-01, AZ-01, GV-01 and
     /// TDX-01).
     pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
         let kind = if nitro::looks_like(input) {
@@ -91,6 +101,8 @@ impl Evidence {
             Kind::SevSnp(snp::Report::parse(input)?)
         } else if azure::looks_like(input) {
             Kind::Azure(Box::new(azure::AzureEvidence::parse(input)?))
+        } else if gce::looks_like(input) {
+            Kind::Gce(Box::new(gce::GceEvidence::parse(input)?))
         } else if tdx::looks_like(input) {
             Kind::Tdx(Box::new(tdx::Quote::parse(input)?))
         } else {
@@ -105,7 +117,9 @@ impl Evidence {
             Kind::SevSnp(_) => Platform::SevSnp,
             Kind::Nitro(_) => Platform::Nitro,
             Kind::Tdx(_) => Platform::Tdx,
+            Kind::Azure(evidence) if evidence.td_quote().is_some() => Platform::AzureVtpmTdx,
             Kind::Azure(_) => Platform::AzureVtpm,
+            Kind::Gce(_) => Platform::GceVtpm,
         }
     }
 
@@ -116,6 +130,7 @@ impl Evidence {
             Kind::Nitro(document) => document.bytes(),
             Kind::Tdx(quote) => quote.bytes(),
             Kind::Azure(evidence) => evidence.bytes(),
+            Kind::Gce(evidence) => evidence.bytes(),
         }
     }
 
@@ -123,7 +138,7 @@ impl Evidence {
     pub fn snp(&self) -> Option<&snp::Report> {
         match &self.kind {
             Kind::SevSnp(report) => Some(report),
-            Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_) => None,
+            Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_) | Kind::Gce(_) => None,
         }
     }
 
@@ -131,7 +146,7 @@ impl Evidence {
     pub fn nitro(&self) -> Option<&nitro::Document> {
         match &self.kind {
             Kind::Nitro(document) => Some(document),
-            Kind::SevSnp(_) | Kind::Azure(_) | Kind::Tdx(_) => None,
+            Kind::SevSnp(_) | Kind::Azure(_) | Kind::Tdx(_) | Kind::Gce(_) => None,
         }
     }
 
@@ -139,7 +154,7 @@ impl Evidence {
     pub fn tdx(&self) -> Option<&tdx::Quote> {
         match &self.kind {
             Kind::Tdx(quote) => Some(quote),
-            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) => None,
+            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) | Kind::Gce(_) => None,
         }
     }
 
@@ -147,7 +162,15 @@ impl Evidence {
     pub fn azure(&self) -> Option<&azure::AzureEvidence> {
         match &self.kind {
             Kind::Azure(evidence) => Some(evidence),
-            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Tdx(_) => None,
+            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Tdx(_) | Kind::Gce(_) => None,
+        }
+    }
+
+    /// The evidence of a GCE virtual TPM, where it is that. Reading a field of it proves nothing.
+    pub fn gce(&self) -> Option<&gce::GceEvidence> {
+        match &self.kind {
+            Kind::Gce(evidence) => Some(evidence),
+            Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Tdx(_) | Kind::Azure(_) => None,
         }
     }
 
@@ -165,6 +188,7 @@ impl ParseError {
             Self::Nitro(_) => Some(Platform::Nitro),
             Self::Tdx(_) => Some(Platform::Tdx),
             Self::Azure(_) => Some(Platform::AzureVtpm),
+            Self::Gce(_) => Some(Platform::GceVtpm),
         }
     }
 
@@ -176,6 +200,7 @@ impl ParseError {
             Self::Nitro(error) => error.code(),
             Self::Tdx(error) => error.code(),
             Self::Azure(error) => error.code(),
+            Self::Gce(error) => error.code(),
         }
     }
 }

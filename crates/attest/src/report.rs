@@ -23,6 +23,9 @@ pub struct Report {
     code: Option<&'static str>,
     checks: Vec<ReportedCheck>,
     claims: Option<Claims>,
+    /// Present only where the policy asked for an event log and it passed (spec/event-logs.md §6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_log: Option<serde_json::Value>,
     valid_until: Option<UnixTime>,
 }
 
@@ -57,6 +60,7 @@ impl Report {
         let headline = verified_headline(verified.checks(), verified.simulated());
         Self {
             claims: Some(verified.claims().clone()),
+            event_log: verified.event_log().and_then(|log| serde_json::to_value(log).ok()),
             valid_until: Some(verified.valid_until()),
             ..Self::new(Verdict::Verified, verified.simulated(), headline, None, verified.checks())
         }
@@ -169,6 +173,7 @@ impl Report {
             code,
             checks: reported,
             claims: None,
+            event_log: None,
             valid_until: None,
         }
     }

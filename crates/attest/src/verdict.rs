@@ -5,12 +5,14 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::anchors::TrustAnchors;
-use crate::azure::{self, AzureDenial, AzureRejection};
+use crate::azure::{self, AzureDenial, AzureRejection, HardwareEndorsements};
 use crate::checks::{Check, Finding, Ledger};
 use crate::claims::Claims;
 use crate::crypto;
 use crate::endorsements::{self, Endorsements};
+use crate::eventlog::{self, EventLog, LogDenial, LogPolicy, Registers, Replayed};
 use crate::evidence::{Evidence, Kind, Platform};
+use crate::gce::{self, GceDenial, GceRejection};
 use crate::nitro::{self, NitroDenial, NitroRejection};
 use crate::policy::{PlatformPolicy, Policy};
 use crate::rules::{self, Rule};
@@ -41,6 +43,7 @@ pub struct Authentic {
     inner: Inner,
     ledger: Ledger,
     claims: Claims,
+    event_log: Option<EventLog>,
     simulated: bool,
     valid_until: UnixTime,
 }
@@ -51,6 +54,7 @@ enum Inner {
     Nitro { document: Box<nitro::Document>, genuine: nitro::Genuine },
     Tdx { quote: Box<tdx::Quote>, genuine: Box<tdx::Genuine> },
     Azure { genuine: Box<azure::Genuine> },
+    Gce { genuine: Box<gce::Genuine> },
 }
 
 /// Genuine hardware said this, it is what the policy asks for, and it is bound to this exchange.
@@ -80,6 +84,7 @@ enum Inner {
 pub struct Verified {
     checks: Vec<Check>,
     claims: Claims,
+    event_log: Option<Replayed>,
     simulated: bool,
     valid_until: UnixTime,
 }
@@ -92,7 +97,7 @@ pub struct Binding {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum BindingKind {
-    ReportData(Box<[u8; 64]>),
+    Exactly(Vec<u8>),
     DangerUnchecked { reason: String },
 }
 
@@ -139,6 +144,9 @@ pub enum Rejection {
     /// Azure evidence.
     #[error(transparent)]
     Azure(#[from] AzureRejection),
+    /// Evidence of a GCE virtual TPM.
+    #[error(transparent)]
+    Gce(#[from] GceRejection),
     /// A SEV-SNP report.
     #[error(transparent)]
     SevSnp(#[from] SnpRejection),
@@ -163,10 +171,10 @@ pub enum Denial {
         what: &'static str,
     },
     /// The evidence is not bound to this exchange: it is somebody else's, or an old one.
-    #[error("report data {} is not the expected {}", hex::encode(found), hex::encode(expected.as_slice()))]
+    #[error("report data {} is not the expected {}", hex::encode(found), hex::encode(expected))]
     ReportData {
         /// By the binding.
-        expected: Box<[u8; 64]>,
+        expected: Box<[u8]>,
         /// In the evidence.
         found: Vec<u8>,
     },
@@ -185,9 +193,15 @@ pub enum Denial {
     /// Terms for Azure.
     #[error(transparent)]
     Azure(#[from] AzureDenial),
+    /// Terms for GCE virtual TPMs.
+    #[error(transparent)]
+    Gce(#[from] GceDenial),
+    /// Terms for the event log.
+    #[error(transparent)]
+    EventLog(#[from] LogDenial),
 }
 
-/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05, TDX-01 to TDX-08.
+/// Is it genuine? Rules SNP-01 to SNP-10, NIT-01 to NIT-06, AZ-01 to AZ-05, TDX-01 to TDX-08, GV-01 to GV-08.
 ///
 /// # Errors
 /// [`Rejected`], with the first rule that does not hold.
@@ -200,29 +214,36 @@ pub fn verify(
     let mut ledger = Ledger::new(rules::of(evidence.platform()));
     let simulated = anchors.simulated();
     match authenticate(evidence, endorsements, anchors, now, &mut ledger) {
-        Ok((inner, claims, valid_until)) => Ok(Authentic { inner, ledger, claims, simulated, valid_until }),
+        Ok((inner, claims, valid_until)) => {
+            Ok(Authentic { inner, ledger, claims, event_log: None, simulated, valid_until })
+        }
         Err(reason) => Err(Rejected { reason, checks: ledger.finish(), simulated }),
     }
 }
 
 impl Authentic {
     /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-10, TDX-09 to
-    /// TDX-28.
+    /// TDX-28; then, where the policy asks for an event log or there is one, LOG-01 to LOG-06.
     ///
     /// # Errors
     /// [`Denied`], with the first rule that does not hold.
     pub fn appraise(self, policy: &Policy, binding: &Binding) -> Result<Verified, Denied> {
-        let Self { inner, mut ledger, claims, simulated, valid_until } = self;
-        match judge(&inner, &claims, policy, binding, &mut ledger) {
-            Ok(()) => Ok(Verified { checks: ledger.finish(), claims, simulated, valid_until }),
-            Err(reason) => Err(Denied {
-                reason,
-                checks: ledger.finish(),
-                claims: Box::new(claims),
-                simulated,
-                valid_until,
-            }),
+        let Self { inner, mut ledger, claims, event_log, simulated, valid_until } = self;
+        let asked = event_log.is_some() || matches!(log_policy(&inner, policy), LogPolicy::Demanded(_));
+        let mut events = Ledger::new(if asked { rules::EVENT_LOG } else { &[] });
+        let judged = judge(&inner, &claims, policy, binding, &mut ledger)
+            .and_then(|()| replayed(&inner, event_log.as_ref(), policy, asked, &mut events));
+        let checks = [ledger.finish(), events.finish()].concat();
+        match judged {
+            Ok(event_log) => Ok(Verified { checks, claims, event_log, simulated, valid_until }),
+            Err(reason) => Err(Denied { reason, checks, claims: Box::new(claims), simulated, valid_until }),
         }
+    }
+
+    /// With the event log that came beside the evidence. It is looked at by [`Authentic::appraise`].
+    #[must_use]
+    pub fn with_event_log(self, log: EventLog) -> Self {
+        Self { event_log: Some(log), ..self }
     }
 
     /// Whether the trust anchors were a simulator's. Nothing about such evidence is real.
@@ -267,6 +288,11 @@ impl Verified {
         self.valid_until
     }
 
+    /// The events behind the registers that the policy's terms for the event log name; `None` where it asks for none.
+    pub fn event_log(&self) -> Option<&Replayed> {
+        self.event_log.as_ref()
+    }
+
     /// What the guest bound into the evidence.
     pub fn report_data(&self) -> &[u8] {
         self.claims.report_data()
@@ -276,7 +302,13 @@ impl Verified {
 impl Binding {
     /// Exactly these 64 bytes.
     pub fn report_data(expected: [u8; 64]) -> Self {
-        Self { kind: BindingKind::ReportData(Box::new(expected)) }
+        Self { kind: BindingKind::Exactly(expected.to_vec()) }
+    }
+
+    /// Exactly these bytes, in full length: the qualifying data of a TPM's quote, which seldom holds 64. With none at all,
+    /// nothing is bound, and nothing is accepted.
+    pub fn qualifying_data(expected: impl Into<Vec<u8>>) -> Self {
+        Self { kind: BindingKind::Exactly(expected.into()) }
     }
 
     /// Nothing: whose evidence it is, and of when, is not known. Listed as a waiver.
@@ -308,6 +340,7 @@ impl Rejection {
             Self::Nitro(reason) => reason.code(),
             Self::Tdx(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
+            Self::Gce(reason) => reason.code(),
         }
     }
 
@@ -318,6 +351,7 @@ impl Rejection {
             Self::Nitro(reason) => reason.kind(),
             Self::Tdx(reason) => reason.kind(),
             Self::Azure(reason) => reason.kind(),
+            Self::Gce(reason) => reason.kind(),
             Self::SevSnp(reason) => reason.kind(),
         }
     }
@@ -335,6 +369,8 @@ impl Denial {
             Self::SevSnp(reason) => reason.code(),
             Self::Nitro(reason) => reason.code(),
             Self::Azure(reason) => reason.code(),
+            Self::Gce(reason) => reason.code(),
+            Self::EventLog(reason) => reason.code(),
         }
     }
 }
@@ -371,6 +407,12 @@ fn authenticate(
     ledger: &mut Ledger,
 ) -> Result<(Inner, Claims, UnixTime), Rejection> {
     use endorsements::Kind as Endorsed;
+    if endorsements.ak_certificate().is_some() && !matches!(evidence.kind(), Kind::Azure(_)) {
+        return Err(Rejection::EndorsementsPlatform {
+            evidence: evidence.platform(),
+            endorsements: Platform::AzureVtpm,
+        });
+    }
     match (evidence.kind(), endorsements.kind()) {
         (Kind::SevSnp(report), Endorsed::SevSnp { vek_der, revocation }) => {
             let genuine = snp::verify(report, vek_der, revocation, anchors, now, ledger)?;
@@ -382,24 +424,45 @@ fn authenticate(
             let (claims, valid_until) = (Claims::from_nitro(document), genuine.valid_until);
             Ok((Inner::Nitro { document: document.clone(), genuine }, claims, valid_until))
         }
-        (Kind::Azure(evidence), Endorsed::SevSnp { vek_der, revocation }) => {
-            let genuine = azure::verify(evidence, vek_der, revocation, anchors, now, ledger)?;
-            let (claims, valid_until) =
-                (Claims::from_azure(evidence, &genuine), genuine.hardware.valid_until);
-            Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
+        (Kind::Azure(evidence), Endorsed::SevSnp { vek_der, revocation })
+            if evidence.td_quote().is_none() =>
+        {
+            let hardware = HardwareEndorsements::Snp { vek_der, revocation };
+            on_azure(evidence, &hardware, endorsements, anchors, now, ledger)
+        }
+        (Kind::Azure(evidence), Endorsed::Tdx { collateral }) if evidence.td_quote().is_some() => {
+            on_azure(evidence, &HardwareEndorsements::Tdx { collateral }, endorsements, anchors, now, ledger)
         }
         (Kind::Tdx(quote), Endorsed::Tdx { collateral }) => {
             let genuine = tdx::verify(quote, collateral, anchors, now, ledger)?;
             let (claims, valid_until) = (Claims::from_tdx(quote, &genuine), genuine.valid_until);
             Ok((Inner::Tdx { quote: quote.clone(), genuine: Box::new(genuine) }, claims, valid_until))
         }
-        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_), _) => {
+        (Kind::Gce(evidence), Endorsed::Gce { intermediates, revocation }) => {
+            let genuine = gce::verify(evidence, intermediates, revocation, anchors, now, ledger)?;
+            let (claims, valid_until) = (Claims::from_gce(evidence, &genuine), genuine.valid_until);
+            Ok((Inner::Gce { genuine: Box::new(genuine) }, claims, valid_until))
+        }
+        (Kind::SevSnp(_) | Kind::Nitro(_) | Kind::Azure(_) | Kind::Tdx(_) | Kind::Gce(_), _) => {
             Err(Rejection::EndorsementsPlatform {
                 evidence: evidence.platform(),
                 endorsements: endorsements.platform(),
             })
         }
     }
+}
+
+fn on_azure(
+    evidence: &azure::AzureEvidence,
+    hardware: &HardwareEndorsements<'_>,
+    endorsements: &Endorsements,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+    ledger: &mut Ledger,
+) -> Result<(Inner, Claims, UnixTime), Rejection> {
+    let genuine = azure::verify(evidence, hardware, endorsements.ak_certificate(), anchors, now, ledger)?;
+    let (claims, valid_until) = (Claims::from_azure(evidence, &genuine), genuine.valid_until());
+    Ok((Inner::Azure { genuine: Box::new(genuine) }, claims, valid_until))
 }
 
 fn judge(
@@ -427,16 +490,71 @@ fn judge(
             &rules::tdx::REPORT_DATA
         }
         Inner::Azure { genuine } => {
-            let terms = ledger.record(&rules::sev_snp::PLATFORM, accepted(&policy.azure, platform))?;
+            let (accepts, report_data) = match &genuine.hardware {
+                azure::Hardware::Snp { .. } => (&rules::sev_snp::PLATFORM, &rules::sev_snp::REPORT_DATA),
+                azure::Hardware::Tdx { .. } => (&rules::tdx::PLATFORM, &rules::tdx::REPORT_DATA),
+            };
+            let terms = ledger.record(accepts, accepted(&policy.azure, platform))?;
             azure::appraise(genuine, terms, ledger)?;
-            &rules::sev_snp::REPORT_DATA
+            report_data
+        }
+        Inner::Gce { genuine } => {
+            let terms = ledger.record(&rules::gce::PLATFORM, accepted(&policy.gce, platform))?;
+            gce::appraise(genuine, terms, ledger)?;
+            &rules::gce::REPORT_DATA
         }
     };
     ledger.record(report_data, bound(claims, binding))?;
     if ledger.is_complete() { Ok(()) } else { Err(Denial::Incomplete) }
 }
 
-/// SNP-11, NIT-07, TDX-09.
+/// LOG-01 to LOG-06.
+fn replayed(
+    inner: &Inner,
+    log: Option<&EventLog>,
+    policy: &Policy,
+    asked: bool,
+    ledger: &mut Ledger,
+) -> Result<Option<Replayed>, Denial> {
+    if !asked {
+        return Ok(None);
+    }
+    let registers = match inner {
+        Inner::SevSnp { .. } | Inner::Nitro { .. } => None,
+        Inner::Tdx { quote, .. } => Some(Registers::Rtmr(quote.rtmrs())),
+        Inner::Azure { genuine } => Some(Registers::Pcr(&genuine.pcrs)),
+        Inner::Gce { genuine } => Some(Registers::Pcr(&genuine.pcrs)),
+    };
+    // The log that the evidence brings, where no other was put beside it.
+    let brought = match (log, inner) {
+        (None, Inner::Gce { genuine }) if !genuine.event_log.is_empty() => {
+            Some(EventLog::parse(&genuine.event_log).map_err(LogDenial::Unreadable)?)
+        }
+        _ => None,
+    };
+    let log = log.or(brought.as_ref());
+    let replayed = eventlog::appraise(log, log_policy(inner, policy), registers.as_ref(), ledger)?;
+    if ledger.is_complete() { Ok(Some(replayed)) } else { Err(Denial::Incomplete) }
+}
+
+/// What the policy says of a log, on the platform of the evidence.
+fn log_policy<'a>(inner: &Inner, policy: &'a Policy) -> &'a LogPolicy {
+    match inner {
+        Inner::Tdx { .. } => of_platform(&policy.tdx, |terms| &terms.event_log),
+        Inner::Azure { .. } => of_platform(&policy.azure, |terms| &terms.event_log),
+        Inner::Gce { .. } => of_platform(&policy.gce, |terms| &terms.event_log),
+        Inner::SevSnp { .. } | Inner::Nitro { .. } => &LogPolicy::NotAsked,
+    }
+}
+
+fn of_platform<P>(policy: &PlatformPolicy<P>, event_log: impl FnOnce(&P) -> &LogPolicy) -> &LogPolicy {
+    match policy {
+        PlatformPolicy::Accepted(terms) => event_log(terms),
+        PlatformPolicy::NotAccepted => &LogPolicy::NotAsked,
+    }
+}
+
+/// SNP-11, NIT-07, TDX-09, GV-09.
 fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Finding), Denial> {
     match policy {
         PlatformPolicy::Accepted(terms) => {
@@ -446,15 +564,15 @@ fn accepted<P>(policy: &PlatformPolicy<P>, platform: Platform) -> Result<(&P, Fi
     }
 }
 
-/// SNP-31, NIT-16, TDX-28. All 64 bytes, in constant time.
+/// SNP-31, NIT-16, TDX-28, GV-15. In full length, in constant time.
 fn bound(claims: &Claims, binding: &Binding) -> Result<((), Finding), Denial> {
     let found = claims.report_data();
     match &binding.kind {
-        BindingKind::ReportData(expected) if crypto::equal(found, expected.as_slice()) => {
-            Ok(((), Finding::Pass("all 64 bytes equal".to_owned())))
+        BindingKind::Exactly(expected) if !expected.is_empty() && crypto::equal(found, expected) => {
+            Ok(((), Finding::Pass(format!("all {} bytes equal", expected.len()))))
         }
-        BindingKind::ReportData(expected) => {
-            Err(Denial::ReportData { expected: expected.clone(), found: found.to_vec() })
+        BindingKind::Exactly(expected) => {
+            Err(Denial::ReportData { expected: expected.as_slice().into(), found: found.to_vec() })
         }
         BindingKind::DangerUnchecked { reason } => {
             waived("report data", hex::encode(found), reason).map(|finding| ((), finding))

@@ -113,6 +113,15 @@ impl CertificateError {
 impl Certificate {
     /// Reads exactly one certificate.
     pub(crate) fn parse(input: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(input, false)
+    }
+
+    /// As [`Certificate::parse`], where the subject may be empty; its common name is then empty.
+    pub(crate) fn parse_unnamed(input: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(input, true)
+    }
+
+    fn read(input: &[u8], may_be_unnamed: bool) -> Result<Self, CertificateError> {
         if input.is_empty() {
             return Err(CertificateError::Missing);
         }
@@ -156,7 +165,10 @@ impl Certificate {
             der: input.to_vec(),
             serial: parsed.raw_serial().to_vec(),
             subject: parsed.subject().as_raw().to_vec(),
-            subject_cn: common_name(parsed.subject(), "subject")?,
+            subject_cn: match common_name(parsed.subject(), "subject") {
+                Err(_) if may_be_unnamed && parsed.subject().iter_rdn().next().is_none() => String::new(),
+                name => name?,
+            },
             issuer_cn: common_name(parsed.issuer(), "issuer")?,
             not_before: unix_time(parsed.validity().not_before.timestamp())?,
             not_after: unix_time(parsed.validity().not_after.timestamp())?,

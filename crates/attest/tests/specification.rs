@@ -3,20 +3,26 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use casemate_attest::rules::{AZURE, NITRO, NVIDIA, Rule, SEV_SNP, TDX};
+use casemate_attest::rules::{
+    AZURE, CONFIDENTIAL_SPACE, EVENT_LOG, GCE, MAA, NITRO, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX,
+};
 use walkdir::WalkDir;
 
+const EVENT_LOGS: &str = include_str!("../../../spec/event-logs.md");
+const TOKENS: &str = include_str!("../../../spec/tokens.md");
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 16] = [
     "anchors.",
     "azure.",
     "binding.",
     "crl.",
     "endorsements.",
     "evidence.",
+    "gce.",
     "internal.",
     "nitro.",
     "nvidia.",
+    "ocsp.",
     "policy.",
     "snp.",
     "tdx.",
@@ -24,12 +30,14 @@ const FAMILIES: [&str; 14] = [
     "x509.",
 ];
 /// Each platform's rules, with the headings between which they are specified.
-const RULES: [(&[Rule], &str, &str); 5] = [
+const RULES: [(&[Rule], &str, &str); 7] = [
     (SEV_SNP, "## 6. Rules", "## 7."),
     (NITRO, "### 11.3 Rules", "### 11.4"),
     (TDX, "### 12.3 Rules", "### 12.4"),
     (AZURE, "### 13.4 Rules", "### 13.5"),
+    (GCE, "### 15.2 Rules", "### 15.3"),
     (NVIDIA, "### 14.3 Rules", "### 14.4"),
+    (NVIDIA_RIM, "### 14.6 Reference", "### 14.7"),
 ];
 
 #[test]
@@ -37,7 +45,35 @@ fn every_code_is_in_the_table_of_codes_and_nothing_else_is() {
     let (_, section) = SPECIFICATION.split_once("## 9. Codes").expect("section 9");
     let (section, _) = section.split_once("## 10.").expect("section 10");
     let specified: BTreeSet<_> = between(section, '`').filter(is_code).collect();
+    let written = written_codes();
+    let written: BTreeSet<_> = written.iter().map(String::as_str).filter(is_code).collect();
 
+    assert!(written.len() > 80, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+}
+
+#[test]
+fn every_code_of_event_logs_is_in_their_own_table() {
+    let (_, section) = EVENT_LOGS.split_once("## 7. Codes").expect("section 7");
+    let (section, _) = section.split_once("## 8.").expect("section 8");
+    let is_log = |text: &&str| text.starts_with("log.");
+    let specified: BTreeSet<_> = between(section, '`').filter(is_log).collect();
+    let written = written_codes();
+    let written: BTreeSet<_> = written.iter().map(String::as_str).filter(is_log).collect();
+
+    assert!(written.len() > 20, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+}
+
+fn compare(written: &BTreeSet<&str>, specified: &BTreeSet<&str>) {
+    let missing: Vec<_> = written.difference(specified).collect();
+    let stale: Vec<_> = specified.difference(written).collect();
+    assert!(missing.is_empty(), "not specified: {missing:?}");
+    assert!(stale.is_empty(), "specified and not in the code: {stale:?}");
+}
+
+/// What stands in quotes after an arrow: codes, and other words.
+fn written_codes() -> BTreeSet<String> {
     let mut sources = String::new();
     for entry in WalkDir::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let entry = entry.expect("a file of this crate");
@@ -45,18 +81,8 @@ fn every_code_is_in_the_table_of_codes_and_nothing_else_is() {
             sources.push_str(&std::fs::read_to_string(entry.path()).expect("a source file"));
         }
     }
-    let written: BTreeSet<_> = sources
-        .lines()
-        .filter(|line| line.contains("=> \""))
-        .flat_map(|line| between(line, '"'))
-        .filter(is_code)
-        .collect();
-
-    assert!(written.len() > 80, "the scan found only {} codes", written.len());
-    let missing: Vec<_> = written.difference(&specified).collect();
-    let stale: Vec<_> = specified.difference(&written).collect();
-    assert!(missing.is_empty(), "not specified: {missing:?}");
-    assert!(stale.is_empty(), "specified and not in the code: {stale:?}");
+    let lines = sources.lines().filter(|line| line.contains("=> \""));
+    lines.flat_map(|line| between(line, '"')).map(str::to_owned).collect()
 }
 
 #[test]
@@ -73,6 +99,47 @@ fn every_rule_is_specified_and_no_other() {
 }
 
 #[test]
+fn every_rule_and_key_of_event_logs_is_specified_and_no_other() {
+    let (_, section) = EVENT_LOGS.split_once("## 4. Rules").expect("section 4");
+    let (section, _) = section.split_once("## 5.").expect("section 5");
+    for Rule { id, .. } in EVENT_LOG {
+        assert!(section.contains(&format!("**{id} ")), "{id}");
+    }
+    assert!(!section.contains(&format!("LOG-{:02}", EVENT_LOG.len() + 1)));
+    let (_, table) = EVENT_LOGS.split_once("| event-log key |").expect("the table");
+    for line in include_str!("policies/event-log.toml").lines() {
+        if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with(' ')) {
+            assert!(table.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+}
+
+#[test]
+fn every_code_and_rule_of_tokens_is_in_their_own_specification() {
+    let (_, section) = TOKENS.split_once("## 5. Codes").expect("section 5");
+    let (section, _) = section.split_once("## 6.").expect("section 6");
+    let is_token = |text: &&str| {
+        ["token.", "jwks.", "maa.", "confidential-space."].iter().any(|family| text.starts_with(family))
+    };
+    let specified: BTreeSet<_> = between(section, '`').filter(is_token).collect();
+    let sources = [
+        include_str!("../src/token/confidential_space.rs"),
+        include_str!("../src/token/errors.rs"),
+        include_str!("../src/token/jws.rs"),
+        include_str!("../src/token/keys.rs"),
+        include_str!("../src/token/maa.rs"),
+    ];
+    let written: BTreeSet<_> =
+        sources.into_iter().flat_map(|source| between(source, '"')).filter(is_token).collect();
+    assert!(written.len() > 40, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+
+    for Rule { id, .. } in MAA.iter().chain(CONFIDENTIAL_SPACE) {
+        assert!(TOKENS.contains(&format!("**{id} ")), "{id}");
+    }
+}
+
+#[test]
 fn every_policy_key_is_specified() {
     let (_, section) = SPECIFICATION.split_once("## 7. Policy").expect("section 7");
     let (_, table) = section.split_once("| key | value | rule |").expect("the table");
@@ -80,6 +147,7 @@ fn every_policy_key_is_specified() {
         include_str!("policies/example.toml"),
         include_str!("policies/nitro.toml"),
         include_str!("policies/azure.toml"),
+        include_str!("policies/gce.toml"),
         include_str!("policies/tdx.toml"),
         include_str!("policies/nvidia.toml"),
     ];

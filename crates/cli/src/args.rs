@@ -56,9 +56,11 @@ pub(crate) enum Command {
     /// Verify a server, then ask it
     Ask(AskArgs),
     /// Check evidence, or a running server, against a policy
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Show what a file says; proves nothing
     Inspect(InspectArgs),
+    /// Fetch what the vendors say about evidence, for sites without a network
+    Endorse(EndorseArgs),
     /// Print a policy to start from
     Policy(PolicyArgs),
     /// Print the launch measurement of a program on the simulated machine
@@ -323,18 +325,31 @@ pub(crate) struct AskArgs {
 /// Check evidence, or a running server, against a policy
 #[derive(clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure vTPM evidence or an
-    /// attestation document), or the https address of a server
+    /// An evidence file (a raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence, NVIDIA
+    /// devices' evidence, a token of another verifier or an attestation document), or the https address of a server
     pub(crate) evidence: String,
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
     pub(crate) policy: PathBuf,
+    /// What `endorse fetch` wrote, instead of --vek, --crl and --collateral
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["vek", "crl", "collateral", "danger_no_crl"])]
+    pub(crate) endorsements: Option<PathBuf>,
     /// VCEK or VLEK certificate of a raw report (DER, or PEM whose first certificate is taken)
     #[arg(long)]
     pub(crate) vek: Option<PathBuf>,
     /// Intel's collateral for a TDX quote (one JSON object, spec/attest.md §12.2)
     #[arg(long)]
     pub(crate) collateral: Option<PathBuf>,
+    /// Certificate of an Azure virtual TPM's attestation key (NV index 0x01C101D0)
+    #[arg(long, value_name = "FILE", requires = "ak_chain")]
+    pub(crate) ak: Option<PathBuf>,
+    /// Certificates above that of a virtual TPM's attestation key, from its issuer up (PEM, or one in DER). GCE vTPM
+    /// evidence brings the key's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ak_chain: Option<PathBuf>,
+    /// Event log of the machine (a CCEL, a TPM's, or dstack's JSON; spec/event-logs.md), for a policy that asks for one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
     /// Certificate revocation list for a raw report (DER)
     #[arg(long)]
     pub(crate) crl: Option<PathBuf>,
@@ -344,6 +359,10 @@ pub(crate) struct VerifyArgs {
     /// The 64 bytes (hex) that the evidence must bind
     #[arg(long)]
     pub(crate) report_data: Option<String>,
+    /// The bytes (hex) that must be bound where they are not 64: by the quote of a TPM, by a token, in full length; or the 32
+    /// that every NVIDIA device must answer
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["report_data", "danger_unbound"])]
+    pub(crate) nonce: Option<String>,
     /// Do not compare the report data, because … (listed as waived)
     #[arg(long, value_name = "REASON", conflicts_with = "report_data")]
     pub(crate) danger_unbound: Option<String>,
@@ -358,13 +377,105 @@ pub(crate) struct VerifyArgs {
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) devices: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokenArgs,
+}
+
+/// For attestation results of other verifiers.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Tokens of other verifiers")]
+pub(crate) struct TokenArgs {
+    /// Believe this issuer (as in the token's iss) by the keys in this JSON Web Key Set; again for each
+    #[arg(long, value_name = "ISSUER=FILE")]
+    pub(crate) jwks: Vec<String>,
+    /// The text that the token's nonce must be
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["nonce", "danger_unbound"])]
+    pub(crate) nonce_text: Option<String>,
+}
+
+/// For evidence of NVIDIA GPUs and switches.
+#[derive(clap::Args)]
+#[command(next_help_heading = "NVIDIA devices")]
+pub(crate) struct DeviceArgs {
+    /// Certificate chain of a device's raw report (PEM); a list in JSON has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
+    /// Reference manifest of a driver or VBIOS (XML); again for each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rim: Vec<PathBuf>,
+    /// Answer about revocation (OCSP response, DER); again for each certificate
+    #[arg(long, value_name = "FILE", conflicts_with = "danger_no_crl")]
+    pub(crate) ocsp: Vec<PathBuf>,
+    /// How many devices there must be
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) devices: usize,
+}
+
+/// Fetch what the vendors say about evidence
+#[derive(clap::Args)]
+pub(crate) struct EndorseArgs {
+    #[command(subcommand)]
+    pub(crate) command: EndorseCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum EndorseCommand {
+    /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
+    Fetch(EndorseFetchArgs),
+}
+
+/// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
+#[derive(clap::Args)]
+pub(crate) struct EndorseFetchArgs {
+    /// A raw SEV-SNP report, a TDX quote or Azure vTPM evidence
+    pub(crate) evidence: PathBuf,
+    /// Where the bundle is written
+    #[arg(short, long, value_name = "BUNDLE")]
+    pub(crate) output: PathBuf,
+    /// Product line of a version 2 report, which does not name it: milan, genoa or turin
+    #[arg(long)]
+    pub(crate) line: Option<String>,
+    /// VCEK or VLEK certificate that the machine gave (DER or PEM): AMD gives VLEKs to nobody but their provider
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vek: Option<PathBuf>,
+    /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) kds: Option<String>,
+    /// A provisioning certificate caching service instead of Intel's own
+    #[arg(long, value_name = "URL")]
+    pub(crate) pccs: Option<String>,
+    /// Azure's metadata service instead of AMD's, inside a virtual machine of Azure
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://169.254.169.254")]
+    pub(crate) thim: Option<String>,
+    /// Believe only these certificate authorities (PEM) for the services' TLS
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_authority: Option<PathBuf>,
+    /// Folder of answers, which can be carried elsewhere [default: casemate/endorsements in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Ask nobody: use the cache folder alone
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// The time of the check, seconds since 1970 [default: now]
+    #[arg(long)]
+    pub(crate) at: Option<u64>,
+    /// Print what was fetched as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
 }
 
 /// Show what a file says; proves nothing
 #[derive(clap::Args)]
 pub(crate) struct InspectArgs {
-    /// An SEV-SNP report, an attestation document or a sealed model's sealed.json
+    /// Evidence, an event log, an attestation document or a sealed model's sealed.json
     pub(crate) file: PathBuf,
+    /// Certificate chain of an NVIDIA device's raw report (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -73,11 +73,41 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Parse(#[from] casemate_attest::ParseError),
     #[error(transparent)]
+    EventLog(#[from] casemate_attest::eventlog::LogError),
+    #[error(transparent)]
     Document(#[from] casemate_protocol::document::DocumentError),
     #[error(transparent)]
     Rejected(#[from] casemate_attest::Rejected),
     #[error(transparent)]
     Denied(#[from] casemate_attest::Denied),
+    #[error(transparent)]
+    DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
+    #[error(transparent)]
+    Endorse(#[from] casemate_client::endorse::EndorseError),
+    #[error(transparent)]
+    Bundle(#[from] casemate_attest::endorse::BundleError),
+    #[error("no cache folder is known: neither XDG_CACHE_HOME nor HOME is an absolute path")]
+    NoCacheFolder,
+    #[error(transparent)]
+    TokenParse(#[from] casemate_attest::token::TokenError),
+    #[error("{named:?} is not ISSUER=FILE")]
+    IssuerKeys { named: String },
+    #[error(transparent)]
+    KeySet(#[from] casemate_attest::token::KeySetError),
+    #[error(transparent)]
+    TokenRejected(#[from] casemate_attest::token::TokenRejected),
+    #[error(transparent)]
+    TokenDenied(#[from] casemate_attest::token::TokenDenied),
+    #[error(transparent)]
+    DeviceRejected(#[from] casemate_attest::nvidia::GpuRejected),
+    #[error(transparent)]
+    DeviceDenied(#[from] casemate_attest::nvidia::GpuDenied),
+    #[error(transparent)]
+    DeviceSet(#[from] casemate_attest::nvidia::SetDenied),
+    #[error(transparent)]
+    DeviceAnchor(#[from] casemate_attest::nvidia::NvidiaAnchorError),
+    #[error("{}: {rejected}", path.display())]
+    DeviceManifest { path: PathBuf, rejected: Box<casemate_attest::nvidia::ManifestRejected> },
     #[error(transparent)]
     Statement(#[from] casemate_protocol::statement::StatementRefused),
     #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
@@ -146,9 +176,24 @@ impl CliError {
             Self::Store(e) => e.code(),
             Self::BrokerStart(e) => e.code(),
             Self::Parse(e) => e.code(),
+            Self::EventLog(e) => e.code(),
             Self::Document(e) => e.code(),
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
+            Self::DeviceParse(e) => e.code(),
+            Self::Endorse(e) => e.code(),
+            Self::Bundle(e) => e.code(),
+            Self::NoCacheFolder => "endorse.no-cache-folder",
+            Self::TokenParse(e) => e.code(),
+            Self::IssuerKeys { .. } => "cli.issuer-keys",
+            Self::KeySet(e) => e.code(),
+            Self::TokenRejected(e) => e.code(),
+            Self::TokenDenied(e) => e.code(),
+            Self::DeviceRejected(e) => e.code(),
+            Self::DeviceDenied(e) => e.code(),
+            Self::DeviceSet(e) => e.code(),
+            Self::DeviceAnchor(e) => e.code(),
+            Self::DeviceManifest { rejected, .. } => rejected.code(),
             Self::Statement(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Connect(e) => e.error.code(),
@@ -177,7 +222,13 @@ impl CliError {
                 return Some(hint.to_string());
             }
             Self::Recipient(_) | Self::Resource(_) => "a key address has the form kbs:///REPOSITORY/TYPE/TAG",
-            Self::Denied(_) => {
+            Self::DeviceDenied(e) if e.code() == "nvidia.manifest.missing" => {
+                "give the manifest with --rim FILE, or allow its absence in the policy with a reason"
+            }
+            Self::DeviceRejected(e) if e.code() == "ocsp.missing" => {
+                "give an answer for every certificate with --ocsp FILE, or do without with --danger-no-crl REASON"
+            }
+            Self::Denied(_) | Self::DeviceDenied(_) => {
                 "the evidence is genuine, but not what your policy asks for; the table shows which value"
             }
             Self::Rejected(e) => match e.code() {

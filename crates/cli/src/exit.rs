@@ -3,7 +3,9 @@
 
 use std::process::ExitCode;
 
+use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
+use casemate_client::endorse::{EndorseError, EndorseKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{BootError, HardeningError, ReleaseError, WeightsError};
 use casemate_protocol::statement::StatementError;
@@ -66,6 +68,10 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Publisher(_)
         | CliError::Recipient(_)
         | CliError::Anchor(_)
+        | CliError::DeviceAnchor(_)
+        | CliError::IssuerKeys { .. }
+        | CliError::KeySet(_)
+        | CliError::NoCacheFolder
         | CliError::Policy(_)
         | CliError::PlatformPolicy(_)
         | CliError::ReleasePolicy(_)
@@ -74,10 +80,22 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::UnknownKind { .. }
         | CliError::FileTooLarge { .. }
         | CliError::Parse(_)
+        | CliError::EventLog(_)
+        | CliError::DeviceParse(_)
+        | CliError::TokenParse(_)
+        | CliError::Bundle(_)
         | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),
-        CliError::Denied(_) => Exit::Refused,
+        CliError::DeviceRejected(e) => kind(e.reason.kind()),
+        CliError::Endorse(e) => endorse(e),
+        CliError::TokenRejected(e) => kind(e.reason.kind()),
+        CliError::DeviceManifest { rejected, .. } => kind(rejected.kind()),
+        CliError::DeviceDenied(e) => match e.reason {
+            GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
+            _ => Exit::Refused,
+        },
+        CliError::Denied(_) | CliError::DeviceSet(_) | CliError::TokenDenied(_) => Exit::Refused,
         CliError::Statement(e) => statement(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
@@ -88,7 +106,24 @@ pub(crate) fn exit(error: &CliError) -> Exit {
 }
 
 fn rejected(error: &Rejected) -> Exit {
-    match error.reason.kind() {
+    kind(error.reason.kind())
+}
+
+fn endorse(error: &EndorseError) -> Exit {
+    match error.kind() {
+        EndorseKind::Usage => Exit::Usage,
+        EndorseKind::Local => Exit::Internal,
+        EndorseKind::Unreachable => Exit::Unreachable,
+        EndorseKind::Undecidable => Exit::Undecidable,
+        EndorseKind::Rejected => match error {
+            EndorseError::Rejected(e) => rejected(e),
+            _ => Exit::NotGenuine,
+        },
+    }
+}
+
+fn kind(kind: RejectionKind) -> Exit {
+    match kind {
         RejectionKind::NotGenuine => Exit::NotGenuine,
         RejectionKind::Stale | RejectionKind::Missing => Exit::Undecidable,
     }

@@ -40,6 +40,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Ask(args) => commands::ask::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Endorse(args) => commands::endorse::run(&args.command),
         Command::Policy(args) => commands::policy::run(args.command),
         Command::Measure(args) => commands::measure::run(&args),
         Command::Simulate(args) => commands::simulate::run(args.command),

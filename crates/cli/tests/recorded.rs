@@ -1,6 +1,6 @@
 //! `casemate verify` and `inspect` over recorded evidence, as an auditor types them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -30,6 +30,7 @@ minimum-evaluation = 17
 minimum-module = { major = 1, minor = 5 }
 mrseam = { any = "recorded" }
 mrservicetd = ["000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"]
+platform-may = ["dynamic-platform", "cached-keys", "smt"]
 xfam-may = 0x65ae7
 mrtd = { any = "recorded" }
 rtmr0 = { any = "recorded" }
@@ -41,15 +42,47 @@ mrowner = { any = "recorded" }
 mrownerconfig = { any = "recorded" }
 "#;
 
+/// Name, and what is done.
+type Case = (&'static str, fn() -> Result<(), Failed>);
+
 struct Run {
     code: i32,
     stdout: String,
     stderr: String,
 }
 
+const GCE: &str = "gcp/vtpm/gce-cos-85-nonce9009.pb";
+const GCE_ISSUER: &str = "roots/gcp/tpm_ek_intermediate_2.crt";
+/// Any instance that booted with these two actions.
+const GCE_TERMS: &str = r#"
+[gce-vtpm]
+memory-encryption-unproven = { danger-allow = "the case is about something else" }
+project-id = ["google.com:wuale-gcp-testing"]
+zone = ["us-central1-a"]
+instance-id = { any = "recorded" }
+pcrs = { PCRS }
+
+[gce-vtpm.event-log]
+other-registers = { danger-allow = "recorded" }
+[gce-vtpm.event-log.register.5]
+events = { any = "recorded" }
+required = [
+    { text = "Exit Boot Services Invocation" },
+    { text = "Exit Boot Services Returned with Success" },
+]
+"#;
+const CCEL: &str = "tdx/go-tdx-guest/ccel/ccel_data.dat";
+/// The recorded quote's RTMR3 is zero.
+const EMPTY_RTMR3: &str = r#"
+[tdx.event-log]
+other-registers = { danger-allow = "the log is another machine's" }
+[tdx.event-log.register.3]
+events = "none"
+"#;
+
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [(&str, fn() -> Result<(), Failed>); 9] = [
+    let cases: [Case; 21] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
@@ -59,6 +92,18 @@ fn main() {
         ("tdx: verified, with every waiver named", tdx_verified),
         ("tdx: without collateral is a usage error", tdx_without_collateral),
         ("tdx: later than its collateral is exit code 5", tdx_late),
+        ("event log: replayed, with the waiver named", log_verified),
+        ("event log: asked for and absent is exit code 4", log_absent),
+        ("event log: there and not asked for is exit code 4", log_not_asked),
+        ("event log: broken is exit code 5", log_broken),
+        ("gce: verified with its own log, with every waiver named", gce_verified),
+        ("gce: a plain Shielded VM is exit code 4", gce_shielded),
+        ("gce: without the certificates above the key's is a usage error", gce_without_chain),
+        ("gce: inspect proves nothing, not even memory encryption", gce_inspected),
+        ("token: verified, by whose word and with every waiver named", token_verified),
+        ("token: keys and a nonce must be named", token_usage),
+        ("token: inspect proves nothing", token_inspected),
+        ("event log: inspect marks every line as unverified", log_inspected),
     ];
     let ignored = vectors().is_none();
     let trials = cases.into_iter().map(|(name, run)| Trial::test(name, run).with_ignored_flag(ignored));
@@ -104,7 +149,7 @@ fn flipped() -> Result<(), Failed> {
     bytes[last] ^= 1;
     let file = NamedTempFile::new()?;
     std::fs::write(file.path(), bytes)?;
-    let run = verify(&file.path().to_path_buf(), 1_736_179_625, &[]);
+    let run = verify(file.path(), 1_736_179_625, &[]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     assert!(run.stderr.contains("[nitro.signature.invalid]"), "{}", run.stderr);
     Ok(())
@@ -146,9 +191,120 @@ fn tdx_late() -> Result<(), Failed> {
     Ok(())
 }
 
-fn verify(evidence: &PathBuf, at: u64, more: &[&str]) -> Run {
+fn log_verified() -> Result<(), Failed> {
+    let run = with_log(EMPTY_RTMR3, Some(&recorded(CCEL)));
+    assert_eq!(run.code, 0, "{} {}", run.stdout, run.stderr);
+    assert!(run.stdout.lines().last().unwrap_or_default().ends_with("TDX-28, LOG-04"), "{}", run.stdout);
+    Ok(())
+}
+
+fn log_absent() -> Result<(), Failed> {
+    let run = with_log(EMPTY_RTMR3, None);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[log.missing]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn log_not_asked() -> Result<(), Failed> {
+    let run = with_log("", Some(&recorded(CCEL)));
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[log.not-asked]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn log_broken() -> Result<(), Failed> {
+    let mut bytes = std::fs::read(recorded(CCEL))?;
+    bytes.truncate(100);
+    let file = NamedTempFile::new()?;
+    std::fs::write(file.path(), bytes)?;
+    let run = with_log(EMPTY_RTMR3, Some(file.path()));
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("[log.format.truncated]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_verified() -> Result<(), Failed> {
+    let run = gce(&gce_terms(), &["--ak-chain", &recorded(GCE_ISSUER).to_string_lossy(), "--nonce", "9009"]);
+    assert_eq!(run.code, 0, "{} {}", run.stdout, run.stderr);
+    assert_eq!(
+        run.stdout.lines().last().unwrap_or_default(),
+        "VERIFIED, 6 waived: GV-05, GV-10, GV-13, GV-14, LOG-04, LOG-05"
+    );
+    Ok(())
+}
+
+fn gce_shielded() -> Result<(), Failed> {
+    let terms = gce_terms();
+    let terms: String =
+        terms.lines().filter(|line| !line.starts_with("memory")).map(|line| format!("{line}\n")).collect();
+    let run = gce(&terms, &["--ak-chain", &recorded(GCE_ISSUER).to_string_lossy(), "--nonce", "9009"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("[gce.memory-encryption.unproven]"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_without_chain() -> Result<(), Failed> {
+    let run = gce(&gce_terms(), &["--nonce", "9009"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("--ak-chain"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_inspected() -> Result<(), Failed> {
+    let run = casemate(&["inspect", &recorded(GCE).to_string_lossy()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("unproven: this evidence says nothing about it"), "{}", run.stdout);
+    assert!(run.stderr.contains("it proves nothing"), "{}", run.stderr);
+    Ok(())
+}
+
+fn gce_terms() -> String {
+    let pcrs: Vec<_> = (0..24).map(|pcr| format!("{pcr} = {{ any = \"recorded\" }}")).collect();
+    GCE_TERMS.replace("PCRS", &pcrs.join(", "))
+}
+
+/// The recorded GCE evidence on these terms, in 2022.
+fn gce(terms: &str, more: &[&str]) -> Run {
     let policy = NamedTempFile::new().expect("a file");
-    std::fs::write(policy.path(), ANY_IMAGE).expect("a policy");
+    std::fs::write(policy.path(), terms).expect("a policy");
+    let evidence = recorded(GCE);
+    let (evidence, policy) = (evidence.to_string_lossy(), policy.path().to_string_lossy());
+    let fixed = ["verify", evidence.as_ref(), "--policy", policy.as_ref(), "--at", "1640995200"];
+    casemate(&[&fixed[..], &["--danger-no-crl", "Google's lists are not read"], more].concat())
+}
+
+fn log_inspected() -> Result<(), Failed> {
+    let run = casemate(&["inspect", &recorded(CCEL).to_string_lossy()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines: Vec<_> = run.stdout.lines().skip(1).collect();
+    assert_eq!(lines.len(), 1 + 43 + 3);
+    assert!(lines.iter().all(|line| line.starts_with("  unverified ")), "{}", run.stdout);
+    assert!(run.stdout.contains("has the digest: Exit Boot Services Invocation"), "{}", run.stdout);
+    assert!(run.stdout.contains("comment: /efi/boot/grub.cfg."), "{}", run.stdout);
+    let run = casemate(&["inspect", "--json", &recorded(CCEL).to_string_lossy()]);
+    assert!(run.stdout.contains("\"proves\":\"nothing\"") && run.stdout.contains("\"verified\":false"));
+    Ok(())
+}
+
+/// The recorded TDX quote, with these further terms and this log.
+fn with_log(terms: &str, log: Option<&Path>) -> Run {
+    let collateral = recorded(TDX_COLLATERAL);
+    let collateral = collateral.to_string_lossy();
+    let mut more = vec!["--collateral", collateral.as_ref()];
+    let log = log.map(|log| log.to_string_lossy());
+    if let Some(log) = &log {
+        more.extend(["--event-log", log.as_ref()]);
+    }
+    verify_by(&format!("{ANY_IMAGE}{terms}"), &recorded(TDX), 1_751_000_000, &more)
+}
+
+fn verify(evidence: &Path, at: u64, more: &[&str]) -> Run {
+    verify_by(ANY_IMAGE, evidence, at, more)
+}
+
+fn verify_by(terms: &str, evidence: &Path, at: u64, more: &[&str]) -> Run {
+    let policy = NamedTempFile::new().expect("a file");
+    std::fs::write(policy.path(), terms).expect("a policy");
     let (evidence, policy, at) =
         (evidence.to_string_lossy(), policy.path().to_string_lossy(), at.to_string());
     let mut arguments = vec!["verify", evidence.as_ref(), "--policy", policy.as_ref(), "--at", at.as_str()];
@@ -174,4 +330,71 @@ fn vectors() -> Option<PathBuf> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
     let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
     folder.join("nitro").is_dir().then_some(folder)
+}
+
+const TOKEN: &str = "maa/midnight_snp_2025-12-15.jwt";
+const TOKEN_AT: &str = "1765826700";
+/// The machine that the recorded token is of.
+const TOKEN_TERMS: &str = r#"
+[maa]
+issuers = ["https://sharedeus2.eus2.attest.azure.net"]
+tee = ["sevsnpvm"]
+measurement = { any = "recorded" }
+host-data = { any = "recorded" }
+minimum-svn = { bootloader = 4, tee = 0, snp = 24, microcode = 219, tdx-module = 0 }
+policy-hash = { any = "recorded" }
+vm-id = ["ABD9EA99-D837-4F68-AD3E-C87C88006AFA"]
+"#;
+
+fn token(more: &[&str]) -> Run {
+    let policy = NamedTempFile::new().expect("a file");
+    std::fs::write(policy.path(), TOKEN_TERMS).expect("a policy");
+    let (token, policy) = (recorded(TOKEN), policy.path().display().to_string());
+    let token = token.display().to_string();
+    casemate(&[&["verify", token.as_str(), "--policy", policy.as_str(), "--at", TOKEN_AT], more].concat())
+}
+
+fn token_keys() -> String {
+    format!("https://sharedeus2.eus2.attest.azure.net={}", recorded("maa/sharedeus2_jwks.json").display())
+}
+
+fn token_verified() -> Result<(), Failed> {
+    let keys = token_keys();
+    let run = token(&["--jwks", &keys, "--nonce-text", "midnight-srs"]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert_eq!(
+        run.stdout.lines().last().unwrap_or_default(),
+        "VERIFIED, by the word of https://sharedeus2.eus2.attest.azure.net, 3 waived: MAA-11, MAA-12, MAA-15"
+    );
+    let run = token(&["--jwks", &keys, "--nonce-text", "another", "--json"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stdout.contains(r#""code":"token.nonce""#), "{}", run.stdout);
+    let simulated = NamedTempFile::new()?;
+    let root = simulated.path().display().to_string();
+    let run = token(&["--jwks", &keys, "--nonce-text", "midnight-srs", "--danger-simulated-root", &root]);
+    assert!(
+        run.stdout.contains("VERIFIED (SIMULATED)") && run.stderr.contains("SIMULATED"),
+        "{}",
+        run.stderr
+    );
+    Ok(())
+}
+
+fn token_usage() -> Result<(), Failed> {
+    let keys = token_keys();
+    let run = token(&["--nonce-text", "midnight-srs"]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("[token.issuer]"), "{}", run.stderr);
+    assert_eq!(token(&["--jwks", &keys]).code, 2);
+    let run = token(&["--jwks", "no-file", "--nonce-text", "midnight-srs"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    Ok(())
+}
+
+fn token_inspected() -> Result<(), Failed> {
+    let token = recorded(TOKEN).display().to_string();
+    let run = casemate(&["inspect", &token, "--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains(r#""proves":"nothing""#), "{}", run.stdout);
+    Ok(())
 }

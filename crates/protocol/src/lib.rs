@@ -1,6 +1,7 @@
 //! What two parties of Casemate must agree on, as pure functions over bytes.
 //!
 //! * [`statement`]: the runtime statement and how it becomes the 64 bytes of report data (spec/channel.md, CH-1 to CH-6);
+//! * [`devices`]: GPUs and switches that belong to a machine (CH-9 to CH-11);
 //! * [`document`]: the attestation document that a server hands to a client (CH-7);
 //! * [`kbs`]: the messages of the confidential-containers Key Broker Service, RCAR 0.4.0 (spec/release.md);
 //! * [`jwe`]: encryption of a released key to the key that the evidence binds (RFC 7516, RFC 7518);
@@ -18,6 +19,7 @@
     )
 )]
 
+pub mod devices;
 pub mod document;
 pub mod jwe;
 pub mod kbs;

@@ -212,6 +212,7 @@ pub struct StatementRefused {
 #[derive(Debug)]
 pub struct AttestedStatement {
     statement: RuntimeStatement,
+    simulated: bool,
     checks: Vec<Check>,
     valid_until: UnixTime,
 }
@@ -302,7 +303,7 @@ pub fn check(
     match run(verified.report_data(), document, expected, now, &mut seen) {
         Ok(statement) => {
             let valid_until = verified.valid_until().min(UnixTime(statement.not_after));
-            Ok(AttestedStatement { statement, checks: seen.0, valid_until })
+            Ok(AttestedStatement { statement, simulated: verified.simulated(), checks: seen.0, valid_until })
         }
         Err(reason) => Err(StatementRefused { checks: seen.failed(&reason), reason }),
     }
@@ -340,6 +341,11 @@ impl AttestedStatement {
     /// The checks that passed or were waived.
     pub fn checks(&self) -> &[Check] {
         &self.checks
+    }
+
+    /// Whether the evidence that binds it is a simulator's.
+    pub fn simulated(&self) -> bool {
+        self.simulated
     }
 
     /// The earliest expiry of statement, certificates and revocation list.

@@ -1,20 +1,37 @@
-//! "Is it ours?": SNP-12 to SNP-30 for the hardware report, then AZ-06 to AZ-10 (spec/attest.md §13).
+//! "Is it ours?": SNP-12 to SNP-30 or TDX-10 to TDX-27 for the hardware, then AZ-06 to AZ-10 (spec/attest.md §13).
 
 use super::deny::AzureDenial;
-use super::genuine::Genuine;
+use super::genuine::{Genuine, Hardware};
 use super::policy::AzurePolicy;
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
-use crate::policy::{Danger, Expected};
+use crate::eventlog::{LogDenial, LogPolicy};
+use crate::evidence::Platform;
+use crate::policy::{Danger, Expected, PlatformPolicy};
 use crate::rules;
 use crate::snp;
-use crate::tpm::SelectedPcrs;
+use crate::tdx;
+use crate::tpm::{PcrsDenied, SelectedPcrs, appraise_pcrs};
 use crate::verdict::{Denial, waived};
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
 pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Ledger) -> Result<(), Denial> {
     let runtime = &genuine.runtime;
-    snp::appraise(&genuine.report, &genuine.hardware, &policy.snp, ledger)?;
+    match (&genuine.hardware, &policy.snp, &policy.tdx) {
+        (Hardware::Snp { report, genuine }, PlatformPolicy::Accepted(terms), _) => {
+            snp::appraise(report, genuine, terms, ledger)?;
+        }
+        // The log of such a machine is its TPM's. One of the TD's own registers is not read, so that it cannot be had.
+        (Hardware::Tdx { .. }, _, PlatformPolicy::Accepted(terms))
+            if terms.event_log != LogPolicy::NotAsked =>
+        {
+            return Err(Denial::EventLog(LogDenial::Missing));
+        }
+        (Hardware::Tdx { quote, genuine }, _, PlatformPolicy::Accepted(terms)) => {
+            tdx::appraise(quote, genuine, terms, ledger)?;
+        }
+        (hardware, ..) => return Err(Denial::PlatformNotAccepted { platform: hardware.platform() }),
+    }
     ledger.record(
         &rules::azure::SECURE_BOOT,
         danger(!runtime.secure_boot, "secure-boot-off", &policy.secure_boot_off, AzureDenial::SecureBootOff),
@@ -25,7 +42,18 @@ pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Led
     )?;
     ledger.record(&rules::azure::VM, vm(genuine, policy))?;
     ledger.record(&rules::azure::PCRS, pcrs(&genuine.pcrs, policy))?;
-    ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))
+    ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))?;
+    ledger.record(&rules::azure::CERTIFIED, certified(genuine, &policy.ak_uncertified))
+}
+
+impl Hardware {
+    /// As which platform the evidence counts.
+    pub(crate) fn platform(&self) -> Platform {
+        match self {
+            Self::Snp { .. } => Platform::AzureVtpm,
+            Self::Tdx { .. } => Platform::AzureVtpmTdx,
+        }
+    }
 }
 
 type Step = Result<((), Finding), Denial>;
@@ -42,34 +70,16 @@ fn vm(genuine: &Genuine, policy: &AzurePolicy) -> Step {
     }
 }
 
-/// AZ-09. Exactly the PCRs that the policy decides on: a value that nobody decided on is not let through, and a decision
-/// without a value is not skipped. With no PCR in the policy nothing passes, since no quote is over nothing.
+/// AZ-09.
 fn pcrs(found: &SelectedPcrs, policy: &AzurePolicy) -> Step {
-    let (quoted, expected): (Vec<u8>, Vec<u8>) = (found.indices(), policy.pcrs.keys().copied().collect());
-    if quoted != expected {
-        return deny(AzureDenial::PcrSelection { found: quoted, expected });
-    }
-    let mut waivers = Vec::new();
-    for (&index, expected) in &policy.pcrs {
-        let Some(value) = found.get(index) else {
-            return deny(AzureDenial::PcrSelection { found: quoted, expected: vec![index] });
-        };
-        match expected {
-            Expected::Any { reason } if reason.trim().is_empty() => {
-                return Err(Denial::WaiverWithoutReason { what: "a PCR" });
-            }
-            Expected::Any { reason } => waivers.push(format!("PCR {index} not required: {reason}")),
-            Expected::OneOf(values) if values.iter().any(|accepted| crypto::equal(accepted, value)) => {}
-            Expected::OneOf(values) => {
-                let accepted = values.len();
-                return deny(AzureDenial::PcrNotAccepted { index, found: Box::new(*value), accepted });
-            }
+    match appraise_pcrs(found, &policy.pcrs) {
+        Ok(finding) => Ok(((), finding)),
+        Err(PcrsDenied::Waiver) => Err(Denial::WaiverWithoutReason { what: "a PCR" }),
+        Err(PcrsDenied::Selection { found, expected }) => deny(AzureDenial::PcrSelection { found, expected }),
+        Err(PcrsDenied::Value { index, found, accepted }) => {
+            deny(AzureDenial::PcrNotAccepted { index, found, accepted })
         }
     }
-    if waivers.is_empty() {
-        return pass(format!("PCRs {quoted:?} are as accepted"));
-    }
-    Ok(((), Finding::Waived(format!("PCRs {quoted:?}; {}", waivers.join("; ")))))
 }
 
 /// AZ-10. All 64 bytes.
@@ -84,6 +94,19 @@ fn user_data(genuine: &Genuine, policy: &AzurePolicy) -> Step {
                 return deny(AzureDenial::UserDataNotAccepted { found: found.clone(), accepted });
             }
             pass(format!("{} is one of {} accepted", hex::encode(found.as_slice()), values.len()))
+        }
+    }
+}
+
+/// AZ-11. The certificate itself was looked at with the key; this decides on its absence.
+fn certified(genuine: &Genuine, danger: &Danger) -> Step {
+    match (&genuine.certified, danger) {
+        (Some(found), _) => {
+            pass(format!("by {}, until {}; not asked whether revoked", found.issuer, found.valid_until))
+        }
+        (None, Danger::Refuse) => deny(AzureDenial::Uncertified),
+        (None, Danger::Allow { reason }) => {
+            waive("the certificate of the attestation key", AzureDenial::Uncertified.to_string(), reason)
         }
     }
 }

@@ -3,18 +3,17 @@
 use serde::Serialize;
 
 use super::document::AzureEvidence;
-use super::genuine::Genuine;
+use super::genuine::{Genuine, Hardware};
 use super::runtime::VmId;
 use crate::crypto;
 use crate::snp::SnpClaims;
+use crate::tdx::TdxClaims;
 use crate::tpm::{ClockInfo, SelectedPcrs};
 
 /// Claims of genuine Azure evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AzureClaims {
-    /// Version of the HCL report.
-    pub hcl_version: u32,
     /// Which virtual machine.
     pub vm_id: VmId,
     /// Whether it was started with secure boot.
@@ -35,15 +34,25 @@ pub struct AzureClaims {
     pub clock: ClockInfo,
     /// The TPM's firmware.
     pub tpm_firmware: u64,
-    /// Of the hardware report.
-    pub sev_snp: SnpClaims,
+    /// Of the hardware underneath.
+    #[serde(flatten)]
+    pub hardware: HardwareClaims,
+}
+
+/// Claims of the hardware underneath, under the platform's name in snake case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HardwareClaims {
+    /// Of the SEV-SNP report.
+    SevSnp(Box<SnpClaims>),
+    /// Of the TD quote.
+    Tdx(Box<TdxClaims>),
 }
 
 impl AzureClaims {
     pub(crate) fn new(evidence: &AzureEvidence, genuine: &Genuine) -> Self {
         let (quote, runtime) = (&evidence.quote, &genuine.runtime);
         Self {
-            hcl_version: evidence.hcl.version(),
             vm_id: runtime.vm_id,
             secure_boot: runtime.secure_boot,
             console_enabled: runtime.console_enabled,
@@ -54,7 +63,14 @@ impl AzureClaims {
             qualifying_data: hex::encode(quote.extra_data()),
             clock: quote.clock(),
             tpm_firmware: quote.firmware_version(),
-            sev_snp: SnpClaims::new(&genuine.report, &genuine.hardware),
+            hardware: match &genuine.hardware {
+                Hardware::Snp { report, genuine } => {
+                    HardwareClaims::SevSnp(Box::new(SnpClaims::new(report, genuine)))
+                }
+                Hardware::Tdx { quote, genuine } => {
+                    HardwareClaims::Tdx(Box::new(TdxClaims::new(quote, genuine)))
+                }
+            },
         }
     }
 }

@@ -42,6 +42,9 @@ pub enum AzureDenial {
     /// The report is of a form without user-data.
     #[error("the evidence has no user-data")]
     UserDataAbsent,
+    /// Microsoft's own word on the key is not there.
+    #[error("no certificate of the attestation key came with the endorsements")]
+    Uncertified,
     /// Another user-data.
     #[error("user-data {} is not one of {accepted} accepted", hex::encode(found.as_slice()))]
     UserDataNotAccepted {
@@ -61,6 +64,7 @@ impl AzureDenial {
             Self::VmNotAccepted { .. } => "azure.vm-id.not-accepted",
             Self::PcrSelection { .. } => "azure.pcr.selection",
             Self::PcrNotAccepted { .. } => "azure.pcr.not-accepted",
+            Self::Uncertified => "azure.ak.uncertified",
             Self::UserDataAbsent => "azure.user-data.absent",
             Self::UserDataNotAccepted { .. } => "azure.user-data.not-accepted",
         }

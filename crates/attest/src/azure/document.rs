@@ -2,10 +2,10 @@
 //!
 //! ```json
 //! {"format":"casemate.azure-vtpm/1","hcl_report":"base64","quote":"base64","signature":"base64",
-//!  "pcrs":[[0,"64 hexadecimal digits"],[4,"…"]]}
+//!  "pcrs":[[0,"64 hexadecimal digits"],[4,"…"]],"td_quote":"base64"}
 //! ```
 //!
-//! Every member exactly once and no other; standard base64 with padding; PCRs strictly ascending; nothing follows.
+//! Every member exactly once and no other; `td_quote` where the HCL report rests on a TDREPORT, and only there; standard base64 with padding; PCRs strictly ascending; nothing follows.
 
 use core::fmt;
 
@@ -14,7 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::hcl::{HclError, HclReport};
+use super::hcl::{HardwareReport, HclError, HclReport};
+use crate::tdx;
 use crate::tpm::{PcrError, PcrValues, Quote, QuoteError, QuoteSignature, SignatureError};
 
 /// Name and version of the document.
@@ -31,6 +32,7 @@ pub struct AzureEvidence {
     pub(super) quote: Quote,
     pub(super) signature: QuoteSignature,
     pub(super) pcrs: PcrValues,
+    pub(super) td_quote: Option<Box<tdx::Quote>>,
 }
 
 /// Why bytes are not such a document.
@@ -60,9 +62,15 @@ pub enum DocumentError {
         /// Which.
         index: u8,
     },
+    /// A TD quote beside a report of SEV-SNP, or none beside a TDREPORT, which proves nothing away from its machine.
+    #[error("a TD quote must be there where the HCL report rests on a TDREPORT, and only there")]
+    TdQuote,
     /// The HCL report.
     #[error(transparent)]
     Hcl(#[from] HclError),
+    /// The TD quote.
+    #[error(transparent)]
+    Td(#[from] tdx::QuoteError),
     /// The quote.
     #[error(transparent)]
     Quote(#[from] QuoteError),
@@ -82,6 +90,8 @@ struct File {
     quote: String,
     signature: String,
     pcrs: Vec<(u8, String)>,
+    #[serde(default)]
+    td_quote: Option<String>,
 }
 
 /// Whether bytes are JSON that names this format somewhere, whatever its version.
@@ -110,9 +120,18 @@ impl AzureEvidence {
             hex::decode_to_slice(text, &mut value).map_err(|_| DocumentError::PcrValue { index: *index })?;
             pcrs.push((*index, value));
         }
+        let hcl = HclReport::parse(&base64(&file.hcl_report, "hcl_report")?)?;
+        let td_quote = match (hcl.hardware(), file.td_quote) {
+            (HardwareReport::Snp(_), None) => None,
+            (HardwareReport::Tdx { .. }, Some(text)) => {
+                Some(Box::new(tdx::Quote::parse(&base64(&text, "td_quote")?)?))
+            }
+            _ => return Err(DocumentError::TdQuote),
+        };
         Ok(Self {
             bytes: input.to_vec(),
-            hcl: HclReport::parse(&base64(&file.hcl_report, "hcl_report")?)?,
+            hcl,
+            td_quote,
             quote: Quote::parse(&base64(&file.quote, "quote")?)?,
             signature: QuoteSignature::parse(&base64(&file.signature, "signature")?)?,
             pcrs: PcrValues::new(pcrs)?,
@@ -127,6 +146,11 @@ impl AzureEvidence {
     /// The HCL report. Reading a field of it proves nothing.
     pub fn hcl(&self) -> &HclReport {
         &self.hcl
+    }
+
+    /// The quote of the TD that is underneath; `None` on SEV-SNP. Reading a field of it proves nothing.
+    pub fn td_quote(&self) -> Option<&tdx::Quote> {
+        self.td_quote.as_deref()
     }
 
     /// The quote. Reading a field of it proves nothing.
@@ -150,7 +174,9 @@ impl DocumentError {
             Self::Format => "azure.document.format",
             Self::Base64 { .. } => "azure.document.base64",
             Self::PcrValue { .. } => "azure.document.pcr-value",
+            Self::TdQuote => "azure.document.td-quote",
             Self::Hcl(error) => error.code(),
+            Self::Td(error) => error.code(),
             Self::Quote(error) => error.code(),
             Self::Signature(error) => error.code(),
             Self::Pcr(error) => error.code(),

@@ -1,4 +1,4 @@
-//! "Is it genuine?": AZ-01, SNP-01 to SNP-10, AZ-02 to AZ-05, in this order (spec/attest.md §13).
+//! "Is it genuine?": AZ-01, SNP-01 to SNP-10 or TDX-01 to TDX-08, AZ-02 to AZ-05, in this order (spec/attest.md §13).
 
 use super::document::AzureEvidence;
 use super::hcl::HardwareReport;
@@ -7,58 +7,122 @@ use super::runtime::RuntimeData;
 use crate::anchors::TrustAnchors;
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
-use crate::endorsements::Revocation;
+use crate::endorsements::{AkCertificate, Revocation};
 use crate::rules;
 use crate::snp;
+use crate::tdx;
 use crate::time::UnixTime;
-use crate::tpm::SelectedPcrs;
+use crate::tpm::{self, AIK_CERTIFICATE, CertifiedAk, LeafPurpose, Provider, SelectedPcrs};
 
 /// What is known of Azure evidence once it is genuine.
 #[derive(Debug)]
 pub(crate) struct Genuine {
-    pub(crate) report: snp::Report,
-    pub(crate) hardware: snp::Genuine,
+    pub(crate) hardware: Hardware,
     pub(crate) runtime: RuntimeData,
     pub(crate) pcrs: SelectedPcrs,
+    /// Microsoft's word on the attestation key, where its certificate came with the endorsements.
+    pub(crate) certified: Option<CertifiedAk>,
+}
+
+/// The hardware underneath, once its evidence is genuine.
+#[derive(Debug)]
+pub(crate) enum Hardware {
+    Snp { report: snp::Report, genuine: Box<snp::Genuine> },
+    Tdx { quote: Box<tdx::Quote>, genuine: Box<tdx::Genuine> },
+}
+
+/// What endorses the hardware underneath.
+pub(crate) enum HardwareEndorsements<'a> {
+    Snp { vek_der: &'a [u8], revocation: &'a Revocation },
+    Tdx { collateral: &'a [u8] },
+}
+
+/// Evidence of the hardware, believed by nobody yet.
+enum Underneath<'a> {
+    Snp(&'a snp::Report),
+    Tdx(&'a tdx::Quote),
 }
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
 pub(crate) fn verify(
     evidence: &AzureEvidence,
-    vek_der: &[u8],
-    revocation: &Revocation,
+    endorsements: &HardwareEndorsements<'_>,
+    ak_certificate: Option<&AkCertificate>,
     anchors: &TrustAnchors,
     now: UnixTime,
     ledger: &mut Ledger,
 ) -> Result<Genuine, AzureRejection> {
-    let report = ledger.record(&rules::azure::HARDWARE, hardware(evidence))?;
-    let genuine = snp::verify(report, vek_der, revocation, anchors, now, ledger)?;
-    ledger.record(&rules::azure::BINDING, binding(evidence, report))?;
-    let runtime = ledger.record(&rules::azure::KEY, runtime(evidence))?;
+    use HardwareEndorsements as Endorsed;
+    let underneath = ledger.record(&rules::azure::HARDWARE, hardware(evidence))?;
+    let hardware = match (&underneath, endorsements) {
+        (Underneath::Snp(report), Endorsed::Snp { vek_der, revocation }) => {
+            let genuine = snp::verify(report, vek_der, revocation, anchors, now, ledger)?;
+            Hardware::Snp { report: (*report).clone(), genuine: Box::new(genuine) }
+        }
+        (Underneath::Tdx(quote), Endorsed::Tdx { collateral }) => {
+            let genuine = tdx::verify(quote, collateral, anchors, now, ledger)?;
+            Hardware::Tdx { quote: Box::new((*quote).clone()), genuine: Box::new(genuine) }
+        }
+        // The caller has looked at this already; it is refused here because nothing else may decide it.
+        _ => return Err(AzureRejection::HardwareTdQuote),
+    };
+    ledger.record(&rules::azure::BINDING, binding(evidence, &underneath))?;
+    let (runtime, certified) =
+        ledger.record(&rules::azure::KEY, key(evidence, ak_certificate, anchors, now))?;
     ledger.record(&rules::azure::QUOTE, quote(evidence, &runtime))?;
     let pcrs = ledger.record(&rules::azure::SELECTION, selection(evidence))?;
-    Ok(Genuine { report: report.clone(), hardware: genuine, runtime, pcrs })
+    Ok(Genuine { hardware, runtime, pcrs, certified })
+}
+
+impl Genuine {
+    /// Last second at which everything that endorses it is valid.
+    pub(crate) fn valid_until(&self) -> UnixTime {
+        let hardware = self.hardware.valid_until();
+        self.certified.as_ref().map_or(hardware, |certified| certified.valid_until.min(hardware))
+    }
+}
+
+impl Hardware {
+    /// Last second at which everything that endorses it is valid.
+    fn valid_until(&self) -> UnixTime {
+        match self {
+            Self::Snp { genuine, .. } => genuine.valid_until,
+            Self::Tdx { genuine, .. } => genuine.valid_until,
+        }
+    }
 }
 
 type Step<T> = Result<(T, Finding), AzureRejection>;
 
-/// AZ-01. An `HclReport` exists only after its form was checked; this writes it down.
-fn hardware(evidence: &AzureEvidence) -> Step<&snp::Report> {
+/// AZ-01. An `AzureEvidence` exists only after its form was checked; this writes it down.
+fn hardware(evidence: &AzureEvidence) -> Step<Underneath<'_>> {
     let hcl = &evidence.hcl;
-    match hcl.hardware() {
-        HardwareReport::Snp(report) if report.vmpl() == 0 => {
-            let compared = format!("HCL version {}, over a SEV-SNP report at VMPL 0", hcl.version());
-            Ok((report, Finding::Pass(compared)))
+    let version = hcl.version();
+    match (hcl.hardware(), evidence.td_quote()) {
+        (HardwareReport::Snp(report), None) if report.vmpl() == 0 => {
+            let compared = format!("HCL version {version}, over a SEV-SNP report at VMPL 0");
+            Ok((Underneath::Snp(report), Finding::Pass(compared)))
         }
-        HardwareReport::Snp(report) => Err(AzureRejection::HardwareVmpl { found: report.vmpl() }),
-        HardwareReport::Tdx { .. } => Err(AzureRejection::HardwareUnsupported),
+        (HardwareReport::Snp(report), None) => Err(AzureRejection::HardwareVmpl { found: report.vmpl() }),
+        (HardwareReport::Tdx { report_data }, Some(quote))
+            if crypto::equal(report_data.as_slice(), &quote.report_data()) =>
+        {
+            let compared = format!("HCL version {version}, over a TDREPORT, and a quote with its REPORTDATA");
+            Ok((Underneath::Tdx(quote), Finding::Pass(compared)))
+        }
+        _ => Err(AzureRejection::HardwareTdQuote),
     }
 }
 
-/// AZ-02. All 64 bytes: what stands after a shorter hash is part of the binding.
-fn binding(evidence: &AzureEvidence, report: &snp::Report) -> Step<()> {
+/// AZ-02. All 64 bytes: what stands after a shorter hash is part of the binding. Of a TD, those of the quote: a TDREPORT
+/// is nobody's word here.
+fn binding(evidence: &AzureEvidence, underneath: &Underneath<'_>) -> Step<()> {
     let hcl = &evidence.hcl;
-    if !crypto::equal(&hcl.bound(), &report.report_data()) {
+    let report_data = match underneath {
+        Underneath::Snp(report) => report.report_data(),
+        Underneath::Tdx(quote) => quote.report_data(),
+    };
+    if !crypto::equal(&hcl.bound(), &report_data) {
         return Err(AzureRejection::Binding);
     }
     let compared = format!("{} of {} bytes, and zeros after it", hcl.hash().as_str(), hcl.runtime().len());
@@ -71,6 +135,24 @@ fn runtime(evidence: &AzureEvidence) -> Step<RuntimeData> {
     let digest = crypto::sha256(runtime.attestation_key.modulus());
     let compared = format!("RSA-2048, exponent 65537, SHA-256 of the modulus {}", hex::encode(digest));
     Ok((runtime, Finding::Pass(compared)))
+}
+
+/// AZ-03, and the key's certificate where there is one: of this key, by Microsoft.
+fn key(
+    evidence: &AzureEvidence,
+    ak_certificate: Option<&AkCertificate>,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Step<(RuntimeData, Option<CertifiedAk>)> {
+    let (runtime, finding) = runtime(evidence)?;
+    let Some(AkCertificate { leaf, intermediates }) = ak_certificate else {
+        return Ok(((runtime, None), finding));
+    };
+    let roots = (anchors.vtpm_roots(), Provider::Microsoft);
+    let purpose = (AIK_CERTIFICATE, LeafPurpose::Required);
+    let certified = tpm::certify(&runtime.attestation_key, leaf, intermediates, roots, purpose, now)?;
+    let compared = format!("certified by {}, under {}", certified.issuer, certified.root);
+    Ok(((runtime, Some(certified)), Finding::Pass(compared)))
 }
 
 /// AZ-04. Over the bytes that arrived.

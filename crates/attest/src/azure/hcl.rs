@@ -52,7 +52,7 @@ pub struct HclReport {
 pub enum HardwareReport {
     /// AMD's.
     Snp(snp::Report),
-    /// A TDREPORT proves nothing away from its machine; a quote over it would be needed, and is not read here yet.
+    /// A TDREPORT proves nothing away from its machine; the TD quote beside it does.
     Tdx {
         /// REPORTDATA.
         report_data: Box<[u8; 64]>,

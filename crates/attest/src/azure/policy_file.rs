@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::policy::{AzurePolicy, PcrTerms};
+use super::policy::AzurePolicy;
 use super::runtime::VmId;
-use crate::policy::PolicyError;
-use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, values};
-use crate::tpm::PCR_COUNT;
+use crate::eventlog::{Bank, LogFile, LogPolicy, STATIC_PCRS};
+use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, terms, values};
+use crate::policy::{PlatformPolicy, PolicyError};
+use crate::tdx::TdxFile;
+use crate::tpm::pcr_terms;
 
-/// `[azure]`, with the terms for the hardware report in `[azure.sev-snp]`.
+/// `[azure]`, with the terms for the hardware underneath in `[azure.sev-snp]` and `[azure.tdx]`, one of them at least.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct AzureFile {
-    sev_snp: SnpFile,
+    #[serde(default)]
+    sev_snp: Option<SnpFile>,
+    #[serde(default)]
+    tdx: Option<TdxFile>,
     vm_id: ListOrAny<String>,
     user_data: ListOrAny<String>,
     /// Keys are decimal numbers.
@@ -23,31 +28,36 @@ pub(crate) struct AzureFile {
     secure_boot_off: DangerFile,
     #[serde(default)]
     console: DangerFile,
+    #[serde(default)]
+    ak_uncertified: DangerFile,
+    #[serde(default)]
+    event_log: Option<LogFile>,
 }
 
 impl AzureFile {
     pub(crate) fn into_policy(self) -> Result<AzurePolicy, PolicyError> {
+        if self.sev_snp.is_none() && self.tdx.is_none() {
+            return Err(PolicyError::NoPlatform);
+        }
+        let tdx = terms(self.tdx.map(TdxFile::into_policy))?;
+        if matches!(&tdx, PlatformPolicy::Accepted(tdx) if tdx.event_log != LogPolicy::NotAsked) {
+            return Err(PolicyError::NoSuchRegister {
+                field: "azure.tdx.event-log",
+                found: "RTMR".to_owned(),
+            });
+        }
         Ok(AzurePolicy {
-            snp: self.sev_snp.into_policy()?,
+            snp: terms(self.sev_snp.map(SnpFile::into_policy))?,
+            tdx,
             secure_boot_off: self.secure_boot_off.into_danger("azure.secure-boot-off")?,
             console: self.console.into_danger("azure.console")?,
+            ak_uncertified: self.ak_uncertified.into_danger("azure.ak-uncertified")?,
             vm_id: values(self.vm_id, "azure.vm-id", |text| {
                 VmId::parse(text).ok_or(PolicyError::NotUuid { field: "azure.vm-id" })
             })?,
-            pcrs: pcrs(self.pcrs)?,
+            pcrs: pcr_terms(self.pcrs, "azure.pcrs")?,
             user_data: hex_values(self.user_data, "azure.user-data")?,
+            event_log: LogFile::into_policy(self.event_log, "azure.event-log", Bank::Sha256, STATIC_PCRS)?,
         })
     }
-}
-
-fn pcrs(file: BTreeMap<String, ListOrAny<String>>) -> Result<PcrTerms, PolicyError> {
-    let field = "azure.pcrs";
-    let mut terms = PcrTerms::new();
-    for (key, expected) in file {
-        let index = (0..PCR_COUNT)
-            .find(|index| index.to_string() == key)
-            .ok_or(PolicyError::NoSuchPcr { field, found: key })?;
-        terms.insert(index, hex_values(expected, field)?);
-    }
-    if terms.is_empty() { Err(PolicyError::EmptyList { field }) } else { Ok(terms) }
 }

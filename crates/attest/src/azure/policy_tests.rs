@@ -19,7 +19,9 @@ fn the_example_is_read_as_it_is_written() {
     assert_eq!(azure.pcrs[&7], Expected::any("PCR 4 covers it"));
     assert_eq!(azure.secure_boot_off, Danger::Refuse);
     assert!(matches!(azure.console, Danger::Allow { .. }));
-    assert_eq!(azure.snp.measurement, Expected::OneOf(vec![[0x32; 48]]));
+    let PlatformPolicy::Accepted(snp) = azure.snp else { panic!("terms for SEV-SNP") };
+    assert_eq!(snp.measurement, Expected::OneOf(vec![[0x32; 48]]));
+    assert_eq!(azure.tdx, PlatformPolicy::NotAccepted);
 }
 
 #[test]
@@ -31,11 +33,12 @@ fn the_example_is_the_specifications() {
 fn absent_dangers_are_refused() {
     let text: String = EXAMPLE
         .lines()
-        .filter(|l| !l.starts_with("console") && !l.starts_with("secure"))
+        .filter(|l| !l.starts_with("console") && !l.starts_with("secure") && !l.starts_with("ak-"))
         .fold(String::new(), |text, line| text + line + "\n");
     let policy = Policy::from_toml(&text).expect("a policy");
     let PlatformPolicy::Accepted(azure) = policy.azure else { panic!("terms for Azure") };
     assert_eq!((azure.console, azure.secure_boot_off), (Danger::Refuse, Danger::Refuse));
+    assert_eq!(azure.ak_uncertified, Danger::Refuse);
 }
 
 #[test]
@@ -68,4 +71,24 @@ fn one_mistake_each() {
     let end = start + EXAMPLE[start..].find('\n').expect("there");
     assert_eq!(code(&EXAMPLE[start..end], "pcrs = {}"), "policy.empty-list");
     assert_eq!(code(&EXAMPLE[start..end], ""), "policy.syntax");
+}
+
+#[test]
+fn one_of_the_two_kinds_of_hardware_must_be_spoken_of() {
+    let (own, snp) = EXAMPLE.split_once("[azure.sev-snp]").expect("the example");
+    let tdx = include_str!("../../tests/policies/tdx.toml").replace("[tdx]", "[azure.tdx]");
+    let read = |text: String| Policy::from_toml(&text).map_or_else(|error| error.code(), |_| "policy");
+    assert_eq!(read(own.to_owned()), "policy.no-platform");
+    assert_eq!(read(format!("{own}\n{tdx}")), "policy");
+    assert_eq!(read(format!("{own}\n[azure.sev-snp]{snp}\n{tdx}")), "policy");
+    let log = "[azure.tdx.event-log.register.1]\nevents = \"none\"\n";
+    assert_eq!(read(format!("{own}\n{tdx}\n{log}")), "policy.no-such-register");
+    let log = "[azure.event-log.register.1]\nevents = \"none\"\n";
+    assert_eq!(read(format!("{own}\n{tdx}\n{log}")), "policy");
+    let Policy { azure: PlatformPolicy::Accepted(azure), .. } =
+        Policy::from_toml(&format!("{own}\n{tdx}")).expect("a policy")
+    else {
+        panic!("terms for Azure")
+    };
+    assert!(matches!((azure.snp, azure.tdx), (PlatformPolicy::NotAccepted, PlatformPolicy::Accepted(_))));
 }

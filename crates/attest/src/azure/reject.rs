@@ -4,14 +4,15 @@ use thiserror::Error;
 
 use super::runtime::RuntimeError;
 use crate::snp::{RejectionKind, SnpRejection};
-use crate::tpm::QuoteRejection;
+use crate::tdx::TdxRejection;
+use crate::tpm::{AkCertificateError, QuoteRejection};
 
-/// Why Azure evidence is not proven to be genuine: rules AZ-01 to AZ-05, and those of SEV-SNP between them.
+/// Why Azure evidence is not proven to be genuine: rules AZ-01 to AZ-05, and those of SEV-SNP or TDX between them.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AzureRejection {
-    /// A TDREPORT proves nothing away from its machine.
-    #[error("the HCL report rests on a TDREPORT, which proves nothing away from its machine")]
-    HardwareUnsupported,
+    /// The TD quote is not over the TDREPORT of the HCL report.
+    #[error("the TD quote binds something else than the TDREPORT of the HCL report")]
+    HardwareTdQuote,
     /// Software that is not the paravisor asked for the hardware report, and could bind a key of its own.
     #[error("the hardware report was asked for at VMPL {found:#x} instead of 0")]
     HardwareVmpl {
@@ -21,12 +22,18 @@ pub enum AzureRejection {
     /// The hardware report.
     #[error(transparent)]
     Hardware(#[from] SnpRejection),
+    /// The TD quote.
+    #[error(transparent)]
+    Td(#[from] TdxRejection),
     /// The runtime data is not what the hardware bound.
     #[error("REPORT_DATA is not the hash of the runtime data followed by zeros")]
     Binding,
     /// The runtime data is bound and cannot be read.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The certificate of the attestation key.
+    #[error(transparent)]
+    AkCertificate(#[from] AkCertificateError),
     /// The quote.
     #[error(transparent)]
     Quote(#[from] QuoteRejection),
@@ -36,11 +43,13 @@ impl AzureRejection {
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::HardwareUnsupported => "azure.hardware.unsupported",
+            Self::HardwareTdQuote => "azure.hardware.td-quote",
             Self::HardwareVmpl { .. } => "azure.hardware.vmpl",
             Self::Hardware(reason) => reason.code(),
+            Self::Td(reason) => reason.code(),
             Self::Binding => "azure.binding",
             Self::Runtime(error) => error.code(),
+            Self::AkCertificate(error) => error.code(),
             Self::Quote(reason) => reason.code(),
         }
     }
@@ -49,6 +58,8 @@ impl AzureRejection {
     pub fn kind(&self) -> RejectionKind {
         match self {
             Self::Hardware(reason) => reason.kind(),
+            Self::Td(reason) => reason.kind(),
+            Self::AkCertificate(error) => error.kind(),
             _ => RejectionKind::NotGenuine,
         }
     }

@@ -2,10 +2,9 @@
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1,
-    ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA384, RsaPublicKeyComponents, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA384, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
 use super::{P384Point, Scalar, Scheme};
@@ -13,8 +12,6 @@ use super::{P384Point, Scalar, Scheme};
 pub(super) fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let algorithm: &'static dyn VerificationAlgorithm = match scheme {
         Scheme::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
-        Scheme::EcdsaP256Sha384 => &ECDSA_P256_SHA384_ASN1,
-        Scheme::EcdsaP384Sha256 => &ECDSA_P384_SHA256_ASN1,
         Scheme::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
         Scheme::RsaPssSha384 => &RSA_PSS_2048_8192_SHA384,
         Scheme::RsaPkcs1Sha256 => &RSA_PKCS1_2048_8192_SHA256,

@@ -22,14 +22,6 @@ pub(crate) static ECDSA_P384: &[&dyn SignatureVerificationAlgorithm] = &[&P384_S
 /// The one signature algorithm of Intel's certificates, revocation lists and collateral: ECDSA P-256 with SHA-256.
 pub(crate) static ECDSA_P256: &dyn SignatureVerificationAlgorithm = &P256_SHA256;
 
-/// ECDSA on P-256 and P-384 with SHA-256 and SHA-384.
-pub(crate) static ECDSA: &[&dyn SignatureVerificationAlgorithm] = &[
-    &P256_SHA256,
-    &Algorithm { key: alg_id::ECDSA_P256, signature: alg_id::ECDSA_SHA384, scheme: Scheme::EcdsaP256Sha384 },
-    &Algorithm { key: alg_id::ECDSA_P384, signature: alg_id::ECDSA_SHA256, scheme: Scheme::EcdsaP384Sha256 },
-    &P384_SHA384,
-];
-
 /// RSASSA-PKCS1-v1_5 with SHA-256, SHA-384 and SHA-512.
 pub(crate) static RSA_PKCS1: &[&dyn SignatureVerificationAlgorithm] = &[
     &Algorithm {

@@ -4,19 +4,19 @@
 //! WebAssembly. What is accepted is decided here, before either is called, so that both give the same verdicts: the whole
 //! test suite runs on both (`scripts/test-backends.sh`).
 
-#![allow(dead_code, unused_imports, reason = "some lists are for branches about to land")]
-
 #[cfg(not(any(target_arch = "wasm32", casemate_rustcrypto)))]
 #[path = "aws_lc.rs"]
 mod backend;
 #[cfg(any(target_arch = "wasm32", casemate_rustcrypto))]
 #[path = "rust_crypto.rs"]
 mod backend;
+mod cache;
 mod certificates;
 
 use subtle::ConstantTimeEq;
 
-pub(crate) use certificates::{ECDSA, ECDSA_P256, ECDSA_P384, RSA_PKCS1, RSA_PSS_SHA384};
+pub use cache::IssuerCache;
+pub(crate) use certificates::{ECDSA_P256, ECDSA_P384, RSA_PKCS1, RSA_PSS_SHA384};
 
 use crate::der;
 
@@ -43,8 +43,6 @@ const P384_ORDER: Scalar = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     EcdsaP256Sha256,
-    EcdsaP256Sha384,
-    EcdsaP384Sha256,
     EcdsaP384Sha384,
     RsaPssSha384,
     RsaPkcs1Sha256,
@@ -85,15 +83,16 @@ pub(crate) fn verify_rsa_pkcs1_sha256(
 fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     // Libraries differ in what they take beyond these: compressed points, other lengths, other exponents.
     let well_formed = match scheme {
-        Scheme::EcdsaP256Sha256 | Scheme::EcdsaP256Sha384 => key.len() == 65 && key.first() == Some(&0x04),
-        Scheme::EcdsaP384Sha256 | Scheme::EcdsaP384Sha384 => key.len() == 97 && key.first() == Some(&0x04),
+        Scheme::EcdsaP256Sha256 => key.len() == 65 && key.first() == Some(&0x04),
+        Scheme::EcdsaP384Sha384 => key.len() == 97 && key.first() == Some(&0x04),
         Scheme::RsaPssSha384 | Scheme::RsaPkcs1Sha256 | Scheme::RsaPkcs1Sha384 | Scheme::RsaPkcs1Sha512 => {
             der::rsa_public_key(key).is_some_and(|(modulus, exponent)| {
                 is_rsa_key(modulus, exponent) && signature.len() == modulus.len()
             })
         }
     };
-    well_formed && backend::verify(scheme, key, message, signature)
+    well_formed
+        && cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
 }
 
 /// 2048 to 8192 bits, in whole octets, with the exponent 65537: what every vendor's keys are.

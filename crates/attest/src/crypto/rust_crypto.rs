@@ -22,8 +22,6 @@ const SALT: usize = 48;
 pub(super) fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     match scheme {
         Scheme::EcdsaP256Sha256 => p256(key, &sha256(message), signature),
-        Scheme::EcdsaP256Sha384 => p256(key, &sha384(message), signature),
-        Scheme::EcdsaP384Sha256 => p384(key, &sha256(message), signature),
         Scheme::EcdsaP384Sha384 => p384(key, &sha384(message), signature),
         Scheme::RsaPssSha384 => rsa_der(key, Pss::<Sha384>::new_with_salt(SALT), &sha384(message), signature),
         Scheme::RsaPkcs1Sha256 => rsa_der(key, Pkcs1v15Sign::new::<Sha256>(), &sha256(message), signature),

@@ -124,10 +124,7 @@ impl EndorsementBundle {
             return Err(BundleError::Schema);
         }
         let amd = match &file.amd {
-            Some(amd) => Some(Amd {
-                vek: base64(&amd.vek, "amd.vek")?,
-                crl: base64(&amd.crl, "amd.crl")?,
-            }),
+            Some(amd) => Some(Amd { vek: base64(&amd.vek, "amd.vek")?, crl: base64(&amd.crl, "amd.crl")? }),
             None => None,
         };
         let bundle = Self { amd, intel: file.intel };
@@ -170,12 +167,12 @@ impl EndorsementBundle {
                 let amd = self.amd.as_ref().ok_or(missing)?;
                 Ok(Endorsements::snp(amd.vek.clone(), Revocation::Crl(amd.crl.clone())))
             }
-            Platform::Tdx => {
+            Platform::Tdx | Platform::AzureVtpmTdx => {
                 let collateral = self.intel.as_ref().ok_or(missing)?;
                 let json = serde_json::to_vec(collateral).map_err(|_| BundleError::Form)?;
                 Ok(Endorsements::tdx(json))
             }
-            Platform::Nitro => Err(BundleError::NotTaken { platform }),
+            Platform::Nitro | Platform::GceVtpm => Err(BundleError::NotTaken { platform }),
         }
     }
 }

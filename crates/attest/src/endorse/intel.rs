@@ -147,8 +147,7 @@ pub fn revocation_list(body: &[u8]) -> Result<(Vec<u8>, Dated), AnswerError> {
         return Err(form(WHAT));
     }
     let seconds = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| form(WHAT));
-    let dated =
-        Dated { from: seconds(list.last_update().timestamp())?, until: seconds(until.timestamp())? };
+    let dated = Dated { from: seconds(list.last_update().timestamp())?, until: seconds(until.timestamp())? };
     Ok((der, dated))
 }
 

@@ -64,7 +64,7 @@ pub enum NeedsError {
         platform: Platform,
     },
     /// Hardware below a virtual TPM that cannot be verified.
-    #[error("the hardware report below the virtual TPM is not a SEV-SNP report")]
+    #[error("the hardware report below the virtual TPM is neither a SEV-SNP report nor has it a TD quote")]
     Hardware,
     /// The report names no key, or one that nobody endorses.
     #[error("the report is not signed by a VCEK or VLEK (signing key {found})")]
@@ -120,12 +120,13 @@ impl Needs {
     pub fn of(evidence: &Evidence, line: Option<ProductLine>) -> Result<Self, NeedsError> {
         match evidence.kind() {
             Kind::SevSnp(report) => amd(report, line).map(Self::Amd),
-            Kind::Azure(azure) => match azure.hcl().hardware() {
-                HardwareReport::Snp(report) => amd(report, line).map(Self::Amd),
-                HardwareReport::Tdx { .. } => Err(NeedsError::Hardware),
+            Kind::Azure(azure) => match (azure.hcl().hardware(), azure.td_quote()) {
+                (HardwareReport::Snp(report), _) => amd(report, line).map(Self::Amd),
+                (HardwareReport::Tdx { .. }, Some(quote)) => intel(quote).map(Self::Intel),
+                (HardwareReport::Tdx { .. }, None) => Err(NeedsError::Hardware),
             },
             Kind::Tdx(quote) => intel(quote).map(Self::Intel),
-            Kind::Nitro(_) => Err(NeedsError::Nothing { platform: evidence.platform() }),
+            Kind::Nitro(_) | Kind::Gce(_) => Err(NeedsError::Nothing { platform: evidence.platform() }),
         }
     }
 }

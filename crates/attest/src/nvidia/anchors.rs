@@ -8,11 +8,13 @@ use thiserror::Error;
 const DEVICE_IDENTITY: &str = include_str!("../../roots/nvidia-device-identity.pem");
 const MANIFESTS: &str = include_str!("../../roots/nvidia-rim.pem");
 
-/// The root that a verifier believes for NVIDIA devices.
+const MANIFESTS_NAME: &str = "CoRIM signing Root CA";
+
+/// The roots that a verifier believes for NVIDIA devices.
 #[derive(Debug, Clone)]
 pub struct NvidiaAnchors {
     pub(crate) root: Option<Certificate>,
-    /// Of reference manifests; a simulator has none.
+    /// Of reference manifests.
     pub(crate) manifests: Option<Certificate>,
     simulated: bool,
 }
@@ -20,8 +22,8 @@ pub struct NvidiaAnchors {
 /// Why a root is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NvidiaAnchorError {
-    /// Not exactly one certificate in PEM.
-    #[error("the root is not exactly one PEM certificate")]
+    /// Not exactly one root of devices, and at most one of manifests, in PEM.
+    #[error("the roots are not exactly one PEM certificate for devices and at most one for manifests")]
     Pem,
     /// It cannot be judged.
     #[error("the root: {0}")]
@@ -47,21 +49,31 @@ impl NvidiaAnchors {
     /// Root CA, SHA-256 12977b51…f5d1, valid from 2023-03-16 to 2053-03-08.
     pub fn nvidia() -> Self {
         // A unit test reads the embedded root; if it could not be read there would be no root, and all is refused.
-        Self { root: one(DEVICE_IDENTITY).ok(), manifests: one(MANIFESTS).ok(), simulated: false }
+        Self { root: one(DEVICE_IDENTITY), manifests: one(MANIFESTS), simulated: false }
     }
 
-    /// One other root, for simulators and tests. Everything that is verified with it says `simulated`.
+    /// Other roots, for simulators and tests. Everything that is verified with them says `simulated`. Of devices there is
+    /// one; of manifests there may be one, named `…CoRIM signing Root CA`.
     ///
     /// # Errors
-    /// Not exactly one readable certificate, or one with NVIDIA's key.
+    /// Not exactly these readable certificates, or one with a key of NVIDIA's.
     pub fn danger_only_pem(pem: &str) -> Result<Self, NvidiaAnchorError> {
-        let root = one(pem)?;
-        match Self::nvidia().root {
-            Some(vendor) if vendor.spki != root.spki => {
-                Ok(Self { root: Some(root), manifests: None, simulated: true })
+        let (mut root, mut manifests) = (None, None);
+        for certificate in all(pem)? {
+            let is_of_manifests = certificate.subject_cn.ends_with(MANIFESTS_NAME);
+            let place = if is_of_manifests { &mut manifests } else { &mut root };
+            if place.replace(certificate).is_some() {
+                return Err(NvidiaAnchorError::Pem);
             }
-            _ => Err(NvidiaAnchorError::VendorKey),
         }
+        let root = root.ok_or(NvidiaAnchorError::Pem)?;
+        let vendor = Self::nvidia();
+        let own = vendor.root.zip(vendor.manifests).ok_or(NvidiaAnchorError::VendorKey)?;
+        let foreign = |it: &Certificate| it.spki != own.0.spki && it.spki != own.1.spki;
+        if !foreign(&root) || !manifests.as_ref().is_none_or(foreign) {
+            return Err(NvidiaAnchorError::VendorKey);
+        }
+        Ok(Self { root: Some(root), manifests, simulated: true })
     }
 
     /// Whether the root is a simulator's.
@@ -70,12 +82,18 @@ impl NvidiaAnchors {
     }
 }
 
-fn one(pem: &str) -> Result<Certificate, NvidiaAnchorError> {
-    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
-    match (certificates.next(), certificates.next()) {
-        (Some(Ok(der)), None) => Certificate::parse(&der).map_err(NvidiaAnchorError::Certificate),
-        _ => Err(NvidiaAnchorError::Pem),
-    }
+fn one(pem: &str) -> Option<Certificate> {
+    let mut certificates = all(pem).ok()?.into_iter();
+    certificates.next().filter(|_| certificates.next().is_none())
+}
+
+fn all(pem: &str) -> Result<Vec<Certificate>, NvidiaAnchorError> {
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|der| {
+            let der = der.map_err(|_| NvidiaAnchorError::Pem)?;
+            Certificate::parse(&der).map_err(NvidiaAnchorError::Certificate)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -108,8 +126,10 @@ mod tests {
     fn a_danger_root_is_not_nvidias() {
         let code = |pem: &str| NvidiaAnchors::danger_only_pem(pem).expect_err("must be refused").code();
         assert_eq!(code(DEVICE_IDENTITY), "anchors.vendor-key");
+        assert_eq!(code(MANIFESTS), "anchors.pem", "no root of devices");
+        assert_eq!(code(&format!("{DEVICE_IDENTITY}{MANIFESTS}")), "anchors.vendor-key");
         assert_eq!(code(""), "anchors.pem");
         let amd = include_str!("../../roots/amd-genoa.pem");
-        assert_eq!(code(amd), "anchors.pem", "three certificates");
+        assert_eq!(code(amd), "anchors.pem", "three roots of devices");
     }
 }

@@ -1,40 +1,54 @@
-//! "Is it ours?": rules NV-08 to NV-14, in this order (spec/attest.md §14).
+//! "Is it ours?": rules NV-08 to NV-19, in this order (spec/attest.md §14).
 
 use super::claims::NvidiaClaims;
 use super::deny::GpuDenial;
+use super::golden::{self, Device, Found};
+use super::manifest::Manifest;
 use super::policy::NvidiaPolicy;
 use super::spdm::NONCE_LEN;
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
-use crate::policy::{Danger, Expected};
+use crate::policy::{Danger, Expected, PlatformPolicy, Policy};
 use crate::rules::nvidia as rules;
+use crate::time::UnixTime;
 
 type Step = Result<((), Finding), GpuDenial>;
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
 pub(crate) fn appraise(
     claims: &NvidiaClaims,
-    policy: &NvidiaPolicy,
+    found: &Device,
+    policy: &Policy,
+    manifests: &[Manifest],
     nonce: &[u8; NONCE_LEN],
     ledger: &mut Ledger,
-) -> Result<(), GpuDenial> {
-    ledger.record(&rules::ARCHITECTURE, architecture(claims, policy))?;
+) -> Result<UnixTime, GpuDenial> {
+    let policy = ledger.record(&rules::ARCHITECTURE, architecture(claims, &policy.nvidia))?;
     ledger.record(&rules::FIRMWARE_ID_REPORTED, firmware_id(claims, &policy.firmware_id_missing))?;
     ledger.record(&rules::DEVICE, device(claims, &policy.device))?;
     ledger.record(&rules::DRIVER, driver(claims, &policy.driver_version))?;
     ledger.record(&rules::VBIOS, vbios(claims, &policy.vbios_version))?;
     ledger.record(&rules::MEASUREMENTS, measurements(claims, &policy.measurements))?;
     ledger.record(&rules::NONCE, fresh(claims, nonce))?;
-    if ledger.is_complete() { Ok(()) } else { Err(GpuDenial::Incomplete) }
+    let own = Found::among(manifests, claims);
+    ledger.record(&rules::CERTIFICATE_HOLD, hold(found, &own, &policy.certificate_hold))?;
+    let until = golden::compare(claims, found, own, policy, ledger)?;
+    if ledger.is_complete() { Ok(until) } else { Err(GpuDenial::Incomplete) }
 }
 
 /// NV-08.
-fn architecture(claims: &NvidiaClaims, policy: &NvidiaPolicy) -> Step {
+fn architecture<'a>(
+    claims: &NvidiaClaims,
+    policy: &'a PlatformPolicy<NvidiaPolicy>,
+) -> Result<(&'a NvidiaPolicy, Finding), GpuDenial> {
     let found = claims.architecture;
-    if !policy.architectures.contains(&found) {
-        return Err(GpuDenial::Architecture { found });
+    match policy {
+        PlatformPolicy::Accepted(terms) if terms.architectures.contains(&found) => {
+            Ok((terms, Finding::Pass(found.to_string())))
+        }
+        PlatformPolicy::Accepted(_) => Err(GpuDenial::Architecture { found }),
+        PlatformPolicy::NotAccepted => Err(GpuDenial::NotAccepted),
     }
-    pass(found.to_string())
 }
 
 /// NV-09.
@@ -89,6 +103,18 @@ fn fresh(claims: &NvidiaClaims, nonce: &[u8; NONCE_LEN]) -> Step {
         return Err(GpuDenial::Nonce { expected: *nonce, found: claims.nonce });
     }
     pass("all 32 bytes equal".to_owned())
+}
+
+/// NV-15. The manifests of this device's firmware count too.
+fn hold(device: &Device, own: &Found<'_>, allowed: &Danger) -> Step {
+    let of_manifests = own.manifests().flat_map(Manifest::held);
+    let names: Vec<_> =
+        device.held.iter().chain(of_manifests).map(|held| held.certificate.as_str()).collect();
+    match allowed {
+        _ if names.is_empty() => pass("none".to_owned()),
+        Danger::Refuse => Err(GpuDenial::CertificateHold { certificates: names.join(", ") }),
+        Danger::Allow { reason } => waive("a certificate on hold", &names.join(", "), reason),
+    }
 }
 
 fn one_of(

@@ -3,11 +3,14 @@
 use thiserror::Error;
 
 use super::evidence::Architecture;
-use super::spdm::NONCE_LEN;
+use super::spdm::{MEASUREMENT_LEN, NONCE_LEN};
 
-/// Why a genuine report is refused: rules NV-08 to NV-14.
+/// Why a genuine report is refused: rules NV-08 to NV-19.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GpuDenial {
+    /// The policy does not speak of NVIDIA's devices.
+    #[error("the policy does not accept NVIDIA devices")]
+    NotAccepted,
     /// The policy does not speak of this kind of device.
     #[error("the policy does not accept {found}")]
     Architecture {
@@ -63,6 +66,56 @@ pub enum GpuDenial {
         /// In the report.
         found: [u8; NONCE_LEN],
     },
+    /// NVIDIA put a certificate on hold.
+    #[error("on hold by NVIDIA: {certificates}")]
+    CertificateHold {
+        /// Their common names.
+        certificates: String,
+    },
+    /// No manifest of the device's firmware was given.
+    #[error("there is no manifest of {wanted}")]
+    ManifestMissing {
+        /// Edition, product and version.
+        wanted: String,
+    },
+    /// Two manifests of one firmware: which one counts would be chance.
+    #[error("there are two manifests of {manifest}")]
+    ManifestDuplicate {
+        /// Edition, product and version.
+        manifest: String,
+    },
+    /// A simulator's manifest for a real device, or the other way round.
+    #[error("of the manifest of {manifest} and the device, one is simulated and one is not")]
+    ManifestMixed {
+        /// Edition, product and version.
+        manifest: String,
+    },
+    /// Both manifests have a golden value for one measurement.
+    #[error("the manifests of driver and VBIOS both speak of measurement {index}")]
+    ManifestConflict {
+        /// From 0.
+        index: usize,
+    },
+    /// A measurement that the report does not have.
+    #[error("the report has no measurement {index}, which {manifest} speaks of")]
+    GoldenAbsent {
+        /// Edition, product and version.
+        manifest: String,
+        /// From 0.
+        index: usize,
+    },
+    /// A measurement that is none of the manifest's.
+    #[error("measurement {index} is {}, none of the {alternatives} of {manifest}", hex::encode(found.as_slice()))]
+    Golden {
+        /// Edition, product and version.
+        manifest: String,
+        /// From 0.
+        index: usize,
+        /// In the report.
+        found: Box<[u8; MEASUREMENT_LEN]>,
+        /// How many values the manifest has for it.
+        alternatives: usize,
+    },
     /// A waiver that nobody gave a reason for.
     #[error("{what} is waived without a reason")]
     WaiverWithoutReason {
@@ -78,6 +131,7 @@ impl GpuDenial {
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::NotAccepted => "policy.platform-not-accepted",
             Self::Architecture { .. } => "nvidia.architecture.not-accepted",
             Self::FirmwareIdMissing => "nvidia.firmware-id.missing",
             Self::Device { .. } => "nvidia.device.not-accepted",
@@ -87,6 +141,13 @@ impl GpuDenial {
             Self::Vbios { .. } => "nvidia.vbios.not-accepted",
             Self::Measurements { .. } => "nvidia.measurements.not-accepted",
             Self::Nonce { .. } => "nvidia.nonce",
+            Self::CertificateHold { .. } => "nvidia.certificate.on-hold",
+            Self::ManifestMissing { .. } => "nvidia.manifest.missing",
+            Self::ManifestDuplicate { .. } => "nvidia.manifest.duplicate",
+            Self::ManifestMixed { .. } => "nvidia.manifest.mixed",
+            Self::ManifestConflict { .. } => "nvidia.manifest.conflict",
+            Self::GoldenAbsent { .. } => "nvidia.golden.absent",
+            Self::Golden { .. } => "nvidia.golden.mismatch",
             Self::WaiverWithoutReason { .. } => "policy.waiver-without-reason",
             Self::Incomplete => "internal.incomplete",
         }

@@ -7,11 +7,14 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::spdm::{Spdm, SpdmError};
+use super::spdm::{MEASUREMENT_LEN, NONCE_LEN, Spdm, SpdmError};
+use crate::crypto;
 use crate::x509::{Certificate, CertificateError};
 
 /// Longer chains are refused before they are parsed; NVIDIA's have about 5 KiB.
 const MAX_CHAIN: usize = 64 * 1024;
+
+const EVIDENCE_DOMAIN: &[u8] = b"casemate/device-evidence/v1";
 
 /// A kind of device that is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,6 +65,20 @@ pub enum GpuParseError {
     /// Damaged PEM.
     #[error("the certificate chain is not PEM")]
     ChainPem,
+    /// Not a list of devices' evidence as NVIDIA's SDK writes it.
+    #[error("not a list of NVIDIA devices' evidence: {part}")]
+    Serialized {
+        /// What is wrong.
+        part: &'static str,
+    },
+    /// The evidence of one device of a list.
+    #[error("device {position} of the list: {error}")]
+    Device {
+        /// From 1.
+        position: usize,
+        /// What is wrong with it.
+        error: Box<GpuParseError>,
+    },
     /// Another number of certificates than five.
     #[error("the certificate chain has {found} certificates instead of 5")]
     ChainCount {
@@ -83,6 +100,8 @@ impl GpuParseError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Report(error) => error.code(),
+            Self::Serialized { .. } => "nvidia.serialized.malformed",
+            Self::Device { error, .. } => error.code(),
             Self::ChainTooLong { .. } => "nvidia.chain.too-long",
             Self::ChainPem => "nvidia.chain.pem",
             Self::ChainCount { .. } => "nvidia.chain.count",
@@ -131,9 +150,57 @@ impl GpuEvidence {
         Ok(Self { report: Spdm::parse(report)?, chain: DeviceChain::parse(chain_pem)? })
     }
 
+    /// The nonce that the report answers: the verifier's, if it is whose it should be.
+    pub fn nonce(&self) -> &[u8; NONCE_LEN] {
+        self.report.nonce()
+    }
+
+    /// Driver version; none on switches.
+    pub fn driver_version(&self) -> Option<&str> {
+        self.report.opaque().driver_version.as_deref()
+    }
+
+    /// VBIOS version.
+    pub fn vbios_version(&self) -> Option<&str> {
+        self.report.opaque().vbios_version.as_deref()
+    }
+
+    /// Board project, project SKU and chip SKU: under which NVIDIA files manifests.
+    pub fn board(&self) -> [Option<&str>; 3] {
+        let opaque = self.report.opaque();
+        [opaque.project.as_deref(), opaque.project_sku.as_deref(), opaque.chip_sku.as_deref()]
+    }
+
+    /// The measurements; the one with SPDM index 1 comes first.
+    pub fn measurements(&self) -> &[[u8; MEASUREMENT_LEN]] {
+        self.report.measurements()
+    }
+
+    /// Common names of the certificates that were sent, the leaf's first.
+    pub fn certificate_names(&self) -> [&str; 5] {
+        let DeviceChain { leaf, device, provisioner, identity, sent_root } = &self.chain;
+        [leaf, device, provisioner, identity, sent_root].map(|it| it.subject_cn.as_str())
+    }
+
     /// Exactly the bytes of the report that arrived.
     pub fn report(&self) -> &[u8] {
         self.report.bytes()
+    }
+
+    /// Digest of the report and the five certificates, in DER, that arrived (spec/channel.md §6):
+    /// `SHA-256("casemate/device-evidence/v1" || 0x00 || report || leaf || ... || root)`, each of the six with its length
+    /// before it, as u32 big-endian.
+    pub fn sha256(&self) -> [u8; 32] {
+        let DeviceChain { leaf, device, provisioner, identity, sent_root } = &self.chain;
+        let certificates = [leaf, device, provisioner, identity, sent_root];
+        let certificates = certificates.map(|certificate| certificate.der.as_slice());
+        let mut message = [EVIDENCE_DOMAIN, &[0]].concat();
+        for part in core::iter::once(self.report()).chain(certificates) {
+            // Both lengths are limited far below.
+            message.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            message.extend(part);
+        }
+        crypto::sha256(&message)
     }
 }
 

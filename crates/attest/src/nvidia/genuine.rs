@@ -4,8 +4,9 @@ use super::anchors::NvidiaAnchors;
 use super::evidence::{Architecture, DeviceChain, GpuEvidence};
 use super::fwid;
 use super::reject::GpuRejection;
+use super::revocation::{self, GpuRevocation, Held};
 use super::spdm::Spdm;
-use crate::chain::{self, ChainError, CrlError, Profile, Role};
+use crate::chain::{self, ChainError, Profile, Role};
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
 use crate::rules::nvidia as rules;
@@ -26,23 +27,13 @@ pub struct NvidiaEndorsements {
     pub revocation: GpuRevocation,
 }
 
-/// What is known about revoked certificates. NVIDIA answers by OCSP only; no answer is read here yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GpuRevocation {
-    /// Nothing is known. Verification fails with `crl.missing`.
-    Missing,
-    /// Somebody decided not to ask. Verification goes on, and rule NV-05 is listed as waived.
-    DangerNotChecked {
-        /// Why; shown wherever the verdict is shown.
-        reason: String,
-    },
-}
-
 /// What is known of a report once it is genuine.
 #[derive(Debug)]
 pub(crate) struct Genuine {
     pub(crate) architecture: Architecture,
     pub(crate) certified_firmware: Option<[u8; 48]>,
+    /// Certificates of the path that are on hold.
+    pub(crate) held: Vec<Held>,
     pub(crate) valid_until: UnixTime,
 }
 
@@ -58,11 +49,12 @@ pub(crate) fn verify(
     ledger.record(&rules::FORMAT, format(report))?;
     let architecture = ledger.record(&rules::CERTIFICATES, certificates(chain))?;
     let root = ledger.record(&rules::ROOT, root(anchors, chain, now))?;
-    let valid_until = ledger.record(&rules::CHAIN, path(chain, root, now))?;
-    ledger.record(&rules::REVOCATION, revoked(&endorsements.revocation))?;
+    let path_until = ledger.record(&rules::CHAIN, path(chain, root, now))?;
+    let status = ledger.record(&rules::REVOCATION, revoked(&endorsements.revocation, chain, root, now))?;
     ledger.record(&rules::SIGNATURE, signature(report, &chain.leaf))?;
     let certified_firmware = ledger.record(&rules::FIRMWARE_ID, firmware_id(report, chain))?;
-    Ok(Genuine { architecture, certified_firmware, valid_until })
+    let valid_until = path_until.min(status.valid_until);
+    Ok(Genuine { architecture, certified_firmware, held: status.held, valid_until })
 }
 
 type Step<T> = Result<(T, Finding), GpuRejection>;
@@ -109,16 +101,16 @@ fn path(chain: &DeviceChain, root: &Certificate, now: UnixTime) -> Step<UnixTime
     Ok((until, Finding::Pass(compared)))
 }
 
-/// NV-05.
-fn revoked(revocation: &GpuRevocation) -> Step<()> {
-    match revocation {
-        GpuRevocation::DangerNotChecked { reason } if !reason.trim().is_empty() => {
-            Ok(((), Finding::Waived(format!("revocation not checked: {reason}"))))
-        }
-        GpuRevocation::DangerNotChecked { .. } | GpuRevocation::Missing => {
-            Err(GpuRejection::Revocation(CrlError::Missing))
-        }
-    }
+/// NV-05. The leaf is not among them: the device itself issued it, and NVIDIA does not know it.
+fn revoked(
+    revocation: &GpuRevocation,
+    chain: &DeviceChain,
+    root: &Certificate,
+    now: UnixTime,
+) -> Step<revocation::Status> {
+    let DeviceChain { device, provisioner, identity, .. } = chain;
+    let pairs = [(identity, root), (provisioner, identity), (device, provisioner)];
+    revocation::check(revocation, &pairs, now).map_err(GpuRejection::Revocation)
 }
 
 /// NV-06. Over the bytes that arrived, the request included.

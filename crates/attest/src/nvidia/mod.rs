@@ -4,7 +4,8 @@
 //! ```text
 //! GpuEvidence::parse(report, chain_pem)               -> GpuEvidence    believed by nobody    GpuParseError
 //! verify_gpu(&evidence, &endorsements, &anchors, now) -> AuthenticGpu   a genuine device      GpuRejected
-//! authentic.appraise(&policy, &nonce)                 -> VerifiedGpu    ours, and fresh       GpuDenied
+//! Manifest::verify(xml, &revocation, &anchors, now)   -> Manifest       NVIDIA's word         ManifestRejected
+//! authentic.appraise(&policy, &manifests, &nonce)     -> VerifiedGpu    ours, and fresh       GpuDenied
 //! verify_set(verified, expected)                      -> VerifiedSet    all of them, once     SetDenied
 //! ```
 
@@ -15,11 +16,14 @@ mod deny;
 mod evidence;
 mod fwid;
 mod genuine;
+mod golden;
 mod manifest;
 mod opaque;
 mod policy;
-mod policy_file;
+pub(crate) mod policy_file;
 mod reject;
+mod revocation;
+mod serialized;
 mod set;
 mod spdm;
 mod verdict;
@@ -29,12 +33,13 @@ pub use anchors::{NvidiaAnchorError, NvidiaAnchors};
 pub use claims::NvidiaClaims;
 pub use deny::GpuDenial;
 pub use evidence::{Architecture, GpuEvidence, GpuParseError};
-pub use genuine::{GpuRevocation, NvidiaEndorsements};
-pub use manifest::{Manifest, ManifestError};
+pub use genuine::NvidiaEndorsements;
+pub use manifest::{Manifest, ManifestError, ManifestRejected};
 pub use opaque::OpaqueError;
 pub use policy::NvidiaPolicy;
 pub use reject::GpuRejection;
-pub use set::{SetDenied, VerifiedSet, verify_set};
+pub use revocation::GpuRevocation;
+pub use set::{SetDenied, VerifiedSet, set_sha256, verify_set};
 pub use spdm::{MEASUREMENT_LEN, NONCE_LEN, SpdmError};
 pub use verdict::{AuthenticGpu, GpuDenied, GpuRejected, VerifiedGpu, verify_gpu};
 

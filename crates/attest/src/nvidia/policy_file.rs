@@ -7,13 +7,6 @@ use super::policy::NvidiaPolicy;
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, hex_values, values};
 
-/// A document with this table alone.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NvidiaDocument {
-    nvidia: NvidiaFile,
-}
-
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -21,18 +14,16 @@ pub(crate) struct NvidiaFile {
     architectures: Vec<Architecture>,
     #[serde(default)]
     firmware_id_missing: DangerFile,
+    #[serde(default)]
+    certificate_hold: DangerFile,
+    #[serde(default)]
+    driver_manifest_missing: DangerFile,
+    #[serde(default)]
+    vbios_manifest_missing: DangerFile,
     device: ListOrAny<String>,
     driver_version: ListOrAny<String>,
     vbios_version: ListOrAny<String>,
     measurements: ListOrAny<String>,
-}
-
-impl TryFrom<NvidiaDocument> for NvidiaPolicy {
-    type Error = PolicyError;
-
-    fn try_from(document: NvidiaDocument) -> Result<Self, PolicyError> {
-        document.nvidia.into_policy()
-    }
 }
 
 impl NvidiaFile {
@@ -43,6 +34,13 @@ impl NvidiaFile {
         Ok(NvidiaPolicy {
             architectures: self.architectures,
             firmware_id_missing: self.firmware_id_missing.into_danger("nvidia.firmware-id-missing")?,
+            certificate_hold: self.certificate_hold.into_danger("nvidia.certificate-hold")?,
+            driver_manifest_missing: self
+                .driver_manifest_missing
+                .into_danger("nvidia.driver-manifest-missing")?,
+            vbios_manifest_missing: self
+                .vbios_manifest_missing
+                .into_danger("nvidia.vbios-manifest-missing")?,
             device: values(self.device, "nvidia.device", lower_hex)?,
             driver_version: values(self.driver_version, "nvidia.driver-version", |text| Ok(text.clone()))?,
             vbios_version: values(self.vbios_version, "nvidia.vbios-version", |text| Ok(text.clone()))?,
@@ -58,19 +56,28 @@ fn lower_hex(text: &String) -> Result<String, PolicyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Danger, Expected};
+    use crate::policy::{Danger, Expected, PlatformPolicy, Policy};
 
     const EXAMPLE: &str = include_str!("../../tests/policies/nvidia.toml");
 
     fn code(text: &str) -> &'static str {
-        NvidiaPolicy::from_toml(text).expect_err("must be refused").code()
+        Policy::from_toml(text).expect_err("must be refused").code()
     }
 
     #[test]
     fn the_example_says_what_it_reads_like() {
-        let policy = NvidiaPolicy::from_toml(EXAMPLE).expect("the example");
+        let policy = Policy::from_toml(EXAMPLE).expect("the example");
+        assert_eq!(policy.snp, PlatformPolicy::NotAccepted);
+        let PlatformPolicy::Accepted(policy) = policy.nvidia else { panic!("the table is there") };
         assert_eq!(policy.architectures, [Architecture::Hopper]);
-        assert_eq!(policy.firmware_id_missing, Danger::Refuse);
+        for danger in [
+            policy.firmware_id_missing,
+            policy.certificate_hold,
+            policy.driver_manifest_missing,
+            policy.vbios_manifest_missing,
+        ] {
+            assert_eq!(danger, Danger::Refuse, "every default refuses");
+        }
         assert_eq!(policy.driver_version, Expected::OneOf(vec!["580.159.03".to_owned()]));
     }
 
@@ -88,10 +95,12 @@ mod tests {
         assert_eq!(code(&EXAMPLE.replace("[\"hopper\"]", "[]")), "policy.empty-list");
         assert_eq!(code(&EXAMPLE.replace("[\"580.159.03\"]", "[]")), "policy.empty-list");
         assert_eq!(code(&EXAMPLE.replace("[\"580.159.03\"]", "{ any = \" \" }")), "policy.empty-reason");
-        assert_eq!(
-            code(&format!("{EXAMPLE}\nfirmware-id-missing = {{ danger-allow = \"\" }}")),
-            "policy.empty-reason"
-        );
+        for key in
+            ["firmware-id-missing", "certificate-hold", "driver-manifest-missing", "vbios-manifest-missing"]
+        {
+            let text = format!("{EXAMPLE}\n{key} = {{ danger-allow = \"\" }}");
+            assert_eq!(code(&text), "policy.empty-reason", "{key}");
+        }
         let device = |value: &str| {
             code(&EXAMPLE.replace("device = { any = \"the fleet is rented and changes daily\" }", value))
         };

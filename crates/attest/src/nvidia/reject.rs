@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use crate::chain::{ChainError, CrlError};
+use crate::chain::ChainError;
+use crate::ocsp::OcspError;
+use crate::snp::RejectionKind;
 
 /// Why a report is not proven to be genuine: rules NV-02 to NV-07.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,9 +31,9 @@ pub enum GpuRejection {
     /// The root or the path is not valid.
     #[error("{0}")]
     Chain(ChainError),
-    /// Revocation is unknown.
+    /// Revocation is unknown, or a certificate is revoked.
     #[error("{0}")]
-    Revocation(CrlError),
+    Revocation(OcspError),
     /// R or S is not in 1..n-1.
     #[error("the signature's {which} is not between 1 and the group order")]
     SignatureScalar {
@@ -67,6 +69,21 @@ impl GpuRejection {
             Self::SignatureInvalid => "nvidia.signature.invalid",
             Self::FirmwareIdUncertified => "nvidia.firmware-id.uncertified",
             Self::FirmwareIdMismatch { .. } => "nvidia.firmware-id.mismatch",
+        }
+    }
+
+    /// What kind of answer this is.
+    pub fn kind(&self) -> RejectionKind {
+        match self {
+            Self::RootMissing => RejectionKind::Missing,
+            Self::Chain(error) => error.kind(),
+            Self::Revocation(error) => error.kind(),
+            Self::Architecture { .. }
+            | Self::RootForeign { .. }
+            | Self::SignatureScalar { .. }
+            | Self::SignatureInvalid
+            | Self::FirmwareIdUncertified
+            | Self::FirmwareIdMismatch { .. } => RejectionKind::NotGenuine,
         }
     }
 }

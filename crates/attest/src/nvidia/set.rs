@@ -3,6 +3,10 @@
 use thiserror::Error;
 
 use super::verdict::VerifiedGpu;
+use crate::crypto;
+use crate::time::UnixTime;
+
+const SET_DOMAIN: &[u8] = b"casemate/device-set/v1";
 
 /// All devices of a machine. Made only by [`verify_set`].
 ///
@@ -80,7 +84,28 @@ pub fn verify_set(devices: Vec<VerifiedGpu>, expected: usize) -> Result<Verified
     Ok(VerifiedSet { devices })
 }
 
+/// Digest of the evidence of a set, whatever its order (spec/channel.md §6):
+/// `SHA-256("casemate/device-set/v1" || 0x00 || digests)`, with the digests of the devices' evidence
+/// ([`super::GpuEvidence::sha256`]) in ascending order.
+pub fn set_sha256(evidence: impl IntoIterator<Item = [u8; 32]>) -> [u8; 32] {
+    let mut digests: Vec<_> = evidence.into_iter().collect();
+    digests.sort_unstable();
+    crypto::sha256(&[SET_DOMAIN, &[0], digests.as_flattened()].concat())
+}
+
 impl VerifiedSet {
+    /// [`set_sha256`] of the devices' evidence: what a machine binds into its CPU's evidence.
+    pub fn evidence_sha256(&self) -> [u8; 32] {
+        set_sha256(self.devices.iter().map(|device| *device.evidence_sha256()))
+    }
+
+    /// Last second at which every device is verified.
+    pub fn valid_until(&self) -> UnixTime {
+        let ends = self.devices.iter().map(VerifiedGpu::valid_until);
+        // A set is never empty; if it could be, it would be over.
+        ends.min().unwrap_or(UnixTime(0))
+    }
+
     /// The devices, in the order in which they were handed in.
     pub fn devices(&self) -> &[VerifiedGpu] {
         &self.devices

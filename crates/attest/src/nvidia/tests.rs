@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::anchors::NvidiaAnchors;
 use super::evidence::{DeviceChain, GpuEvidence};
-use super::genuine::{self, GpuRevocation, NvidiaEndorsements};
+use super::genuine::{self, NvidiaEndorsements};
 use super::opaque::Opaque;
+use super::revocation::GpuRevocation;
 use super::spdm::Spdm;
 use super::xml;
 use crate::checks::Ledger;
@@ -258,6 +259,8 @@ fn canonical_form_sorts_namespaces_and_attributes_and_writes_empty_elements_in_f
 fn xml_outside_the_subset_is_refused() {
     let deep = "<a>".repeat(17) + &"</a>".repeat(17);
     let many = format!("<a>{}</a>", "<b/>".repeat(5000));
+    let bomb = (0..20).map(|n| format!("<!ENTITY e{n} \"&e{0};&e{0};\">", n + 1)).collect::<String>();
+    let bomb = format!("<!DOCTYPE a [{bomb}<!ENTITY e20 \"x\">]><a>&e0;</a>");
     let wide = format!("<a{}/>", (0..100).map(|n| format!(" a{n}=\"\"")).collect::<String>());
     for text in [
         "",
@@ -270,6 +273,10 @@ fn xml_outside_the_subset_is_refused() {
         "<a><!-- --></a>",
         "<a><![CDATA[x]]></a>",
         "<a>&lt;</a>",
+        "<a>&#65;</a>",
+        "<a b=\"&amp;\"/>",
+        "<!DOCTYPE a SYSTEM \"file:///etc/hostname\"><a/>",
+        bomb.as_str(),
         "<a>></a>",
         "<a\n/>",
         "<a>\r</a>",
@@ -293,6 +300,29 @@ fn xml_outside_the_subset_is_refused() {
         wide.as_str(),
     ] {
         assert!(xml::parse(text.as_bytes()).is_none(), "{text:.80}");
+    }
+}
+
+#[test]
+fn a_document_of_every_limit_at_once_takes_no_long_time() {
+    // 16 deep, 64 declarations on each, then small elements: each looks at all that is in scope.
+    let declared = |depth: usize| (0..64).map(|n| format!(" xmlns:p{depth}x{n}=\"u\"")).collect::<String>();
+    let deep: String = (0..15).map(|depth| format!("<a{}>", declared(depth))).collect();
+    let document = format!("{deep}{}{}", "<b/>".repeat(4000), "</a>".repeat(15));
+    assert!(document.len() < 256 * 1024);
+    let root = xml::parse(document.as_bytes()).expect("within every limit");
+    assert!(root.canonical(&[], None).len() < 2 * document.len());
+}
+
+#[test]
+fn long_manifests_are_refused_before_they_are_read() {
+    use super::manifest::Manifest;
+    let waived = GpuRevocation::DangerNotChecked { reason: "a test".to_owned() };
+    for document in
+        [vec![b'<'; 10 * 1024 * 1024], vec![0; 10 * 1024 * 1024], b"<a>".repeat(80_000), Vec::new()]
+    {
+        let rejected = Manifest::verify(&document, &waived, &NvidiaAnchors::nvidia(), NOW);
+        assert_eq!(rejected.expect_err("no manifest").code(), "nvidia.manifest.malformed");
     }
 }
 

@@ -8,10 +8,12 @@ use super::claims::NvidiaClaims;
 use super::deny::GpuDenial;
 use super::evidence::GpuEvidence;
 use super::genuine::{self, NvidiaEndorsements};
-use super::policy::NvidiaPolicy;
+use super::golden::Device;
+use super::manifest::Manifest;
 use super::reject::GpuRejection;
 use super::spdm::NONCE_LEN;
 use crate::checks::{Check, Ledger};
+use crate::policy::Policy;
 use crate::rules;
 use crate::time::UnixTime;
 
@@ -26,6 +28,8 @@ use crate::time::UnixTime;
 #[derive(Debug)]
 pub struct AuthenticGpu {
     claims: NvidiaClaims,
+    evidence_sha256: [u8; 32],
+    device: Device,
     ledger: Ledger,
     simulated: bool,
     valid_until: UnixTime,
@@ -56,6 +60,7 @@ pub struct AuthenticGpu {
 #[derive(Debug)]
 pub struct VerifiedGpu {
     claims: NvidiaClaims,
+    evidence_sha256: [u8; 32],
     checks: Vec<Check>,
     simulated: bool,
     valid_until: UnixTime,
@@ -100,6 +105,12 @@ pub fn verify_gpu(
     match genuine::verify(evidence, endorsements, anchors, now, &mut ledger) {
         Ok(genuine) => Ok(AuthenticGpu {
             claims: NvidiaClaims::new(evidence, &genuine),
+            evidence_sha256: evidence.sha256(),
+            device: Device {
+                measurements: evidence.report.measurements().to_vec(),
+                held: genuine.held,
+                simulated,
+            },
             ledger,
             simulated,
             valid_until: genuine.valid_until,
@@ -109,14 +120,23 @@ pub fn verify_gpu(
 }
 
 impl AuthenticGpu {
-    /// Is it ours, and is it the answer to this nonce? Rules NV-08 to NV-14.
+    /// Is it ours, is it the answer to this nonce, and does it measure what NVIDIA released? Rules NV-08 to NV-19.
+    /// Manifests of other firmware may be among these; those of this device's are found by what is signed in them.
     ///
     /// # Errors
     /// [`GpuDenied`], with the first rule that does not hold.
-    pub fn appraise(self, policy: &NvidiaPolicy, nonce: &[u8; NONCE_LEN]) -> Result<VerifiedGpu, GpuDenied> {
-        let Self { claims, mut ledger, simulated, valid_until } = self;
-        match appraise::appraise(&claims, policy, nonce, &mut ledger) {
-            Ok(()) => Ok(VerifiedGpu { claims, checks: ledger.finish(), simulated, valid_until }),
+    pub fn appraise(
+        self,
+        policy: &Policy,
+        manifests: &[Manifest],
+        nonce: &[u8; NONCE_LEN],
+    ) -> Result<VerifiedGpu, GpuDenied> {
+        let Self { claims, evidence_sha256, device, mut ledger, simulated, valid_until } = self;
+        match appraise::appraise(&claims, &device, policy, manifests, nonce, &mut ledger) {
+            Ok(until) => {
+                let valid_until = valid_until.min(until);
+                Ok(VerifiedGpu { claims, evidence_sha256, checks: ledger.finish(), simulated, valid_until })
+            }
             Err(reason) => {
                 Err(GpuDenied { reason, checks: ledger.finish(), claims: Box::new(claims), simulated })
             }
@@ -138,7 +158,7 @@ impl AuthenticGpu {
         self.simulated
     }
 
-    /// Last second at which every certificate is valid.
+    /// Last second at which the certificates, the answers about them and the manifests are all valid.
     pub fn valid_until(&self) -> UnixTime {
         self.valid_until
     }
@@ -148,6 +168,11 @@ impl VerifiedGpu {
     /// What the device said.
     pub fn claims(&self) -> &NvidiaClaims {
         &self.claims
+    }
+
+    /// [`GpuEvidence::sha256`] of the evidence that this was verified from.
+    pub fn evidence_sha256(&self) -> &[u8; 32] {
+        &self.evidence_sha256
     }
 
     /// Every rule, in order: each passed or was waived by a written decision.
@@ -160,7 +185,7 @@ impl VerifiedGpu {
         self.simulated
     }
 
-    /// Last second at which every certificate is valid.
+    /// Last second at which the certificates, the answers about them and the manifests are all valid.
     pub fn valid_until(&self) -> UnixTime {
         self.valid_until
     }

@@ -175,10 +175,22 @@ impl<'a> Element<'a> {
         found.next().filter(|_| found.next().is_none())
     }
 
-    /// The text, where there is nothing else.
+    /// All child elements, where there are just so many, and no text between them.
+    pub(crate) fn exactly<const N: usize>(&self) -> Option<[&Element<'a>; N]> {
+        let all: Vec<_> = self.elements().collect();
+        let nothing_else = all.len() == self.children.len();
+        all.try_into().ok().filter(|_| nothing_else)
+    }
+
+    /// Whether it has no attribute and declares no namespace.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.attributes.is_empty() && self.namespaces.is_empty()
+    }
+
+    /// The text, where there is nothing else in it or on it.
     pub(crate) fn text(&self) -> Option<&'a str> {
         match self.children.as_slice() {
-            [Node::Text(text)] => Some(text),
+            [Node::Text(text)] if self.is_plain() => Some(text),
             _ => None,
         }
     }

@@ -8,16 +8,19 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Danger, Expected, PlatformPolicy, Policy, PolicyError};
 use crate::azure::policy_file::AzureFile;
+use crate::gce::GceFile;
 use crate::nitro::NitroFile;
+use crate::nvidia::policy_file::NvidiaFile;
 use crate::snp::{
     Abi, Floor, GuestPermission, GuestProtection, HostTrustPolicy, MinimumTcb, PlatformProtection,
     PlatformWeakness, SnpPolicy, Tcb, Version,
 };
 use crate::tdx::TdxFile;
+use crate::token::policy_file::{ConfidentialSpaceFile, MaaFile};
 
 /// A policy file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct PolicyFile {
     #[serde(rename = "sev-snp", default)]
     snp: Option<SnpFile>,
@@ -27,6 +30,14 @@ pub(crate) struct PolicyFile {
     tdx: Option<TdxFile>,
     #[serde(default)]
     azure: Option<AzureFile>,
+    #[serde(rename = "gce-vtpm", default)]
+    gce: Option<GceFile>,
+    #[serde(default)]
+    maa: Option<MaaFile>,
+    #[serde(default)]
+    confidential_space: Option<ConfidentialSpaceFile>,
+    #[serde(default)]
+    nvidia: Option<NvidiaFile>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +127,17 @@ impl TryFrom<PolicyFile> for Policy {
     type Error = PolicyError;
 
     fn try_from(file: PolicyFile) -> Result<Self, PolicyError> {
-        if file.snp.is_none() && file.nitro.is_none() && file.azure.is_none() && file.tdx.is_none() {
+        let tables = [
+            file.snp.is_some(),
+            file.nitro.is_some(),
+            file.tdx.is_some(),
+            file.azure.is_some(),
+            file.maa.is_some(),
+            file.confidential_space.is_some(),
+            file.gce.is_some(),
+            file.nvidia.is_some(),
+        ];
+        if !tables.contains(&true) {
             return Err(PolicyError::NoPlatform);
         }
         Ok(Self {
@@ -124,6 +145,10 @@ impl TryFrom<PolicyFile> for Policy {
             nitro: terms(file.nitro.map(NitroFile::into_policy))?,
             tdx: terms(file.tdx.map(TdxFile::into_policy))?,
             azure: terms(file.azure.map(AzureFile::into_policy))?,
+            gce: terms(file.gce.map(GceFile::into_policy))?,
+            maa: terms(file.maa.map(MaaFile::into_policy))?,
+            confidential_space: terms(file.confidential_space.map(ConfidentialSpaceFile::into_policy))?,
+            nvidia: terms(file.nvidia.map(NvidiaFile::into_policy))?,
         })
     }
 }
@@ -185,7 +210,7 @@ impl DangerFile {
 }
 
 /// A platform that is not written down is not accepted.
-fn terms<P>(written: Option<Result<P, PolicyError>>) -> Result<PlatformPolicy<P>, PolicyError> {
+pub(crate) fn terms<P>(written: Option<Result<P, PolicyError>>) -> Result<PlatformPolicy<P>, PolicyError> {
     match written {
         None => Ok(PlatformPolicy::NotAccepted),
         Some(terms) => Ok(PlatformPolicy::Accepted(terms?)),

@@ -6,9 +6,12 @@ pub(crate) mod file;
 use thiserror::Error;
 
 use crate::azure::AzurePolicy;
+use crate::gce::GcePolicy;
 use crate::nitro::NitroPolicy;
+use crate::nvidia::NvidiaPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
+use crate::token::{ConfidentialSpacePolicy, MaaPolicy};
 use file::PolicyFile;
 
 /// What each platform's evidence must show. A platform that is not accepted here is denied.
@@ -24,6 +27,14 @@ pub struct Policy {
     pub tdx: PlatformPolicy<TdxPolicy>,
     /// Azure confidential VMs with a virtual TPM.
     pub azure: PlatformPolicy<AzurePolicy>,
+    /// Virtual TPMs of Google Compute Engine.
+    pub gce: PlatformPolicy<GcePolicy>,
+    /// Tokens of Microsoft Azure Attestation.
+    pub maa: PlatformPolicy<MaaPolicy>,
+    /// Tokens of Google Confidential Space.
+    pub confidential_space: PlatformPolicy<ConfidentialSpacePolicy>,
+    /// NVIDIA GPUs and switches, whose evidence stands beside a platform's.
+    pub nvidia: PlatformPolicy<NvidiaPolicy>,
 }
 
 /// Whether a platform is accepted, and on which terms.
@@ -118,6 +129,22 @@ pub enum PolicyError {
         /// What was written.
         found: String,
     },
+    /// Not the decimal number of a register that an event log can account for.
+    #[error("{field} names {found:?}, which is not a register that a log can account for")]
+    NoSuchRegister {
+        /// Key in the policy.
+        field: &'static str,
+        /// What was written.
+        found: String,
+    },
+    /// A word that has no meaning there.
+    #[error("{field} has the value {found:?}, which has no meaning there")]
+    UnknownWord {
+        /// Key in the policy.
+        field: &'static str,
+        /// What was written.
+        found: String,
+    },
     /// The TCB floor of a line lacks a component that the line has, or has one that it lacks.
     #[error("{field} must have fmc for turin, and only there")]
     FmcComponent {
@@ -134,6 +161,10 @@ impl Policy {
             nitro: PlatformPolicy::NotAccepted,
             azure: PlatformPolicy::NotAccepted,
             tdx: PlatformPolicy::NotAccepted,
+            gce: PlatformPolicy::NotAccepted,
+            maa: PlatformPolicy::NotAccepted,
+            confidential_space: PlatformPolicy::NotAccepted,
+            nvidia: PlatformPolicy::NotAccepted,
         }
     }
 
@@ -152,9 +183,19 @@ impl Policy {
         Self { azure: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
+    /// Accepts virtual TPMs of Google Compute Engine on these terms, and no other platform.
+    pub fn for_gce(terms: GcePolicy) -> Self {
+        Self { gce: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
     /// Accepts TDX on these terms, and no other platform.
     pub fn for_tdx(terms: TdxPolicy) -> Self {
         Self { tdx: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
+    }
+
+    /// Accepts NVIDIA devices on these terms, and no platform that they could stand beside.
+    pub fn for_nvidia(terms: NvidiaPolicy) -> Self {
+        Self { nvidia: PlatformPolicy::Accepted(terms), ..Self::deny_all() }
     }
 
     /// Accepts one launch measurement, on the strict terms of [`SnpPolicy::strict`], on any genuine chip.
@@ -192,6 +233,8 @@ impl PolicyError {
             Self::OutOfRange { .. } => "policy.out-of-range",
             Self::NotUuid { .. } => "policy.not-uuid",
             Self::NoSuchPcr { .. } => "policy.no-such-pcr",
+            Self::NoSuchRegister { .. } => "policy.no-such-register",
+            Self::UnknownWord { .. } => "policy.unknown-word",
             Self::FmcComponent { .. } => "policy.fmc-component",
         }
     }

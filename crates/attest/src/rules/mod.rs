@@ -1,16 +1,24 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
 pub(crate) mod azure;
+pub(crate) mod event_log;
+pub(crate) mod gce;
 pub(crate) mod nitro;
 pub(crate) mod nvidia;
+pub(crate) mod nvidia_rim;
 pub(crate) mod sev_snp;
 pub(crate) mod tdx;
+pub(crate) mod token;
 
-pub use azure::{AZURE, azure_vtpm};
+pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
+pub use event_log::EVENT_LOG;
+pub use gce::GCE;
 pub use nitro::NITRO;
 pub use nvidia::NVIDIA;
+pub use nvidia_rim::NVIDIA_RIM;
 pub use sev_snp::SEV_SNP;
 pub use tdx::TDX;
+pub use token::{CONFIDENTIAL_SPACE, MAA};
 
 use crate::evidence::Platform;
 
@@ -38,7 +46,8 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] = &[SEV_SNP, NITRO, AZURE, NVIDIA, TDX];
+pub static ALL: &[&[Rule]] =
+    &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -47,6 +56,8 @@ pub fn of(platform: Platform) -> &'static [Rule] {
         Platform::Nitro => NITRO,
         Platform::Tdx => TDX,
         Platform::AzureVtpm => azure_vtpm(),
+        Platform::AzureVtpmTdx => azure_vtpm_tdx(),
+        Platform::GceVtpm => GCE,
     }
 }
 
@@ -61,7 +72,9 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "TDX"]) {
+        for (rules, family) in
+            ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "RIM", "TDX", "MAA", "CS", "LOG", "GV"])
+        {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);

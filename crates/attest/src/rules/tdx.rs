@@ -41,8 +41,9 @@ rules! {
         "With DEBUG the host reads and writes the memory of the TD."
     SERVICE_TD "TDX-17" "no unexpected service TD is bound" "attest.md §12 TDX-17"
         "A service TD, such as a migration TD, can read what the TD keeps."
-    ATTRIBUTES "TDX-18" "no further attribute than the policy names" "attest.md §12 TDX-18"
-        "Key locker, protection keys and performance counters change what leaks."
+    ATTRIBUTES "TDX-18" "no further attribute, of the TD or of the platform, than the policy names" "attest.md §12 TDX-18"
+        "Key locker, protection keys and performance counters change what leaks, and so does multithreading. A platform to \
+         which packages can be added may become another."
     XFAM "TDX-19" "no further processor state than the policy names" "attest.md §12 TDX-19"
         "Tracing and branch records are state that can leak."
     MRTD "TDX-20" "MRTD, the initial image, is expected" "attest.md §12 TDX-20"

@@ -28,7 +28,7 @@ pub(crate) fn appraise(
     ledger.record(&rules::MRSIGNERSEAM, signer(quote))?;
     ledger.record(&rules::DEBUG, debug(quote, &policy.debug))?;
     ledger.record(&rules::SERVICE_TD, service_td(quote, policy))?;
-    ledger.record(&rules::ATTRIBUTES, attributes(quote, policy))?;
+    ledger.record(&rules::ATTRIBUTES, attributes(quote, genuine, policy))?;
     ledger.record(&rules::XFAM, xfam(quote, policy))?;
     ledger.record(&rules::MRTD, listed(Register::MrTd, &quote.mr_td(), &policy.mrtd))?;
     ledger.record(&rules::RTMR0, listed(Register::Rtmr0, &rtmr0, &policy.rtmr0))?;
@@ -116,14 +116,17 @@ fn service_td(quote: &Quote, policy: &TdxPolicy) -> Step {
 }
 
 /// TDX-18.
-fn attributes(quote: &Quote, policy: &TdxPolicy) -> Step {
+fn attributes(quote: &Quote, genuine: &Genuine, policy: &TdxPolicy) -> Step {
     let found = quote.td_attributes();
     for attribute in Attribute::ALL {
         if found & attribute.mask() != 0 && !policy.attributes_may.contains(&attribute) {
             return deny(TdxDenial::Attribute { attribute });
         }
     }
-    pass(format!("{found:#x}; may {:?}", policy.attributes_may))
+    if let Some(&flag) = genuine.flags.iter().find(|flag| !policy.platform_may.contains(flag)) {
+        return deny(TdxDenial::PlatformFlag { flag });
+    }
+    pass(format!("TD {found:#x}, may {:?}; platform {:?}", policy.attributes_may, genuine.flags))
 }
 
 /// TDX-19.
@@ -161,4 +164,4 @@ fn deny(denial: TdxDenial) -> Step {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::body::{Body, ModuleSvn};
 use super::genuine::Genuine;
+use super::pck::PlatformFlag;
 use super::quote::Quote;
 use super::status::TcbStatus;
 
@@ -22,6 +23,8 @@ pub struct TdxClaims {
     pub evaluation: u32,
     #[serde(with = "hex::serde")]
     pub fmspc: [u8; 6],
+    /// What the PCK certificate says of the platform; `unstated` where it leaves something out.
+    pub platform_flags: Vec<PlatformFlag>,
     #[serde(with = "hex::serde")]
     pub tee_tcb_svn: [u8; 16],
     pub launch_module: ModuleSvn,
@@ -53,6 +56,7 @@ impl TdxClaims {
             advisories: genuine.advisories.clone(),
             evaluation: genuine.evaluation,
             fmspc: genuine.fmspc,
+            platform_flags: genuine.flags.clone(),
             tee_tcb_svn: quote.tee_tcb_svn(),
             launch_module: quote.launch_module(),
             current_module: quote.current_module(),

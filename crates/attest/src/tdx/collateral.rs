@@ -10,6 +10,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::dcap::Dcap;
+use super::pck::PlatformFlag;
 use super::quote::{PCK_CHAIN, Quote};
 use super::reject::TdxRejection;
 use crate::time::UnixTime;
@@ -51,6 +52,7 @@ struct File {
 pub(crate) struct Collateral {
     pub(crate) whole: QuoteCollateralV3,
     pub(crate) fmspc: [u8; 6],
+    pub(crate) flags: Vec<PlatformFlag>,
     documents: Vec<Document>,
     certificates: Vec<(&'static str, Certificate)>,
     revoked: Vec<Vec<u8>>,
@@ -119,7 +121,7 @@ impl Collateral {
         for (what, der) in [("root CA CRL", &whole.root_ca_crl), ("PCK CRL", &whole.pck_crl)] {
             documents.push(list(what, der, &mut revoked)?);
         }
-        Ok(Self { fmspc: pck.fmspc, whole, documents, certificates, revoked })
+        Ok(Self { fmspc: pck.fmspc, flags: PlatformFlag::of(&pck), whole, documents, certificates, revoked })
     }
 
     /// TDX-04. Last second at which all is in date.

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::attributes::Attribute;
 use super::body::ModuleSvn;
+use super::pck::PlatformFlag;
 use super::status::TcbStatus;
 
 /// Why a genuine TDX quote is denied by a policy: rules TDX-10 to TDX-27.
@@ -62,6 +63,12 @@ pub enum TdxDenial {
         /// Which.
         attribute: Attribute,
     },
+    /// Something about the platform that the policy does not name.
+    #[error("the PCK certificate says {} of the platform, which the policy does not accept", flag.as_str())]
+    PlatformFlag {
+        /// Which.
+        flag: PlatformFlag,
+    },
     /// Processor state that the policy does not name.
     #[error("XFAM {found:#x} has {excess:#x}, which the policy does not accept")]
     Xfam {
@@ -110,6 +117,8 @@ impl TdxDenial {
             Self::Debug { .. } => "tdx.td.debug",
             Self::ServiceTdExtension => "tdx.td.service-td-extension",
             Self::Attribute { .. } => "tdx.td.attribute",
+            Self::PlatformFlag { flag: PlatformFlag::Unstated } => "tdx.platform.unstated",
+            Self::PlatformFlag { .. } => "tdx.platform.flag",
             Self::Xfam { .. } => "tdx.td.xfam",
             Self::NotAccepted { register, .. } => register.code(),
         }

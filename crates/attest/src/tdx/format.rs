@@ -66,6 +66,14 @@ pub enum QuoteError {
         /// In the quote.
         found: u16,
     },
+    /// Neither a PCK certificate chain nor the name of a platform.
+    #[error(
+        "certification type {found} is neither a PCK certificate chain (5) nor the name of a platform (1 to 3)"
+    )]
+    PckCertification {
+        /// In the quote.
+        found: u16,
+    },
     /// Lengths that do not end where what is around them ends.
     #[error("the lengths in the TDX quote contradict each other")]
     Nesting,
@@ -101,6 +109,7 @@ impl QuoteError {
             Self::BodyType { .. } => "tdx.format.body-type",
             Self::BodySize { .. } => "tdx.format.body-size",
             Self::Certification { .. } => "tdx.format.certification",
+            Self::PckCertification { .. } => "tdx.format.pck-certification",
             Self::Nesting => "tdx.format.nesting",
             Self::QeReportData => "tdx.format.qe-report-data",
             Self::QeAuthentication { .. } => "tdx.format.qe-authentication",

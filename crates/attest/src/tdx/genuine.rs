@@ -5,6 +5,7 @@ use dcap_qvl::QuoteClaims;
 use super::attributes::{self, MIGRATABLE, SEPT_VE_DISABLE};
 use super::collateral::Collateral;
 use super::dcap::{self, Stage};
+use super::pck::PlatformFlag;
 use super::quote::Quote;
 use super::reject::TdxRejection;
 use super::status::TcbStatus;
@@ -25,6 +26,8 @@ pub(crate) struct Genuine {
     pub(crate) evaluation: u32,
     /// Family, model, stepping, platform type and custom SKU.
     pub(crate) fmspc: [u8; 6],
+    /// What the PCK certificate says of the platform.
+    pub(crate) flags: Vec<PlatformFlag>,
     /// Last second at which collateral and certificates are all valid.
     pub(crate) valid_until: UnixTime,
 }
@@ -66,6 +69,7 @@ pub(crate) fn verify(
         advisories: claims.tcb.advisory_ids,
         evaluation: claims.tcb.eval_data_number,
         fmspc: collateral.fmspc,
+        flags: collateral.flags.clone(),
         valid_until: until.min(root.not_after).min(UnixTime(claims.earliest_expiration_date)),
     })
 }

@@ -9,6 +9,7 @@ mod dcap;
 mod deny;
 mod format;
 mod genuine;
+mod pck;
 mod policy;
 mod policy_file;
 mod quote;
@@ -21,12 +22,15 @@ pub use claims::TdxClaims;
 pub use collateral::MAX_COLLATERAL;
 pub use deny::{Register, TdxDenial};
 pub use format::QuoteError;
+pub use pck::PlatformFlag;
 pub use policy::TdxPolicy;
 pub use quote::{MAX_QUOTE, Quote};
 pub use reject::TdxRejection;
 pub use status::TcbStatus;
 
 pub(crate) use appraise::appraise;
+#[cfg(test)]
+pub(crate) use appraise::tests::{genuine as test_genuine, quote as test_quote};
 pub(crate) use dcap::Dcap;
 pub(crate) use genuine::{Genuine, verify};
 pub(crate) use policy_file::TdxFile;

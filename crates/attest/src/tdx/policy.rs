@@ -2,7 +2,9 @@
 
 use super::attributes::Attribute;
 use super::body::ModuleSvn;
+use super::pck::PlatformFlag;
 use super::status::TcbStatus;
+use crate::eventlog::LogPolicy;
 use crate::policy::{Danger, Expected};
 
 /// Terms for Intel TDX quotes.
@@ -26,6 +28,8 @@ pub struct TdxPolicy {
     pub mr_service_td: Expected<[u8; 48]>,
     /// Further attributes that may be set (TDX-18).
     pub attributes_may: Vec<Attribute>,
+    /// What the PCK certificate may say of the platform (TDX-18).
+    pub platform_may: Vec<PlatformFlag>,
     /// Bits that XFAM may have (TDX-19).
     pub xfam_may: u64,
     /// The initial image (TDX-20).
@@ -44,6 +48,8 @@ pub struct TdxPolicy {
     pub mr_owner: Expected<[u8; 48]>,
     /// Owner's configuration that the host chose (TDX-27).
     pub mr_owner_config: Expected<[u8; 48]>,
+    /// The event log behind the RTMRs (LOG-01 to LOG-06).
+    pub event_log: LogPolicy,
 }
 
 impl TdxPolicy {
@@ -52,6 +58,8 @@ impl TdxPolicy {
     pub const XFAM: u64 = 0x6_5ae7;
 
     /// Strict terms with this image: up to date, no advisory, no debugging, no service TD, nothing that the host chose.
+    ///
+    /// What a PCK certificate states of the platform is accepted; one that leaves it out is not.
     ///
     /// MRTD alone is the firmware. What it starts is in the RTMRs, which are not asked here, and listed as waived: set
     /// them to vouch for a kernel and an application.
@@ -68,6 +76,7 @@ impl TdxPolicy {
             service_td_extension: Danger::Refuse,
             mr_service_td: zero(),
             attributes_may: Vec::new(),
+            platform_may: vec![PlatformFlag::DynamicPlatform, PlatformFlag::CachedKeys, PlatformFlag::Smt],
             xfam_may: Self::XFAM,
             mrtd,
             rtmr0: unnamed(),
@@ -77,6 +86,7 @@ impl TdxPolicy {
             mr_config_id: zero(),
             mr_owner: zero(),
             mr_owner_config: zero(),
+            event_log: LogPolicy::NotAsked,
         }
     }
 }

@@ -4,8 +4,10 @@ use serde::Deserialize;
 
 use super::attributes::Attribute;
 use super::body::ModuleSvn;
+use super::pck::PlatformFlag;
 use super::policy::TdxPolicy;
 use super::status::TcbStatus;
+use crate::eventlog::{Bank, LogFile, RTMRS};
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, hex_values};
 
@@ -26,6 +28,7 @@ pub(crate) struct TdxFile {
     mrservicetd: ListOrAny<String>,
     #[serde(default)]
     attributes_may: Vec<Attribute>,
+    platform_may: Vec<PlatformFlag>,
     xfam_may: u64,
     mrtd: ListOrAny<String>,
     rtmr0: ListOrAny<String>,
@@ -35,6 +38,8 @@ pub(crate) struct TdxFile {
     mrconfigid: ListOrAny<String>,
     mrowner: ListOrAny<String>,
     mrownerconfig: ListOrAny<String>,
+    #[serde(default)]
+    event_log: Option<LogFile>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +64,7 @@ impl TdxFile {
             service_td_extension: self.service_td_extension.into_danger("tdx.service-td-extension")?,
             mr_service_td: hex_values(self.mrservicetd, "tdx.mrservicetd")?,
             attributes_may: self.attributes_may,
+            platform_may: self.platform_may,
             xfam_may: self.xfam_may,
             mrtd: hex_values(self.mrtd, "tdx.mrtd")?,
             rtmr0: hex_values(self.rtmr0, "tdx.rtmr0")?,
@@ -68,6 +74,7 @@ impl TdxFile {
             mr_config_id: hex_values(self.mrconfigid, "tdx.mrconfigid")?,
             mr_owner: hex_values(self.mrowner, "tdx.mrowner")?,
             mr_owner_config: hex_values(self.mrownerconfig, "tdx.mrownerconfig")?,
+            event_log: LogFile::into_policy(self.event_log, "tdx.event-log", Bank::Sha384, RTMRS)?,
         })
     }
 }

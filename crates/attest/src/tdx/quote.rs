@@ -32,6 +32,8 @@ const ECDSA_P256: u16 = 2;
 const QE_REPORT: u16 = 6;
 /// Certification data that holds the PCK certificate chain.
 pub(crate) const PCK_CHAIN: u16 = 5;
+/// Certification data that names the platform, in plain or encrypted, and leaves its PCK certificate to the collateral.
+const PLATFORM_NAMES: [u16; 3] = [1, 2, 3];
 const QE_AUTH_LEN: usize = 32;
 
 /// A quote as it arrived.
@@ -112,6 +114,9 @@ impl Quote {
         }
         reader.bytes(auth_len)?;
         let certification = reader.u16()?;
+        if certification != PCK_CHAIN && !PLATFORM_NAMES.contains(&certification) {
+            return Err(QuoteError::PckCertification { found: certification });
+        }
         let certificates = reader.fills(end)?..end;
 
         let tail = input.get(end..).ok_or(QuoteError::Truncated)?;

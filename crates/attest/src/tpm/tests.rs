@@ -28,6 +28,11 @@ pub(crate) fn values(indices: &[u8]) -> PcrValues {
     PcrValues::new(indices.iter().map(|&index| (index, [index; 32]))).expect("PCRs")
 }
 
+/// As if a quote had selected them.
+pub(crate) fn selected(list: impl IntoIterator<Item = (u8, [u8; 32])>) -> SelectedPcrs {
+    SelectedPcrs(PcrValues::new(list).expect("PCRs"))
+}
+
 pub(crate) fn bitmap(indices: &[u8]) -> Vec<u8> {
     let bits: u32 = indices.iter().map(|index| 1 << index).sum();
     bits.to_le_bytes()[..3].to_vec()

@@ -1,10 +1,15 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
-use casemate_attest::{Evidence, ParseError, Platform, azure, nitro, snp, tdx};
+use casemate_attest::eventlog::EventLog;
+use casemate_attest::nvidia::GpuEvidence;
+use casemate_attest::token::Token;
+use casemate_attest::{Evidence, ParseError, Platform, azure, gce, nitro, snp, tdx};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::RuntimeStatement;
 use serde_json::{Value, json};
 
+use super::inspect_log;
+use super::verify_devices::Devices;
 use crate::args::InspectArgs;
 use crate::error::CliError;
 use crate::files;
@@ -15,6 +20,9 @@ const DISCLAIMER: &str =
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let bytes = files::read(&args.file)?;
+    if EventLog::looks_like(&bytes) && !is_list_of_devices(&bytes) {
+        return event_log(&bytes, args);
+    }
     let (kind, content) = decode(&bytes, args)?;
     if args.json {
         return output::json(&json!({
@@ -27,7 +35,40 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// dstack's logs and lists of devices are both JSON lists; only devices have an architecture.
+fn is_list_of_devices(bytes: &[u8]) -> bool {
+    let list: Vec<Value> = serde_json::from_slice(bytes).unwrap_or_default();
+    list.first().is_some_and(|first| first.get("arch").is_some())
+}
+
+fn event_log(bytes: &[u8], args: &InspectArgs) -> Result<(), CliError> {
+    let log = EventLog::parse(bytes)?;
+    if args.json {
+        return output::json(&json!({
+            "schema": "casemate.inspect/1", "proves": "nothing", "kind": "event log",
+            "content": inspect_log::fields(&log),
+        }));
+    }
+    output::talk(DISCLAIMER);
+    output::data("event log");
+    for line in inspect_log::table(&log) {
+        output::data(&line);
+    }
+    Ok(())
+}
+
 fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), CliError> {
+    if Token::looks_like(bytes) {
+        let token = Token::parse(bytes)?;
+        return Ok((
+            "token of another verifier",
+            json!({"kind": token.kind(), "claims": token.unverified_claims()}),
+        ));
+    }
+    if let Some(devices) = Devices::recognize(bytes) {
+        let devices = devices.evidence(bytes, args.chain.as_deref())?;
+        return Ok(("nvidia device evidence", devices.iter().map(device_fields).collect()));
+    }
     match Evidence::parse(bytes) {
         Ok(evidence) => return Ok((kind_of(&evidence), evidence_fields(&evidence)?)),
         Err(ParseError::UnknownFormat { .. }) => {}
@@ -62,6 +103,8 @@ fn kind_of(evidence: &Evidence) -> &'static str {
         Platform::Nitro => "nitro attestation document",
         Platform::Tdx => "tdx quote",
         Platform::AzureVtpm => "azure vtpm evidence",
+        Platform::GceVtpm => "gce vtpm evidence",
+        Platform::AzureVtpmTdx => "azure vtpm evidence on tdx",
         _ => "attestation evidence",
     }
 }
@@ -76,7 +119,26 @@ fn evidence_fields(evidence: &Evidence) -> Result<Value, CliError> {
     if let Some(quote) = evidence.tdx() {
         return Ok(tdx_fields(quote));
     }
+    if let Some(evidence) = evidence.gce() {
+        return Ok(gce_fields(evidence));
+    }
     evidence.azure().map(azure_fields).ok_or(CliError::Render)
+}
+
+/// What an NVIDIA device's report and certificates say, under the names of NVIDIA's SDK.
+fn device_fields(device: &GpuEvidence) -> Value {
+    let [project, project_sku, chip_sku] = device.board();
+    json!({
+        "certificates": device.certificate_names(),
+        "nonce": hex::encode(device.nonce()),
+        "driver_version": device.driver_version(),
+        "vbios_version": device.vbios_version(),
+        "project": project,
+        "project_sku": project_sku,
+        "chip_sku": chip_sku,
+        "measurements": device.measurements().iter().map(hex::encode).collect::<Vec<_>>(),
+        "evidence_sha256": hex::encode(device.sha256()),
+    })
 }
 
 /// Every field of a TD that a person asks for, under Intel's names.
@@ -110,6 +172,20 @@ fn azure_fields(evidence: &azure::AzureEvidence) -> Value {
         "quote_extra_data": hex::encode(quote.extra_data()),
         "quote_qualified_signer": hex::encode(quote.qualified_signer()),
         "tpm_firmware_version": quote.firmware_version(),
+        "td_quote": evidence.td_quote().map(tdx_fields),
+    })
+}
+
+/// The parts of a GCE virtual TPM's evidence. Its certificate, and so the instance, is for `verify` to look at.
+fn gce_fields(evidence: &gce::GceEvidence) -> Value {
+    let quote = evidence.quote();
+    json!({
+        "memory_encryption": "unproven: this evidence says nothing about it",
+        "attestation_key": hex::encode(evidence.public().name()),
+        "quote_extra_data": hex::encode(quote.extra_data()),
+        "quote_qualified_signer": hex::encode(quote.qualified_signer()),
+        "tpm_firmware_version": quote.firmware_version(),
+        "event_log_bytes": evidence.event_log().len(),
     })
 }
 

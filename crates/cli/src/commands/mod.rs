@@ -3,7 +3,9 @@
 pub(crate) mod ask;
 pub(crate) mod broker;
 pub(crate) mod demo;
+pub(crate) mod endorse;
 pub(crate) mod inspect;
+mod inspect_log;
 pub(crate) mod keygen;
 pub(crate) mod measure;
 pub(crate) mod policy;
@@ -11,6 +13,8 @@ pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
+mod verify_devices;
+mod verify_token;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use casemate_attest::endorse::EndorsementBundle;
+use casemate_attest::eventlog::EventLog;
+use casemate_attest::token::Token;
 use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
     verify,
@@ -11,6 +14,7 @@ use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{self, ModelRule};
 use serde_json::{Value, json};
 
+use super::verify_devices::Devices;
 use super::{now, random, runtime};
 use crate::args::VerifyArgs;
 use crate::error::CliError;
@@ -71,7 +75,7 @@ fn verdict(error: &ConnectError) -> &'static str {
     }
 }
 
-fn row(check: &Check) -> Value {
+pub(crate) fn row(check: &Check) -> Value {
     json!({
         "id": check.rule.id,
         "title": check.rule.title,
@@ -84,6 +88,12 @@ fn row(check: &Check) -> Value {
 /// A file: a raw report or document with its endorsements beside it, or an attestation document that carries them.
 fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let bytes = files::read(Path::new(&args.evidence))?;
+    if Token::looks_like(&bytes) {
+        return super::verify_token::run(args, &bytes);
+    }
+    if let Some(devices) = Devices::recognize(&bytes) {
+        return super::verify_devices::run(args, devices, &bytes);
+    }
     let text = files::read_text(&args.policy)?;
     let anchors = files::anchors(&args.anchors)?;
     let input = match Input::read(args, &bytes, &text) {
@@ -93,6 +103,8 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
         }
         input => input?,
     };
+    let event_log = args.event_log.as_deref().map(files::read).transpose()?;
+    let event_log = event_log.as_deref().map(EventLog::parse).transpose()?;
     let now = time(args)?;
 
     // Genuine?
@@ -102,6 +114,10 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
             show(args, &Report::from_rejected(&rejected))?;
             return Err(rejected.into());
         }
+    };
+    let authentic = match event_log {
+        Some(log) => authentic.with_event_log(log),
+        None => authentic,
     };
     // Ours?
     let verified = match authentic.appraise(&input.policy, &input.binding) {
@@ -155,22 +171,29 @@ impl Input {
             (None, None) => Revocation::Missing,
         };
         let binding = match (&args.report_data, &args.danger_unbound) {
+            _ if args.nonce.is_some() => nonce(args)?,
             (Some(hex), _) => Binding::report_data(files::hex_bytes::<64>("--report-data", hex)?),
             (None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
             (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
         };
         let endorsements = match evidence.platform() {
+            _ if args.endorsements.is_some() => bundled(args, &evidence)?,
             Platform::Nitro => Endorsements::nitro(revocation),
             // The collateral carries Intel's revocation lists.
-            Platform::Tdx => {
+            Platform::Tdx | Platform::AzureVtpmTdx => {
                 let collateral =
                     args.collateral.as_deref().ok_or(CliError::MissingFlag { flag: "--collateral" })?;
                 Endorsements::tdx(files::read(collateral)?)
             }
+            Platform::GceVtpm => Endorsements::gce_vtpm(ak_chain(args)?, revocation),
             _ => {
                 let vek = args.vek.as_deref().ok_or(CliError::MissingFlag { flag: "--vek" })?;
                 Endorsements::snp(files::certificate(vek)?, revocation)
             }
+        };
+        let endorsements = match &args.ak {
+            Some(path) => endorsements.with_ak_certificate(files::read(path)?, ak_chain(args)?),
+            None => endorsements,
         };
         output::talk(
             "a bare report says nothing of models and connections: only the platform rules of the policy apply",
@@ -179,7 +202,27 @@ impl Input {
     }
 }
 
-fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
+/// Of the bundle that `endorse fetch` wrote.
+fn bundled(args: &VerifyArgs, evidence: &Evidence) -> Result<Endorsements, CliError> {
+    let path = args.endorsements.as_deref().ok_or(CliError::MissingFlag { flag: "--endorsements" })?;
+    Ok(EndorsementBundle::parse(&files::read(path)?)?.endorsements(evidence)?)
+}
+
+/// What a TPM's quote binds: as many bytes as the relying party chose.
+fn nonce(args: &VerifyArgs) -> Result<Binding, CliError> {
+    let text = args.nonce.as_deref().unwrap_or_default();
+    let bytes = hex::decode(text).map_err(|_| CliError::Hex { what: "--nonce", bytes: text.len() / 2 })?;
+    Ok(Binding::qualifying_data(bytes))
+}
+
+/// Certificates above that of an attestation key.
+fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
+    let path = args.ak_chain.as_deref().ok_or(CliError::MissingFlag { flag: "--ak-chain" })?;
+    casemate_attest::tpm::certificates(&files::read(path)?)
+        .ok_or_else(|| CliError::UnknownKind { path: path.to_path_buf() })
+}
+
+pub(crate) fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
     args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))
 }
 

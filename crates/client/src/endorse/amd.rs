@@ -19,6 +19,9 @@ struct Thim {
     vcek: String,
 }
 
+/// How the VCEK's certificate is taken out of an answer.
+type ReadVek = fn(&Answer) -> Option<Vec<u8>>;
+
 pub(super) async fn collect(
     collector: &mut Collector<'_>,
     evidence: &Evidence,
@@ -36,12 +39,14 @@ pub(super) async fn collect(
     let vek = match &known.vek {
         Some(vek) => {
             judge(vek.clone(), unlisted()).map_err(Fault::into_error)?;
-            collector.items.push(Item { name: format!("amd/{}", needs.signer.as_str()), origin: Origin::Given });
+            collector
+                .items
+                .push(Item { name: format!("amd/{}", needs.signer.as_str()), origin: Origin::Given });
             vek.clone()
         }
         None if needs.signer == Signer::Vlek => return Err(EndorseError::VlekNotServed),
         None => {
-            let (request, read): (_, fn(&Answer) -> Option<Vec<u8>>) = match &collector.settings.thim {
+            let (request, read): (_, ReadVek) = match &collector.settings.thim {
                 Some(thim) => (metadata(thim, needs)?, from_metadata),
                 None => (vcek(&collector.settings.kds, needs)?, |answer| Some(answer.body.clone())),
             };
@@ -115,7 +120,12 @@ fn metadata(thim: &str, needs: &AmdNeeds) -> Result<Request, EndorseError> {
 }
 
 fn vcek_name(source: &str, needs: &AmdNeeds) -> String {
-    format!("amd/{source}/{}/{}/{}", needs.line, hex::encode(&needs.hardware_id), hex::encode(needs.raw_tcb.0))
+    format!(
+        "amd/{source}/{}/{}/{}",
+        needs.line,
+        hex::encode(&needs.hardware_id),
+        hex::encode(needs.raw_tcb.0)
+    )
 }
 
 fn from_metadata(answer: &Answer) -> Option<Vec<u8>> {

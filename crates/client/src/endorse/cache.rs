@@ -97,8 +97,7 @@ impl Cache {
 
 fn decode(name: &str, bytes: &[u8]) -> Option<Answer> {
     let entry: Entry = serde_json::from_slice(bytes).ok()?;
-    let answer =
-        Answer { url: entry.url, body: STANDARD.decode(entry.body).ok()?, header: entry.header };
+    let answer = Answer { url: entry.url, body: STANDARD.decode(entry.body).ok()?, header: entry.header };
     let whole = entry.schema == SCHEMA && entry.name == name && entry.sha256 == digest(name, &answer);
     whole.then_some(answer)
 }

@@ -19,7 +19,9 @@ pub enum EndorseError {
         platform: Platform,
     },
     /// AMD gives provider keys to the provider only.
-    #[error("the report is signed by a VLEK, and AMD's service gives a VLEK's certificate to its provider only")]
+    #[error(
+        "the report is signed by a VLEK, and AMD's service gives a VLEK's certificate to its provider only"
+    )]
     VlekNotServed,
     /// Not an address that may be asked.
     #[error("`{url}` is not an https address, or http to this machine")]

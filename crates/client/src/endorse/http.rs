@@ -105,8 +105,10 @@ fn client(settings: &Settings) -> Result<Client, EndorseError> {
 
 async fn ask(client: &Client, request: &Request, url: &Url, host: &str) -> Result<Reply, EndorseError> {
     let (host, name) = (host.to_owned(), request.name.clone());
-    let unreachable =
-        |source: reqwest::Error| EndorseError::Unreachable { host: host.clone(), source: source.without_url() };
+    let unreachable = |source: reqwest::Error| EndorseError::Unreachable {
+        host: host.clone(),
+        source: source.without_url(),
+    };
     let mut sending = client.get(url.clone());
     if request.metadata {
         sending = sending.header("Metadata", "true");

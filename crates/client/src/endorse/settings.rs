@@ -164,7 +164,10 @@ mod tests {
         let expected = |text: &str| Some(PathBuf::from(text));
         assert_eq!(Settings::cache_folder(path("/x"), path("/h")), expected("/x/casemate/endorsements"));
         assert_eq!(Settings::cache_folder(None, path("/h")), expected("/h/.cache/casemate/endorsements"));
-        assert_eq!(Settings::cache_folder(path("x"), path("/h")), expected("/h/.cache/casemate/endorsements"));
+        assert_eq!(
+            Settings::cache_folder(path("x"), path("/h")),
+            expected("/h/.cache/casemate/endorsements")
+        );
         assert_eq!(Settings::cache_folder(path(""), None), None);
         assert_eq!(Settings::cache_folder(None, None), None);
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::azure::genuine::tests::{Made, made, steps};
+use crate::policy::PlatformPolicy;
 use crate::rules::SEV_SNP;
 use crate::snp::accepted;
 
@@ -17,7 +18,8 @@ fn code(change: impl FnOnce(&mut Made), terms: impl FnOnce(&mut AzurePolicy)) ->
     let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
     let (_, hardware, snp) = accepted(|_| {});
     let report = snp_report(&evidence);
-    let genuine = Genuine { report, hardware, runtime, pcrs };
+    let hardware = Hardware::Snp { report, genuine: Box::new(hardware) };
+    let genuine = Genuine { hardware, runtime, pcrs, certified: None };
     let expected: BTreeMap<_, _> =
         [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
     let mut policy = AzurePolicy::strict(snp, expected);
@@ -44,7 +46,7 @@ fn snp_report(evidence: &crate::azure::AzureEvidence) -> snp::Report {
 #[test]
 fn strict_terms_accept_without_a_waiver_of_azures() {
     // SNP-30: the strict terms for SEV-SNP name no chip.
-    assert_eq!(code(|_| {}, |_| {}), r#"accepted ["SNP-30"]"#);
+    assert_eq!(code(|_| {}, |_| {}), r#"accepted ["SNP-30", "AZ-11"]"#);
 }
 
 #[test]
@@ -56,8 +58,8 @@ fn secure_boot_and_console() {
     assert_eq!(code(console, |_| {}), "azure.console.enabled");
     assert_eq!(code(off, |p| p.console = allow("case")), "azure.secure-boot.off");
     assert_eq!(code(console, |p| p.secure_boot_off = allow("case")), "azure.console.enabled");
-    assert_eq!(code(off, |p| p.secure_boot_off = allow("case")), r#"accepted ["SNP-30", "AZ-06"]"#);
-    assert_eq!(code(console, |p| p.console = allow("case")), r#"accepted ["SNP-30", "AZ-07"]"#);
+    assert_eq!(code(off, |p| p.secure_boot_off = allow("case")), r#"accepted ["SNP-30", "AZ-06", "AZ-11"]"#);
+    assert_eq!(code(console, |p| p.console = allow("case")), r#"accepted ["SNP-30", "AZ-07", "AZ-11"]"#);
     assert_eq!(code(off, |p| p.secure_boot_off = allow("\n")), "policy.waiver-without-reason");
 }
 
@@ -69,7 +71,7 @@ fn user_data_that_is_absent_is_equal_to_nothing() {
     assert_eq!(code(absent, |_| {}), "azure.user-data.absent");
     assert_eq!(code(absent, |p| p.user_data = Expected::OneOf(vec![[0; 64]])), "azure.user-data.absent");
     let any = |p: &mut AzurePolicy| p.user_data = Expected::any("case");
-    assert_eq!(code(absent, any), r#"accepted ["SNP-30", "AZ-10"]"#);
+    assert_eq!(code(absent, any), r#"accepted ["SNP-30", "AZ-10", "AZ-11"]"#);
     let last = |made: &mut Made| made.runtime["user-data"] = json!("11".repeat(63) + "12");
     assert_eq!(code(last, |_| {}), "azure.user-data.not-accepted");
 }
@@ -82,15 +84,98 @@ fn the_report_data_is_the_quotes_qualifying_data_in_full_length() {
         let evidence = made.evidence();
         let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
         let (_, hardware, _) = accepted(|_| {});
-        let genuine = Genuine { report: snp_report(&evidence), hardware, runtime, pcrs };
+        let hardware = Hardware::Snp { report: snp_report(&evidence), genuine: Box::new(hardware) };
+        let genuine = Genuine { hardware, runtime, pcrs, certified: None };
         let claims = crate::Claims::from_azure(&evidence, &genuine);
         assert_eq!(claims.report_data(), vec![0x5a; length]);
-        assert_eq!(claims.platform(), crate::Platform::AzureVtpm);
+        assert_eq!(claims.platform(), Platform::AzureVtpm);
     }
 }
 
 #[test]
 fn the_terms_for_the_hardware_report_come_first() {
-    let other = |p: &mut AzurePolicy| p.snp.measurement = Expected::OneOf(vec![[1; 48]]);
+    let other = |p: &mut AzurePolicy| {
+        let PlatformPolicy::Accepted(snp) = &mut p.snp else { panic!("terms for SEV-SNP") };
+        snp.measurement = Expected::OneOf(vec![[1; 48]]);
+    };
     assert_eq!(code(|_| {}, other), "snp.measurement.not-accepted");
+}
+
+/// On TDX, with these terms for the TD.
+fn on_tdx(change: impl FnOnce(&mut AzurePolicy)) -> String {
+    let mut made = made();
+    made.td = Some((0, 0));
+    let evidence = made.evidence();
+    let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
+    let quote = Box::new(evidence.td_quote().expect("a TD quote").clone());
+    let hardware = Hardware::Tdx { quote, genuine: Box::new(tdx::test_genuine()) };
+    let genuine = Genuine { hardware, runtime, pcrs, certified: None };
+    assert_eq!(genuine.hardware.platform(), Platform::AzureVtpmTdx);
+    let expected: BTreeMap<_, _> =
+        [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
+    let td = tdx::TdxPolicy::strict(Expected::OneOf(vec![[0; 48]]));
+    let mut policy = AzurePolicy::strict_tdx(td, expected);
+    policy.vm_id = Expected::OneOf(vec![genuine.runtime.vm_id]);
+    policy.user_data = Expected::OneOf(vec![[0x11; 64]]);
+    change(&mut policy);
+    let mut ledger = Ledger::new(rules::azure_vtpm_tdx());
+    appraise(&genuine, &policy, &mut ledger).map_or_else(
+        |denial| denial.code().to_owned(),
+        |()| {
+            let first = ledger.checks().first().expect("a rule").rule.id;
+            let last = ledger.checks().last().expect("a rule").rule.id;
+            format!("accepted by {first} to {last}")
+        },
+    )
+}
+
+fn td(policy: &mut AzurePolicy) -> &mut tdx::TdxPolicy {
+    match &mut policy.tdx {
+        PlatformPolicy::Accepted(terms) => terms,
+        PlatformPolicy::NotAccepted => panic!("terms for TDX"),
+    }
+}
+
+#[test]
+fn on_tdx_the_rules_for_tdx_are_among_those_of_azure() {
+    use crate::eventlog::LogTerms;
+    assert_eq!(on_tdx(|_| {}), "accepted by TDX-10 to AZ-11");
+    assert_eq!(on_tdx(|p| td(p).mrtd = Expected::OneOf(vec![[1; 48]])), "tdx.mrtd.not-accepted");
+    assert_eq!(on_tdx(|p| drop(p.pcrs.remove(&11))), "azure.pcr.selection");
+    assert_eq!(on_tdx(|p| p.tdx = PlatformPolicy::NotAccepted), "policy.platform-not-accepted");
+    let (_, _, snp) = accepted(|_| {});
+    let only_snp = |p: &mut AzurePolicy| {
+        (p.snp, p.tdx) = (PlatformPolicy::Accepted(snp), PlatformPolicy::NotAccepted);
+    };
+    assert_eq!(on_tdx(only_snp), "policy.platform-not-accepted");
+    let log = LogTerms { registers: BTreeMap::new(), other_registers: Danger::Refuse };
+    assert_eq!(on_tdx(|p| td(p).event_log = LogPolicy::Demanded(log)), "log.missing");
+}
+
+#[test]
+fn on_sev_snp_terms_for_tdx_are_not_enough() {
+    let only_tdx = |p: &mut AzurePolicy| {
+        let td = tdx::TdxPolicy::strict(Expected::OneOf(vec![[0; 48]]));
+        (p.snp, p.tdx) = (PlatformPolicy::NotAccepted, PlatformPolicy::Accepted(td));
+    };
+    assert_eq!(code(|_| {}, only_tdx), "policy.platform-not-accepted");
+}
+
+#[test]
+fn the_certificate_of_the_key_is_there_or_waived() {
+    assert_eq!(code(|_| {}, |p| p.ak_uncertified = Danger::Refuse), "azure.ak.uncertified");
+    let unwritten = Danger::Allow { reason: " ".to_owned() };
+    assert_eq!(code(|_| {}, |p| p.ak_uncertified = unwritten), "policy.waiver-without-reason");
+    let certified = crate::tpm::CertifiedAk {
+        root: "root".to_owned(),
+        issuer: "issuer".to_owned(),
+        valid_until: crate::UnixTime(0),
+    };
+    let evidence = made().evidence();
+    let (runtime, pcrs) = steps(&evidence).expect("genuine but for the hardware's signature");
+    let (_, hardware, _) = accepted(|_| {});
+    let hardware = Hardware::Snp { report: snp_report(&evidence), genuine: Box::new(hardware) };
+    let genuine = Genuine { hardware, runtime, pcrs, certified: Some(certified) };
+    assert!(super::certified(&genuine, &Danger::Refuse).is_ok());
+    assert_eq!(genuine.valid_until(), crate::UnixTime(0));
 }

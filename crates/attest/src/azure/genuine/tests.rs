@@ -15,6 +15,8 @@ pub(in crate::azure) struct Made {
     /// What follows the hash in REPORT_DATA.
     pub(in crate::azure) tail: u8,
     pub(in crate::azure) vmpl: u8,
+    /// On TDX: what is added to the quote's REPORT_DATA, at which byte.
+    pub(in crate::azure) td: Option<(usize, u8)>,
     pub(in crate::azure) hash_type: u8,
     pub(in crate::azure) parts: Parts,
     pub(in crate::azure) pcrs: Vec<u8>,
@@ -34,7 +36,7 @@ pub(in crate::azure) fn made() -> Made {
                               "vmUniqueId": "390CBCF5-6C67-4D9B-98EF-C3F1699CC8FC" },
         "user-data": "11".repeat(64),
     });
-    Made { runtime, tail: 0, vmpl: 0, hash_type: 1, parts: good(), pcrs: vec![4, 7, 9, 11], signer }
+    Made { runtime, tail: 0, vmpl: 0, td: None, hash_type: 1, parts: good(), pcrs: vec![4, 7, 9, 11], signer }
 }
 
 impl Made {
@@ -46,27 +48,46 @@ impl Made {
             _ => crypto::sha512(text.as_bytes()).to_vec(),
         };
         bound.resize(64, self.tail);
-        let (report, _, _) = accepted(|bytes| {
+        let (mut report, _, _) = accepted(|bytes| {
             bytes[0x30] = self.vmpl;
             bytes[0x50..0x90].copy_from_slice(&bound);
         });
+        if self.td.is_some() {
+            report = vec![0; 1184];
+            report[128..192].copy_from_slice(&bound);
+        }
         let word = |number: usize| u32::try_from(number).expect("small").to_le_bytes();
         let hcl = [
             b"HCLA".to_vec(),
             [1, 0x4d4 + text.len(), 2, 0, 0, 0, 0].map(word).concat(),
             report,
-            [20 + text.len(), 1, 2, usize::from(self.hash_type), text.len()].map(word).concat(),
+            [
+                20 + text.len(),
+                1,
+                if self.td.is_some() { 4 } else { 2 },
+                usize::from(self.hash_type),
+                text.len(),
+            ]
+            .map(word)
+            .concat(),
             text.into_bytes(),
         ];
         let quote = self.parts.bytes();
         let pcrs: Vec<_> = self.pcrs.iter().map(|&index| json!([index, hex::encode([index; 32])])).collect();
-        let document = json!({
+        let mut document = json!({
             "format": super::super::FORMAT,
             "hcl_report": STANDARD.encode(hcl.concat()),
             "signature": STANDARD.encode(sign(&self.signer, &quote)),
             "quote": STANDARD.encode(quote),
             "pcrs": pcrs,
         });
+        if let Some((at, more)) = self.td {
+            let quote = tdx::test_quote(|body| {
+                body[520..584].copy_from_slice(&bound);
+                body[520 + at] ^= more;
+            });
+            document["td_quote"] = json!(STANDARD.encode(quote.bytes()));
+        }
         AzureEvidence::parse(document.to_string().as_bytes()).expect("the form is right")
     }
 }
@@ -75,8 +96,8 @@ impl Made {
 pub(in crate::azure) fn steps(
     evidence: &AzureEvidence,
 ) -> Result<(RuntimeData, SelectedPcrs), AzureRejection> {
-    let (report, _) = hardware(evidence)?;
-    binding(evidence, report)?;
+    let (underneath, _) = hardware(evidence)?;
+    binding(evidence, &underneath)?;
     let (runtime, _) = runtime(evidence)?;
     quote(evidence, &runtime)?;
     let (pcrs, _) = selection(evidence)?;
@@ -135,4 +156,16 @@ fn a_signed_quote_over_another_selection_is_refused() {
     ] {
         assert_eq!(code(change), expected);
     }
+}
+
+#[test]
+fn on_tdx_the_quote_binds_the_runtime_data() {
+    assert_eq!(code(|made| made.td = Some((0, 0))), "genuine");
+    for at in [0, 31, 32, 63] {
+        assert_eq!(code(|made| made.td = Some((at, 1))), "azure.hardware.td-quote", "{at}");
+    }
+    // TDREPORT and quote agree on something else than the hash and zeros.
+    assert_eq!(code(|made| (made.td, made.tail) = (Some((0, 0)), 1)), "azure.binding");
+    // What SEV-SNP says of a privilege level means nothing here.
+    assert_eq!(code(|made| (made.td, made.vmpl) = (Some((0, 0)), 2)), "genuine");
 }

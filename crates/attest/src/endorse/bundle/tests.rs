@@ -63,7 +63,8 @@ fn one_mistake_each() {
 #[test]
 fn text_that_two_encoders_write_differently_is_not_written() {
     for odd in ["é", "\u{7f}", "\u{0}", "\t"] {
-        let bundle = EndorsementBundle::default().with_intel(Collateral { tcb_info: odd.to_owned(), ..collateral() });
+        let bundle =
+            EndorsementBundle::default().with_intel(Collateral { tcb_info: odd.to_owned(), ..collateral() });
         assert_eq!(bundle.to_bytes().expect_err("must be refused").code(), "endorse.bundle.form", "{odd:?}");
     }
 }

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::rules;
+use crate::tdx::pck::PlatformFlag;
 use crate::tdx::status::TcbStatus;
 use crate::time::UnixTime;
 
 /// Version 5, TD 1.5, with this change to its body.
-fn quote(change: impl FnOnce(&mut [u8])) -> Quote {
+pub(crate) fn quote(change: impl FnOnce(&mut [u8])) -> Quote {
     let mut bytes = Vec::new();
     bytes.extend([5, 0, 2, 0, 0x81, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend(hex::decode("939a7233f79c4ca9940a0db3957f0607").expect("hexadecimal"));
@@ -28,12 +29,13 @@ fn quote(change: impl FnOnce(&mut [u8])) -> Quote {
     Quote::parse(&bytes).expect("the right form")
 }
 
-fn genuine() -> Genuine {
+pub(crate) fn genuine() -> Genuine {
     Genuine {
         status: TcbStatus::UpToDate,
         advisories: Vec::new(),
         evaluation: 17,
         fmspc: [0; 6],
+        flags: vec![PlatformFlag::Smt],
         valid_until: UnixTime(0),
     }
 }
@@ -152,4 +154,22 @@ fn reserved_attributes_are_those_without_a_name() {
         }
     }
     assert_eq!(named, [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 27, 28, 29, 30, 31, 62, 63]);
+}
+
+#[test]
+fn what_the_certificate_says_of_the_platform_must_be_named() {
+    let quote = quote(|_| ());
+    for flag in PlatformFlag::ALL {
+        let genuine = Genuine { flags: vec![flag], ..genuine() };
+        let expected = match flag {
+            PlatformFlag::Unstated => "tdx.platform.unstated",
+            _ => "tdx.platform.flag",
+        };
+        assert_eq!(code(&quote, &genuine, &terms(|t| t.platform_may.clear())), expected);
+        assert_eq!(code(&quote, &genuine, &terms(|t| t.platform_may = vec![flag])), "ours");
+        let others = PlatformFlag::ALL.into_iter().filter(|other| *other != flag).collect();
+        assert_eq!(code(&quote, &genuine, &terms(|t| t.platform_may = others)), expected);
+    }
+    let genuine = Genuine { flags: Vec::new(), ..genuine() };
+    assert_eq!(code(&quote, &genuine, &terms(|t| t.platform_may.clear())), "ours");
 }

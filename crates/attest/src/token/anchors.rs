@@ -1,0 +1,96 @@
+//! Whose tokens a relying party believes, and by which keys.
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::keys::{KeySet, KeySetError};
+use crate::x509::{Certificate, CertificateError};
+
+/// Google's root of Confidential Space's PKI tokens; `roots/README.md` says where it is from.
+const CONFIDENTIAL_SPACE: &str = include_str!("../../roots/gcp-confidential-space-root.pem");
+
+/// Issuers with their keys, and the roots of those who send certificates with their tokens.
+///
+/// Nothing in a token adds to it: a key or an address that a token brings is an assertion by whoever made the token.
+#[derive(Debug, Clone)]
+pub struct TokenAnchors {
+    issuers: Vec<(String, KeySet)>,
+    confidential_space: Option<Certificate>,
+    simulated: bool,
+}
+
+impl TokenAnchors {
+    /// The roots that are embedded in this library, and no issuer's keys.
+    pub fn embedded() -> Self {
+        // Should the embedded file ever be unreadable, nothing is pinned and no token passes; a test reads it.
+        let confidential_space = root(CONFIDENTIAL_SPACE).ok();
+        Self { issuers: Vec::new(), confidential_space, simulated: false }
+    }
+
+    /// Nobody at all.
+    pub fn none() -> Self {
+        Self { issuers: Vec::new(), confidential_space: None, simulated: false }
+    }
+
+    /// Believes this issuer (exactly as in a token's `iss`) by these keys (a JSON Web Key Set, RFC 7517 §5). Where the set
+    /// is from is for the caller to answer for.
+    ///
+    /// # Errors
+    /// A set that is not understood as a whole.
+    pub fn with_jwks(mut self, issuer: impl Into<String>, jwks: &[u8]) -> Result<Self, KeySetError> {
+        let keys = KeySet::parse(jwks)?;
+        let issuer = issuer.into();
+        self.issuers.retain(|(other, _)| *other != issuer);
+        self.issuers.push((issuer, keys));
+        Ok(self)
+    }
+
+    /// A simulator's root (PEM) in the place of Google's; every verdict under it says that it is simulated.
+    ///
+    /// # Errors
+    /// A certificate that cannot be judged.
+    pub fn danger_confidential_space_root(mut self, pem: &str) -> Result<Self, CertificateError> {
+        self.confidential_space = Some(root(pem)?);
+        Ok(self.danger_simulated())
+    }
+
+    /// Every verdict under these anchors says that it is simulated: the issuers are a simulator's.
+    #[must_use]
+    pub fn danger_simulated(mut self) -> Self {
+        self.simulated = true;
+        self
+    }
+
+    /// Whether a verdict under them is worth nothing.
+    pub fn simulated(&self) -> bool {
+        self.simulated
+    }
+
+    pub(crate) fn keys_of(&self, issuer: &str) -> Option<&KeySet> {
+        self.issuers.iter().find(|(name, _)| name == issuer).map(|(_, keys)| keys)
+    }
+
+    pub(crate) fn confidential_space(&self) -> Option<&Certificate> {
+        self.confidential_space.as_ref()
+    }
+}
+
+fn root(pem: &str) -> Result<Certificate, CertificateError> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| CertificateError::Malformed)?;
+    Certificate::parse(&der)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto;
+
+    #[test]
+    fn the_embedded_root_is_googles() {
+        let anchors = TokenAnchors::embedded();
+        let root = anchors.confidential_space().expect("embedded");
+        let expected = "148b293821bb0c6a317f413c8ba475814091cb22d49b9e3c94198db8e8f86c39";
+        assert_eq!(hex::encode(crypto::sha256(&root.der)), expected);
+        assert!(!anchors.simulated());
+    }
+}
