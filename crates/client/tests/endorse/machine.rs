@@ -1,5 +1,6 @@
 //! A simulated vendor's machine and the service that endorses it, under the production code path.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -35,8 +36,13 @@ pub(crate) fn turin() -> &'static Made {
 
 impl Made {
     fn new(line: ProductLine) -> Self {
-        let vendor = Vendor::create(line, NOW).expect("a vendor");
-        let config = MachineConfig::for_line(line, 5, [7; 48]);
+        Self::of(&Vendor::create(line, NOW).expect("a vendor"), [7; 48])
+    }
+
+    /// The chip's name follows from the digest.
+    pub(crate) fn of(vendor: &Vendor, launch_digest: [u8; 48]) -> Self {
+        let line = vendor.line();
+        let config = MachineConfig::for_line(line, 5, launch_digest);
         let machine = vendor.machine(&config).expect("a machine");
         let (tcb, chip) = (config.tcb, hex::encode(config.chip_id));
         let (chip, fmc) = match line {
@@ -99,6 +105,10 @@ pub(crate) fn run(
 }
 
 pub(crate) fn settings(service: &str, cache: &TempDir) -> Settings {
+    settings_in(service, cache.path().to_owned())
+}
+
+pub(crate) fn settings_in(service: &str, cache: PathBuf) -> Settings {
     Settings {
         kds: service.to_owned(),
         intel: IntelService::Pcs { service: service.to_owned(), certificates: service.to_owned() },
@@ -110,7 +120,7 @@ pub(crate) fn settings(service: &str, cache: &TempDir) -> Settings {
             patience: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
         },
-        ..Settings::vendors(cache.path().to_owned())
+        ..Settings::vendors(cache)
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::{UnixTime, verify};
 use casemate_client::endorse::{EndorseError, EndorseKind, Known, Notice, Origin, Settings};
+use casemate_attest::snp::ProductLine;
+use casemate_sim::{CrlMistake, Vendor};
 use libtest_mimic::Failed;
 
-use crate::machine::{Made, NOW, cache, genoa, run, settings, turin};
+use crate::machine::{Made, NOW, cache, genoa, run, settings, settings_in, turin};
 use crate::replay::{Replay, Reply};
 
 type Case = (&'static str, fn() -> Result<(), Failed>);
@@ -20,6 +22,8 @@ pub(crate) const CASES: &[Case] = &[
     ("offline with a list that has run out", offline_stale),
     ("online with a list that has run out: only the list is asked for", refetch_stale),
     ("a damaged file of the cache is fetched again, and refused offline", damaged),
+    ("two vendors of one line and one cache", two_vendors),
+    ("a chip that the list names is refused, and stays refused", revoked),
     ("a redirection is not followed", redirection),
     ("404", || code(Reply::Status(404, ""), "endorse.not-found", EndorseKind::Undecidable)),
     ("500", || code(Reply::Status(500, ""), "endorse.status", EndorseKind::Undecidable)),
@@ -52,10 +56,12 @@ pub(crate) const CASES: &[Case] = &[
     ("a slow answer", slow),
     ("429 with a time is honoured", retry_after),
     ("429 with a date is honoured", retry_after_date),
+    ("429 that asks for no wait, for ever, is not hammered", no_wait),
     ("503 without a time backs off, twice as long each time", backoff),
     ("503 for ever ends", unavailable),
     ("429 with a long time ends at once, and closes the host to the next fetch", long_refusal),
     ("the interval is kept, by two fetches at once", two_at_once),
+    ("the interval is kept, by two processes at once", two_processes),
     ("the interval is another host's", other_host),
     ("a wait is told", told),
     ("an address without TLS", address),
@@ -116,7 +122,7 @@ fn offline_stale() -> Result<(), Failed> {
     settings.offline = true;
     let error = genoa().fetch_at(&settings, IN_TWO_YEARS).expect_err("out of date");
     assert_eq!((error.code(), error.kind()), ("endorse.cache.stale", EndorseKind::Undecidable));
-    assert!(error.to_string().contains("amd/crl/vcek/Genoa"), "{error}");
+    assert!(error.to_string().contains("simulated/amd/crl/vcek/Genoa"), "{error}");
     Ok(())
 }
 
@@ -135,7 +141,7 @@ fn damaged() -> Result<(), Failed> {
     let (service, cache) = (genoa().service(), cache());
     let mut settings = settings(&service.url(), &cache);
     let first = genoa().fetch(&settings)?;
-    let file = cache.path().join("amd/crl/vcek/Genoa.json");
+    let file = cache.path().join("simulated/amd/crl/vcek/Genoa.json");
     let mut bytes = std::fs::read(&file)?;
     bytes[100] ^= 1;
     std::fs::write(&file, &bytes)?;
@@ -146,10 +152,38 @@ fn damaged() -> Result<(), Failed> {
     let (again, notices) =
         run(&genoa().evidence(), &Known::default(), &genoa().anchors(), NOW, &settings);
     assert_eq!(again?.bundle, first.bundle);
-    assert_eq!(notices, [Notice::Damaged { name: "amd/crl/vcek/Genoa".to_owned() }]);
+    assert_eq!(notices, [Notice::Damaged { name: "simulated/amd/crl/vcek/Genoa".to_owned() }]);
     assert_eq!(service.targets()[2..], [genoa().targets[1].clone()]);
     assert_eq!(genoa().fetch(&settings)?.bundle, first.bundle);
     assert_eq!(service.seen().len(), 3);
+    Ok(())
+}
+
+/// The list in the cache is another root's: it is fetched again, and offline it does not serve.
+fn two_vendors() -> Result<(), Failed> {
+    let other = Made::of(&Vendor::create(ProductLine::Genoa, NOW)?, [8; 48]);
+    let (service, other_service, cache) = (genoa().service(), other.service(), cache());
+    genoa().fetch(&settings(&service.url(), &cache))?;
+    other.fetch(&settings(&other_service.url(), &cache))?;
+    assert_eq!(other_service.seen().len(), 2);
+    let offline = Settings { offline: true, ..settings(&service.url(), &cache) };
+    let error = genoa().fetch(&offline).expect_err("another vendor's");
+    assert_eq!((error.code(), error.kind()), ("endorse.cache.stale", EndorseKind::Undecidable));
+    other.fetch(&offline)?;
+    Ok(())
+}
+
+fn revoked() -> Result<(), Failed> {
+    let vendor = Vendor::create(ProductLine::Genoa, NOW)?;
+    let listed = vendor.crl_with(&CrlMistake::RevokesVek)?;
+    let made = Made::of(&vendor, [7; 48]);
+    let (service, cache) = (made.service(), cache());
+    service.answer(&made.targets[1], Reply::Body(listed));
+    for _ in 0..2 {
+        let error = made.fetch(&settings(&service.url(), &cache)).expect_err("revoked");
+        assert_eq!((error.code(), error.kind()), ("crl.revoked", EndorseKind::Rejected));
+    }
+    assert!(!cache.path().join("simulated/amd/crl").exists());
     Ok(())
 }
 
@@ -169,7 +203,7 @@ fn code(reply: Reply, expected: &str, kind: EndorseKind) -> Result<(), Failed> {
     let error = genoa().fetch(&settings(&service.url(), &cache)).expect_err("must be refused");
     assert_eq!((error.code(), error.kind()), (expected, kind));
     assert_eq!(service.seen().len(), 1, "asked once, and not for the list");
-    assert!(!cache.path().join("amd").exists(), "nothing is kept");
+    assert!(!cache.path().join("simulated").exists(), "nothing is kept");
     Ok(())
 }
 
@@ -179,8 +213,8 @@ fn list(body: Vec<u8>, expected: &str) -> Result<(), Failed> {
     service.answer(&genoa().targets[1], Reply::Body(body));
     let error = genoa().fetch(&settings(&service.url(), &cache)).expect_err("must be refused");
     assert_eq!(error.code(), expected);
-    assert!(cache.path().join("amd/vcek").exists());
-    assert!(!cache.path().join("amd/crl").exists());
+    assert!(cache.path().join("simulated/amd/vcek").exists());
+    assert!(!cache.path().join("simulated/amd/crl").exists());
     Ok(())
 }
 
@@ -222,14 +256,30 @@ fn retry_after() -> Result<(), Failed> {
 }
 
 fn retry_after_date() -> Result<(), Failed> {
-    // A date that has passed asks for no wait.
+    // A date that has passed asks for no wait; an eighth of the wait without a date is kept all the same.
     let vek = Reply::Body(genoa().vek.clone());
     let past = Reply::Status(503, "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT");
     let (service, cache) = (genoa().service_with(Reply::Then(vec![past, vek])), cache());
     let mut settings = settings(&service.url(), &cache);
-    settings.pace.backoff = Duration::from_secs(60);
+    settings.pace.backoff = Duration::from_secs(4);
     genoa().fetch(&settings)?;
-    assert_eq!(service.seen().len(), 3);
+    let seen = service.seen();
+    assert_eq!(seen.len(), 3);
+    let waited = seen[1].at - seen[0].at;
+    assert!((490..3000).contains(&waited.as_millis()), "{waited:?}");
+    Ok(())
+}
+
+fn no_wait() -> Result<(), Failed> {
+    let (service, cache) = (genoa().service_with(Reply::Status(429, "Retry-After: 0")), cache());
+    let mut settings = settings(&service.url(), &cache);
+    settings.pace.backoff = Duration::from_millis(800);
+    settings.pace.longest_wait = Duration::from_secs(10);
+    settings.pace.patience = Duration::from_millis(1500);
+    let error = genoa().fetch(&settings).expect_err("never");
+    assert_eq!(error.code(), "endorse.busy");
+    // 100, 200, 400 and 800 ms apart.
+    assert!((3..=5).contains(&service.seen().len()), "{}", service.seen().len());
     Ok(())
 }
 
@@ -290,6 +340,47 @@ fn two_at_once() -> Result<(), Failed> {
         assert!(distance >= Duration::from_millis(390), "{distance:?}");
     }
     Ok(())
+}
+
+fn two_processes() -> Result<(), Failed> {
+    let (service, folder) = (genoa().service(), cache());
+    std::fs::write(folder.path().join("report"), &genoa().report)?;
+    std::fs::write(folder.path().join("roots"), &genoa().roots)?;
+    let child = || {
+        std::process::Command::new(std::env::current_exe()?)
+            .env(CHILD, folder.path())
+            .env(CHILD_SERVICE, service.url())
+            .spawn()
+    };
+    let children = [child()?, child()?];
+    for mut child in children {
+        assert!(child.wait()?.success());
+    }
+    let seen = service.seen();
+    assert!((2..=4).contains(&seen.len()), "{}", seen.len());
+    for pair in seen.windows(2) {
+        let distance = pair[1].at - pair[0].at;
+        assert!(distance >= CHILD_INTERVAL - Duration::from_millis(10), "{distance:?}");
+    }
+    Ok(())
+}
+
+/// Names the folder to a process that this test started.
+const CHILD: &str = "CASEMATE_TEST_ENDORSE_FOLDER";
+const CHILD_SERVICE: &str = "CASEMATE_TEST_ENDORSE_SERVICE";
+const CHILD_INTERVAL: Duration = Duration::from_millis(600);
+
+/// What such a process does, instead of running the cases; `None` where this is no such process.
+pub(crate) fn child() -> Option<bool> {
+    let folder = std::path::PathBuf::from(std::env::var_os(CHILD)?);
+    let service = std::env::var(CHILD_SERVICE).ok()?;
+    let report = std::fs::read(folder.join("report")).ok()?;
+    let roots = std::fs::read_to_string(folder.join("roots")).ok()?;
+    let mut settings = settings_in(&service, folder.join("cache"));
+    settings.pace.interval = CHILD_INTERVAL;
+    let evidence = casemate_attest::Evidence::parse(&report).ok()?;
+    let anchors = casemate_attest::TrustAnchors::danger_only_pem(&roots).ok()?;
+    Some(run(&evidence, &Known::default(), &anchors, NOW, &settings).0.is_ok())
 }
 
 fn other_host() -> Result<(), Failed> {

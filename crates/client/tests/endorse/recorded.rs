@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("Azure: the certificate from AMD's service", azure),
     ("Azure: the certificate from the metadata service", thim),
     ("Azure: metadata that is none", thim_malformed),
+    ("Azure on TDX: Intel is asked about the quote's platform", azure_tdx),
     ("Intel: TD10, Intel's service", || intel(TD10, JUNE_2025, false)),
     ("Intel: TD15 extended, Intel's service", || intel(TD15, OCTOBER_2026, false)),
     ("Intel: TD10, a PCCS with lists in hexadecimal", || intel(TD10, JUNE_2025, true)),
@@ -199,6 +200,29 @@ fn thim_malformed() -> Result<(), Failed> {
             run(&evidence, &Known::default(), &TrustAnchors::vendors(), OCTOBER_2025, &settings);
         assert_eq!(fetched.expect_err("malformed").code(), "endorse.answer.form", "{bad}");
     }
+    Ok(())
+}
+
+/// No collateral of this platform was recorded: the request is all that can be compared.
+fn azure_tdx() -> Result<(), Failed> {
+    let recorded: Value = serde_json::from_slice(&file("azure/trustee_tdx/evidence-v1.json"))?;
+    let hexadecimal = |value: &Value| hex::decode(value.as_str().expect("text")).expect("hexadecimal");
+    let unpadded = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let decoded = |value: &Value| unpadded.decode(value.as_str().expect("text").trim_end_matches('=')).expect("base64url");
+    let pcrs = recorded["tpm_quote"]["pcrs"].as_array().expect("PCRs").iter();
+    let pcrs: Vec<_> = pcrs.map(hexadecimal).map(hex::encode).enumerate().collect();
+    let document = json!({
+        "format": "casemate.azure-vtpm/1",
+        "hcl_report": STANDARD.encode(decoded(&recorded["hcl_report"])),
+        "quote": STANDARD.encode(hexadecimal(&recorded["tpm_quote"]["message"])),
+        "signature": STANDARD.encode(hexadecimal(&recorded["tpm_quote"]["signature"])),
+        "pcrs": pcrs,
+        "td_quote": STANDARD.encode(decoded(&recorded["td_quote"])),
+    });
+    let service = Replay::start([]);
+    let error = refused(document.to_string().as_bytes(), &Known::default(), JUNE_2025, &service);
+    assert_eq!(error, ("endorse.not-found", EndorseKind::Undecidable));
+    assert_eq!(service.targets(), ["/tdx/certification/v4/tcb?fmspc=00806F050000"]);
     Ok(())
 }
 
