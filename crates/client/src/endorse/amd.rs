@@ -72,7 +72,9 @@ pub(super) async fn collect(
         }
         // All but the list is known to be good by now.
         match judge(vek.clone(), Revocation::Crl(crl.clone())) {
-            Err(Fault::Wrong(error)) if OF_ANOTHER_AUTHORITY.contains(&error.code()) => Err(Fault::Stale(error)),
+            Err(Fault::Wrong(error)) if OF_ANOTHER_AUTHORITY.contains(&error.code()) => {
+                Err(Fault::Stale(error))
+            }
             judged => judged.map(|()| crl),
         }
     };

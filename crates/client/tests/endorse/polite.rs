@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use casemate_attest::endorse::EndorsementBundle;
+use casemate_attest::snp::ProductLine;
 use casemate_attest::{UnixTime, verify};
 use casemate_client::endorse::{EndorseError, EndorseKind, Known, Notice, Origin, Settings};
-use casemate_attest::snp::ProductLine;
 use casemate_sim::{CrlMistake, Vendor};
 use libtest_mimic::Failed;
 
@@ -149,8 +149,7 @@ fn damaged() -> Result<(), Failed> {
     let error = genoa().fetch(&settings).expect_err("damaged");
     assert_eq!((error.code(), error.kind()), ("endorse.cache.damaged", EndorseKind::Undecidable));
     settings.offline = false;
-    let (again, notices) =
-        run(&genoa().evidence(), &Known::default(), &genoa().anchors(), NOW, &settings);
+    let (again, notices) = run(&genoa().evidence(), &Known::default(), &genoa().anchors(), NOW, &settings);
     assert_eq!(again?.bundle, first.bundle);
     assert_eq!(notices, [Notice::Damaged { name: "simulated/amd/crl/vcek/Genoa".to_owned() }]);
     assert_eq!(service.targets()[2..], [genoa().targets[1].clone()]);
@@ -397,8 +396,7 @@ fn told() -> Result<(), Failed> {
     let (service, cache) = (genoa().service(), cache());
     let mut settings = settings(&service.url(), &cache);
     settings.pace.interval = Duration::from_millis(2100);
-    let (fetched, notices) =
-        run(&genoa().evidence(), &Known::default(), &genoa().anchors(), NOW, &settings);
+    let (fetched, notices) = run(&genoa().evidence(), &Known::default(), &genoa().anchors(), NOW, &settings);
     fetched?;
     let host = service.url().trim_start_matches("http://").to_owned();
     assert_eq!(notices, [Notice::Waiting { host, seconds: 3 }]);
@@ -423,8 +421,7 @@ fn tls() -> Result<(), Failed> {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)?;
     let [vcek, crl] = genoa().targets.clone();
-    let answers =
-        [(vcek, Reply::Body(genoa().vek.clone())), (crl, Reply::Body(genoa().crl.clone()))];
+    let answers = [(vcek, Reply::Body(genoa().vek.clone())), (crl, Reply::Body(genoa().crl.clone()))];
     let (service, cache) = (Replay::start_tls(answers, std::sync::Arc::new(config)), cache());
     let mut settings = settings(&service.url(), &cache);
     let error = genoa().fetch(&settings).expect_err("an unknown authority");

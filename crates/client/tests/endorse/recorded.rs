@@ -47,7 +47,8 @@ const OCTOBER_2026: UnixTime = UnixTime(1_792_000_000);
 
 fn genoa() -> Result<(), Failed> {
     let folder = "clerk_genoa_alias_check";
-    let (report, vcek) = (file(&format!("snp/{folder}/report.bin")), first(&format!("snp/{folder}/vcek_chain.pem")));
+    let (report, vcek) =
+        (file(&format!("snp/{folder}/report.bin")), first(&format!("snp/{folder}/vcek_chain.pem")));
     let target = format!(
         "/vcek/v1/Genoa/{}?blSPL=09&teeSPL=00&snpSPL=23&ucodeSPL=72",
         hex::encode(&report[0x1a0..0x1e0])
@@ -208,7 +209,9 @@ fn azure_tdx() -> Result<(), Failed> {
     let recorded: Value = serde_json::from_slice(&file("azure/trustee_tdx/evidence-v1.json"))?;
     let hexadecimal = |value: &Value| hex::decode(value.as_str().expect("text")).expect("hexadecimal");
     let unpadded = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let decoded = |value: &Value| unpadded.decode(value.as_str().expect("text").trim_end_matches('=')).expect("base64url");
+    let decoded = |value: &Value| {
+        unpadded.decode(value.as_str().expect("text").trim_end_matches('=')).expect("base64url")
+    };
     let pcrs = recorded["tpm_quote"]["pcrs"].as_array().expect("PCRs").iter();
     let pcrs: Vec<_> = pcrs.map(hexadecimal).map(hex::encode).enumerate().collect();
     let document = json!({
@@ -311,22 +314,76 @@ fn intel_mistakes() -> Result<(), Failed> {
     let (target, qe) = (tcb_info(&TD10), QE_IDENTITY.to_owned());
     let cases: Vec<(&str, String, Reply, &str)> = vec![
         ("no header", target.clone(), Reply::Body(b"{}".to_vec()), "endorse.answer.header"),
-        ("a header that is no chain", target.clone(), Reply::With("TCB-Info-Issuer-Chain", "x".into(), vec![]), "endorse.answer.header"),
-        ("another header", target.clone(), Reply::With("SGX-TCB-Info-Issuer-Chain", chain.clone(), vec![]), "endorse.answer.header"),
-        ("a page", target.clone(), Reply::With("TCB-Info-Issuer-Chain", chain.clone(), b"<html>".to_vec()), "endorse.answer.form"),
-        ("of SGX", target.clone(), tcb(&info.replacen("\"TDX\"", "\"SGX\"", 1), &signature), "endorse.answer.other"),
-        ("of another platform", target.clone(), tcb(&info.replacen("B0C06F", "90C06F", 1), &signature), "endorse.answer.other"),
+        (
+            "a header that is no chain",
+            target.clone(),
+            Reply::With("TCB-Info-Issuer-Chain", "x".into(), vec![]),
+            "endorse.answer.header",
+        ),
+        (
+            "another header",
+            target.clone(),
+            Reply::With("SGX-TCB-Info-Issuer-Chain", chain.clone(), vec![]),
+            "endorse.answer.header",
+        ),
+        (
+            "a page",
+            target.clone(),
+            Reply::With("TCB-Info-Issuer-Chain", chain.clone(), b"<html>".to_vec()),
+            "endorse.answer.form",
+        ),
+        (
+            "of SGX",
+            target.clone(),
+            tcb(&info.replacen("\"TDX\"", "\"SGX\"", 1), &signature),
+            "endorse.answer.other",
+        ),
+        (
+            "of another platform",
+            target.clone(),
+            tcb(&info.replacen("B0C06F", "90C06F", 1), &signature),
+            "endorse.answer.other",
+        ),
         ("a short signature", target.clone(), tcb(&info, &signature[2..]), "endorse.answer.form"),
-        ("a signature that is not hexadecimal", target.clone(), tcb(&info, &signature.replace(['0', '1', '2'], "x")), "endorse.answer.form"),
-        ("a QE identity instead", target.clone(), intel_reply(&collateral, "qe_identity"), "endorse.answer.header"),
-        ("of the SGX enclave", qe.clone(), {
-            let body = format!("{{\"enclaveIdentity\":{},\"signature\":\"{}\"}}", text("qe_identity").replacen("TD_QE", "QE", 1), text("qe_identity_signature"));
-            Reply::With("SGX-Enclave-Identity-Issuer-Chain", chain.clone(), body.into_bytes())
-        }, "endorse.answer.other"),
+        (
+            "a signature that is not hexadecimal",
+            target.clone(),
+            tcb(&info, &signature.replace(['0', '1', '2'], "x")),
+            "endorse.answer.form",
+        ),
+        (
+            "a QE identity instead",
+            target.clone(),
+            intel_reply(&collateral, "qe_identity"),
+            "endorse.answer.header",
+        ),
+        (
+            "of the SGX enclave",
+            qe.clone(),
+            {
+                let body = format!(
+                    "{{\"enclaveIdentity\":{},\"signature\":\"{}\"}}",
+                    text("qe_identity").replacen("TD_QE", "QE", 1),
+                    text("qe_identity_signature")
+                );
+                Reply::With("SGX-Enclave-Identity-Issuer-Chain", chain.clone(), body.into_bytes())
+            },
+            "endorse.answer.other",
+        ),
         ("not there", qe, Reply::Status(404, ""), "endorse.not-found"),
-        ("no list", PCK_CRL.to_owned(), Reply::With("SGX-PCK-CRL-Issuer-Chain", chain.clone(), b"zz".to_vec()), "endorse.answer.form"),
+        (
+            "no list",
+            PCK_CRL.to_owned(),
+            Reply::With("SGX-PCK-CRL-Issuer-Chain", chain.clone(), b"zz".to_vec()),
+            "endorse.answer.form",
+        ),
         ("an empty list", ROOT_CRL.to_owned(), Reply::Body(vec![]), "endorse.answer.form"),
-        ("the other list", ROOT_CRL.to_owned(), Reply::Body(hex::decode(text("pck_crl"))?), "tdx.dcap.refused"),
+        (
+            "the other list",
+            ROOT_CRL.to_owned(),
+            Reply::Body(hex::decode(text("pck_crl"))?),
+            "tdx.dcap.refused",
+        ),
     ];
     for (name, target, reply, expected) in cases {
         let (service, cache) = (intel_service(&TD10, false), cache());

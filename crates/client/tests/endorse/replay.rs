@@ -63,8 +63,11 @@ impl Replay {
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(Mutex::new(State { answers: answers.into_iter().collect(), seen: Vec::new() }));
         let shared = state.clone();
-        let address =
-            if tls.is_some() { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
+        let address = if tls.is_some() {
+            format!("https://localhost:{port}")
+        } else {
+            format!("http://127.0.0.1:{port}")
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (shared, tls) = (shared.clone(), tls.clone());
@@ -143,7 +146,8 @@ fn answer(stream: &mut impl Stream, reply: Reply) -> std::io::Result<()> {
         }
         Reply::Status(status, header) => {
             let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{header}Connection: close\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{header}Connection: close\r\n\r\n");
             stream.write_all(head.as_bytes())
         }
         Reply::Truncated(body) => {
