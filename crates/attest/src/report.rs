@@ -8,6 +8,7 @@ use crate::claims::Claims;
 use crate::evidence::ParseError;
 use crate::rules;
 use crate::time::UnixTime;
+use crate::token::{TokenAnchors, TokenClaims, TokenDenied, TokenError, TokenRejected, VerifiedToken};
 use crate::verdict::{Authentic, Denied, Rejected, Verified};
 
 /// Name and version of the JSON form.
@@ -22,11 +23,21 @@ pub struct Report {
     headline: String,
     code: Option<&'static str>,
     checks: Vec<ReportedCheck>,
-    claims: Option<Claims>,
+    claims: Option<Said>,
     /// Present only where the policy asked for an event log and it passed (spec/event-logs.md §6).
     #[serde(skip_serializing_if = "Option::is_none")]
     event_log: Option<serde_json::Value>,
     valid_until: Option<UnixTime>,
+}
+
+/// Whose word the claims are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Said {
+    /// The hardware's.
+    Evidence(Box<Claims>),
+    /// Another verifier's.
+    Token(Box<TokenClaims>),
 }
 
 /// The answer.
@@ -59,7 +70,7 @@ impl Report {
     pub fn from_verified(verified: &Verified) -> Self {
         let headline = verified_headline(verified.checks(), verified.simulated());
         Self {
-            claims: Some(verified.claims().clone()),
+            claims: Some(Said::Evidence(Box::new(verified.claims().clone()))),
             event_log: verified.event_log().and_then(|log| serde_json::to_value(log).ok()),
             valid_until: Some(verified.valid_until()),
             ..Self::new(Verdict::Verified, verified.simulated(), headline, None, verified.checks())
@@ -70,7 +81,7 @@ impl Report {
     pub fn from_authentic(authentic: &Authentic) -> Self {
         let headline = "GENUINE, NOT APPRAISED".to_owned();
         Self {
-            claims: Some(authentic.claims().clone()),
+            claims: Some(Said::Evidence(Box::new(authentic.claims().clone()))),
             valid_until: Some(authentic.valid_until()),
             ..Self::new(Verdict::Authentic, authentic.simulated(), headline, None, authentic.checks())
         }
@@ -80,7 +91,7 @@ impl Report {
     pub fn from_denied(denied: &Denied) -> Self {
         let headline = format!("DENIED: {}", denied.reason);
         Self {
-            claims: Some((*denied.claims).clone()),
+            claims: Some(Said::Evidence(denied.claims.clone())),
             valid_until: Some(denied.valid_until),
             ..Self::new(Verdict::Denied, denied.simulated, headline, Some(denied.code()), &denied.checks)
         }
@@ -101,6 +112,40 @@ impl Report {
         Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[format])
     }
 
+    /// Of a token that passed everything: the headline says by whose word.
+    pub fn from_verified_token(token: &VerifiedToken) -> Self {
+        let outcomes = token.checks().iter().map(|check| (check.rule.id, check.outcome));
+        let whose = format!(", by the word of {}", token.claims().attested_by);
+        let headline = headline(outcomes, token.simulated(), &whose);
+        Self {
+            claims: Some(Said::Token(Box::new(token.claims().clone()))),
+            valid_until: Some(token.valid_until()),
+            ..Self::new(Verdict::Verified, token.simulated(), headline, None, token.checks())
+        }
+    }
+
+    /// Of a token that is its issuer's and refused.
+    pub fn from_denied_token(denied: &TokenDenied) -> Self {
+        let headline = format!("DENIED: {}", denied.reason);
+        Self {
+            claims: Some(Said::Token(denied.claims.clone())),
+            valid_until: Some(denied.valid_until),
+            ..Self::new(Verdict::Denied, denied.simulated, headline, Some(denied.code()), &denied.checks)
+        }
+    }
+
+    /// Of a token that is not proven to be its issuer's. It has no claims: nothing in it is believed.
+    pub fn from_rejected_token(rejected: &TokenRejected) -> Self {
+        let headline = format!("REJECTED: {}", rejected.reason);
+        Self::new(Verdict::Rejected, rejected.simulated, headline, Some(rejected.code()), &rejected.checks)
+    }
+
+    /// Of bytes that are not a token. Whose rules would have been applied is not known.
+    pub fn from_token_error(error: &TokenError, anchors: &TokenAnchors) -> Self {
+        let headline = format!("MALFORMED: {error}");
+        Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[])
+    }
+
     /// With the rules of a further specification, which were applied after this one's; `failure` is the code and the
     /// words of the one that failed. The headline and the verdict then speak of all of them.
     #[must_use]
@@ -114,7 +159,7 @@ impl Report {
             }
             None => {
                 let outcomes = self.checks.iter().map(|check| (check.id, check.outcome));
-                self.headline = headline(outcomes, self.simulated);
+                self.headline = headline(outcomes, self.simulated, "");
             }
         }
         self
@@ -192,15 +237,15 @@ impl ReportedCheck {
 }
 
 fn verified_headline(checks: &[Check], simulated: bool) -> String {
-    headline(checks.iter().map(|check| (check.rule.id, check.outcome)), simulated)
+    headline(checks.iter().map(|check| (check.rule.id, check.outcome)), simulated, "")
 }
 
-fn headline(checks: impl Iterator<Item = (&'static str, Outcome)>, simulated: bool) -> String {
+fn headline(checks: impl Iterator<Item = (&'static str, Outcome)>, simulated: bool, whose: &str) -> String {
     let waived: Vec<_> =
         checks.filter(|(_, outcome)| *outcome == Outcome::Waived).map(|(id, _)| id).collect();
     let simulated = if simulated { " (SIMULATED)" } else { "" };
     match waived.len() {
-        0 => format!("VERIFIED{simulated}"),
-        count => format!("VERIFIED{simulated}, {count} waived: {}", waived.join(", ")),
+        0 => format!("VERIFIED{simulated}{whose}"),
+        count => format!("VERIFIED{simulated}{whose}, {count} waived: {}", waived.join(", ")),
     }
 }

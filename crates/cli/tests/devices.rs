@@ -1,11 +1,11 @@
 //! `casemate verify` and `inspect` over recorded evidence of NVIDIA devices, as an auditor types them.
 
-use std::path::PathBuf;
-use std::process::Command;
+mod typed;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use tempfile::NamedTempFile;
+use typed::{Run, casemate, vectors};
 
 const REPORT: &str = "h100_sample/hopperAttestationReport.txt";
 const CHAIN: &str = "h100_sample/hopperCertChain.txt";
@@ -39,12 +39,6 @@ const NO_MANIFEST: &str = "vbios-manifest-missing = { danger-allow = \"recorded\
 
 /// Name, and what is done.
 type Case = (&'static str, fn() -> Result<(), Failed>);
-
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -261,22 +255,7 @@ fn inspected() -> Result<(), Failed> {
     ends(&casemate(&["inspect", &recorded(REPORT)]), 2, "cli.missing-flag")
 }
 
-fn casemate(arguments: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(arguments).output().expect("it starts");
-    Run {
-        code: output.status.code().expect("it ends by itself"),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
-    }
-}
-
 /// A recording; a path that is absolute already stays as it is.
 fn recorded(path: &str) -> String {
-    vectors().expect("recordings are at hand").join(path).to_string_lossy().into_owned()
-}
-
-fn vectors() -> Option<PathBuf> {
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
-    let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
-    Some(folder.join("nvidia")).filter(|folder| folder.is_dir())
+    typed::recorded("nvidia").join(path).to_string_lossy().into_owned()
 }

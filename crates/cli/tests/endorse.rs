@@ -1,17 +1,19 @@
 //! `casemate endorse fetch` against a server on this machine that replays what AMD and Intel answered, as recorded; then
 //! `verify --endorsements` without any network.
 
+mod typed;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use tempfile::TempDir;
+use typed::{Run, casemate, vectors};
 
 const GENOA: &str = "snp/clerk_genoa_alias_check/report.bin";
 const GENOA_VCEK: &str = "snp/clerk_genoa_alias_check/vcek_chain.pem";
@@ -152,26 +154,6 @@ impl Server {
     }
 }
 
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-fn casemate(arguments: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_casemate"))
-        .args(arguments)
-        .env_remove("CASEMATE_POLICY")
-        .env_remove("CASEMATE_DANGER_SIMULATED_ROOT")
-        .output()
-        .expect("the program runs");
-    Run {
-        code: output.status.code().expect("it ends by itself"),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
-    }
-}
-
 /// A folder for a bundle and a cache, and what is typed.
 struct Site {
     folder: TempDir,
@@ -193,14 +175,8 @@ impl Site {
     }
 }
 
-fn vectors() -> Option<PathBuf> {
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
-    let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
-    folder.join("snp").is_dir().then_some(folder)
-}
-
 fn path_of(recorded: &str) -> String {
-    vectors().expect("recordings").join(recorded).display().to_string()
+    typed::recorded(recorded).display().to_string()
 }
 
 fn file(recorded: &str) -> Vec<u8> {

@@ -1,10 +1,12 @@
 //! `casemate verify` and `inspect` over recorded evidence, as an auditor types them.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod typed;
+
+use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::NamedTempFile;
+use typed::{Run, casemate, recorded, vectors};
 
 const NITRO: &str = "nitro/cose/nitro_attest_attestation.cbor";
 const DEBUG: &str = "nitro/cose/aws-nitro-enclaves-attestation_nitro_ad_debug.cbor";
@@ -44,12 +46,6 @@ mrownerconfig = { any = "recorded" }
 
 /// Name, and what is done.
 type Case = (&'static str, fn() -> Result<(), Failed>);
-
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
 
 const GCE: &str = "gcp/vtpm/gce-cos-85-nonce9009.pb";
 const GCE_ISSUER: &str = "roots/gcp/tpm_ek_intermediate_2.crt";
@@ -311,25 +307,6 @@ fn verify_by(terms: &str, evidence: &Path, at: u64, more: &[&str]) -> Run {
     arguments.extend(WAIVED);
     arguments.extend(more);
     casemate(&arguments)
-}
-
-fn casemate(arguments: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(arguments).output().expect("it starts");
-    Run {
-        code: output.status.code().expect("it ends by itself"),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
-    }
-}
-
-fn recorded(path: &str) -> PathBuf {
-    vectors().expect("recordings are at hand").join(path)
-}
-
-fn vectors() -> Option<PathBuf> {
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
-    let folder = std::env::var_os("CASEMATE_VECTORS").map_or_else(beside, PathBuf::from);
-    folder.join("nitro").is_dir().then_some(folder)
 }
 
 const TOKEN: &str = "maa/midnight_snp_2025-12-15.jwt";

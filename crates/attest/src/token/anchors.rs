@@ -4,6 +4,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::keys::{KeySet, KeySetError};
+use crate::anchors::AnchorError;
 use crate::x509::{Certificate, CertificateError};
 
 /// Google's root of Confidential Space's PKI tokens; `roots/README.md` says where it is from.
@@ -48,9 +49,14 @@ impl TokenAnchors {
     /// A simulator's root (PEM) in the place of Google's; every verdict under it says that it is simulated.
     ///
     /// # Errors
-    /// A certificate that cannot be judged.
-    pub fn danger_confidential_space_root(mut self, pem: &str) -> Result<Self, CertificateError> {
-        self.confidential_space = Some(root(pem)?);
+    /// A certificate that cannot be judged, or Google's own: its tokens would look simulated.
+    pub fn danger_confidential_space_root(mut self, pem: &str) -> Result<Self, AnchorError> {
+        let position = 1;
+        let root = root(pem).map_err(|error| AnchorError::Certificate { position, error })?;
+        if Self::embedded().confidential_space().is_some_and(|own| own.spki == root.spki) {
+            return Err(AnchorError::VendorKey { position });
+        }
+        self.confidential_space = Some(root);
         Ok(self.danger_simulated())
     }
 
@@ -92,5 +98,9 @@ mod tests {
         let expected = "148b293821bb0c6a317f413c8ba475814091cb22d49b9e3c94198db8e8f86c39";
         assert_eq!(hex::encode(crypto::sha256(&root.der)), expected);
         assert!(!anchors.simulated());
+        let refused = TokenAnchors::none().danger_confidential_space_root(CONFIDENTIAL_SPACE);
+        assert_eq!(refused.expect_err("it is Google's own").code(), "anchors.vendor-key");
+        let refused = TokenAnchors::none().danger_confidential_space_root("no certificate");
+        assert_eq!(refused.expect_err("it is none").code(), "anchors.certificate");
     }
 }

@@ -76,7 +76,7 @@ impl KeySet {
             if jwk.get("use").is_some_and(|purpose| purpose == "enc") {
                 continue;
             }
-            let key = Key::parse(jwk).ok_or(KeySetError::Key { position })?;
+            let key = Key::parse(jwk).filter(|key| key.is_for(jwk)).ok_or(KeySetError::Key { position })?;
             let key_id = text_of(jwk, "kid").ok_or(KeySetError::Key { position })?.to_owned();
             if keys.iter().any(|(other, _)| *other == key_id) {
                 return Err(KeySetError::Duplicate { key_id });
@@ -110,6 +110,16 @@ impl Key {
             }
             _ => None,
         }
+    }
+
+    /// Where the set says which algorithm a key is for, it is the one that it is used with here.
+    fn is_for(&self, jwk: &Map<String, Value>) -> bool {
+        let algorithm = match self {
+            Self::Rsa { .. } => Algorithm::Rs256,
+            Self::P256(_) => Algorithm::Es256,
+            Self::P384(_) => Algorithm::Es384,
+        };
+        jwk.get("alg").is_none_or(|alg| alg == algorithm.as_str())
     }
 
     /// Of a certificate, whose other fields are not looked at here. Certificates with quotes in them have extensions that

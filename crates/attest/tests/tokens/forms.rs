@@ -108,6 +108,7 @@ pub(crate) const FORMS: &[Case] = &[
     ("keys: two of a name", two_keys, "jwks.duplicate"),
     ("keys: too long", || keys(&" ".repeat(1024 * 1024 + 1)), "jwks.too-long"),
     ("keys: only for encryption", || key(|k| k["use"] = json!("enc")), "jwks.no-keys"),
+    ("keys: for another algorithm", || key(|k| k["alg"] = json!("PS256")), "jwks.key"),
     ("keys: nothing wrong", || key(|_| ()), "understood"),
 ];
 

@@ -171,11 +171,11 @@ impl Input {
             (None, Some(reason)) => Revocation::DangerNotChecked { reason: reason.clone() },
             (None, None) => Revocation::Missing,
         };
-        let binding = match (&args.report_data, &args.danger_unbound) {
-            _ if args.nonce.is_some() => nonce(args)?,
-            (Some(hex), _) => Binding::report_data(files::hex_bytes::<64>("--report-data", hex)?),
-            (None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
-            (None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
+        let binding = match (&args.nonce, &args.report_data, &args.danger_unbound) {
+            (Some(hex), _, _) => Binding::qualifying_data(nonce(hex)?),
+            (None, Some(hex), _) => Binding::report_data(files::hex_bytes::<64>("--report-data", hex)?),
+            (None, None, Some(reason)) => Binding::danger_unchecked(reason.clone()),
+            (None, None, None) => return Err(CliError::MissingFlag { flag: "--report-data" }),
         };
         let endorsements = match evidence.platform() {
             _ if args.endorsements.is_some() => bundled(args, &evidence)?,
@@ -223,11 +223,9 @@ fn bundled(args: &VerifyArgs, evidence: &Evidence) -> Result<Endorsements, CliEr
     Ok(EndorsementBundle::parse(&files::read(path)?)?.endorsements(evidence)?)
 }
 
-/// What a TPM's quote binds: as many bytes as the relying party chose.
-fn nonce(args: &VerifyArgs) -> Result<Binding, CliError> {
-    let text = args.nonce.as_deref().unwrap_or_default();
-    let bytes = hex::decode(text).map_err(|_| CliError::Hex { what: "--nonce", bytes: text.len() / 2 })?;
-    Ok(Binding::qualifying_data(bytes))
+/// What `--nonce` says: as many bytes as the relying party chose.
+pub(crate) fn nonce(text: &str) -> Result<Vec<u8>, CliError> {
+    hex::decode(text).map_err(|_| CliError::Hex { what: "--nonce", bytes: text.len() / 2 })
 }
 
 /// Certificates above that of an attestation key.
@@ -241,7 +239,7 @@ pub(crate) fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
     args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))
 }
 
-fn show(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
+pub(crate) fn show(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
     if report.simulated() {
         output::simulated_banner();
     }
