@@ -49,6 +49,7 @@ mod endorsements;
 pub mod eventlog;
 mod evidence;
 pub mod gce;
+pub mod json;
 pub mod nitro;
 pub mod nvidia;
 mod ocsp;

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
 use casemate_attest::snp::SnpPolicy;
-use casemate_attest::{Authentic, Binding, Evidence, Expected, Policy, UnixTime, verify};
+use casemate_attest::{Authentic, Binding, Evidence, Expected, IssuerCache, Policy, UnixTime, verify};
 use casemate_protocol::jwe::{Jwe, encrypt_to};
 use casemate_protocol::kbs::{
     self, Attestation, Challenge, HASH_ALGORITHM, Request, RuntimeData, SnpEvidence, TokenResponse, VERSION,
@@ -18,11 +18,11 @@ use crate::anchors::{AnchorIdentity, BrokerAnchors};
 use crate::chance::{Clock, Entropy, random};
 use crate::decide::decide;
 use crate::fault::Fault;
-use crate::json::{self, JsonError, shorten};
 use crate::resource::ResourcePath;
 use crate::session::{Attested, SessionId, Sessions, Taken};
 use crate::store::{AuditEntry, AuditOutcome, Call, Store, jwe_randomness};
 use crate::token::{TokenError, TokenSigner};
+use casemate_attest::json::{self, JsonError, shorten};
 
 /// The name under which this broker states attestation results, where no other is configured.
 pub const DEFAULT_ISSUER: &str = "https://casemate.dev/broker";
@@ -53,6 +53,8 @@ pub struct BrokerState {
     entropy: Arc<dyn Entropy>,
     sessions: Mutex<Sessions>,
     tokens: TokenSigner,
+    /// Machines of one fleet share their issuers and revocation lists.
+    issuers: Arc<IssuerCache>,
 }
 
 /// Why a broker does not start.
@@ -119,7 +121,8 @@ impl BrokerState {
         }
         let tokens = TokenSigner::new(&issuer)?;
         let sessions = Mutex::new(Sessions::default());
-        Ok(Self { store, anchors, baseline, issuer, clock, entropy, sessions, tokens })
+        let issuers = Arc::new(IssuerCache::new());
+        Ok(Self { store, anchors, baseline, issuer, clock, entropy, sessions, tokens, issuers })
     }
 
     /// The key store.
@@ -231,8 +234,9 @@ impl BrokerState {
         let expected = kbs::report_data(runtime_data, &tee_evidence.additional_evidence)?;
 
         let evidence = Evidence::parse(&report)?;
-        let authentic: Authentic = verify(&evidence, &endorsements, self.anchors.trust(), now)
-            .map_err(|rejected| Fault::Rejected(Box::new(rejected)))?;
+        let verification = || verify(&evidence, &endorsements, self.anchors.trust(), now);
+        let authentic: Authentic =
+            self.issuers.during(verification).map_err(|rejected| Fault::Rejected(Box::new(rejected)))?;
         entry.measurement = Some(*authentic.claims().measurement());
         let verified = authentic
             .appraise(&self.baseline, &Binding::report_data(expected))

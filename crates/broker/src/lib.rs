@@ -29,7 +29,6 @@ mod compile_fail;
 mod decide;
 mod fault;
 mod http;
-mod json;
 pub mod policy;
 mod resource;
 mod session;

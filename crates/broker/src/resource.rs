@@ -46,7 +46,7 @@ impl FromStr for ResourcePath {
             (1..=MAX_PART).contains(&part.len()) && !part.starts_with('.') && part.bytes().all(plain)
         };
         if path.split('/').count() != 3 || !path.split('/').all(part) {
-            return Err(ResourcePathError { found: crate::json::shorten(text) });
+            return Err(ResourcePathError { found: casemate_attest::json::shorten(text) });
         }
         Ok(Self(path.to_owned()))
     }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::json;
+use crate::json;
 
 /// Longest token that is looked at: recorded ones have 12 KiB at most, with certificates.
 pub const MAX_TOKEN: usize = 128 * 1024;
@@ -178,7 +178,7 @@ fn object(part: &str, which: &'static str) -> Result<Map<String, Value>, TokenEr
     match json::parse(&decode(part, which)?) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(TokenError::Json { part: which, error: "it is not an object".to_owned() }),
-        Err(error) => Err(TokenError::Json { part: which, error }),
+        Err(error) => Err(TokenError::Json { part: which, error: error.to_string() }),
     }
 }
 

@@ -6,10 +6,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::json;
 use super::jws::Algorithm;
 use crate::crypto;
 use crate::der;
+use crate::json::{self, JsonError};
 use crate::x509::{Certificate, PublicKey};
 
 /// Larger sets are refused before they are parsed. Recorded ones have 60 KiB at most, with quotes in certificates.
@@ -44,7 +44,7 @@ pub enum KeySetError {
     },
     /// Not JSON, or a member twice.
     #[error("the JSON Web Key Set is not understood: {0}")]
-    Json(String),
+    Json(JsonError),
     /// Not `{"keys": [...]}`.
     #[error("the JSON Web Key Set has no list of keys")]
     NoKeys,

@@ -14,7 +14,6 @@ mod anchors;
 mod claims;
 mod confidential_space;
 mod errors;
-mod json;
 mod jws;
 mod keys;
 mod maa;

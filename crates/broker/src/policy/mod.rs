@@ -364,7 +364,7 @@ impl fmt::Display for Hint {
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => write!(f, "\"{}\"", crate::json::shorten_to(text, 128)),
+            Self::Text(text) => write!(f, "\"{}\"", casemate_attest::json::shorten_to(text, 128)),
             Self::Integer(number) => write!(f, "{number}"),
             Self::Bool(value) => write!(f, "{value}"),
         }

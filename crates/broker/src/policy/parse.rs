@@ -6,7 +6,7 @@ use super::{
     Authority, Condition, MAX_CLAIM_LEN, MAX_DEPTH, MAX_LEN, PolicyError, ReleasePolicy, Scalar, Test,
     VERSION, pin_digits,
 };
-use crate::json::{self, JsonError, shorten};
+use casemate_attest::json::{self, JsonError, shorten};
 
 pub(super) fn policy(text: &[u8]) -> Result<ReleasePolicy, PolicyError> {
     if text.len() > MAX_LEN {

@@ -8,11 +8,13 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use thiserror::Error;
 
 /// Why a text is not a JSON document that we read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum JsonError {
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JsonError {
     /// Not one JSON value in UTF-8, or nested deeper than the parser goes (128 levels).
+    #[error("it is not one JSON value (line {line}, column {column})")]
     Syntax {
         /// Line of the fault, from 1.
         line: usize,
@@ -20,6 +22,7 @@ pub(crate) enum JsonError {
         column: usize,
     },
     /// An object names a member twice.
+    #[error("member {member:?} is there twice")]
     Duplicate {
         /// The member, shortened.
         member: String,
@@ -27,7 +30,10 @@ pub(crate) enum JsonError {
 }
 
 /// Parses one JSON text.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+///
+/// # Errors
+/// Where it is not one, or names a member twice.
+pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let repeated = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Unrepeated(&repeated).deserialize(&mut deserializer);
@@ -40,12 +46,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
 }
 
 /// At most 64 characters of a stranger's text, control characters escaped, for a message.
-pub(crate) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     shorten_to(text, 64)
 }
 
 /// As [`shorten`], to `length` characters.
-pub(crate) fn shorten_to(text: &str, length: usize) -> String {
+pub fn shorten_to(text: &str, length: usize) -> String {
     text.chars().take(length).flat_map(char::escape_debug).collect()
 }
 
