@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
+use casemate_attest::json::{self, JsonError, shorten};
 use casemate_attest::snp::SnpPolicy;
 use casemate_attest::{Authentic, Binding, Evidence, Expected, IssuerCache, Policy, UnixTime, verify};
 use casemate_protocol::jwe::{Jwe, encrypt_to};
@@ -22,7 +23,6 @@ use crate::resource::ResourcePath;
 use crate::session::{Attested, SessionId, Sessions, Taken};
 use crate::store::{AuditEntry, AuditOutcome, Call, Store, jwe_randomness};
 use crate::token::{TokenError, TokenSigner};
-use casemate_attest::json::{self, JsonError, shorten};
 
 /// The name under which this broker states attestation results, where no other is configured.
 pub const DEFAULT_ISSUER: &str = "https://casemate.dev/broker";
