@@ -12,7 +12,7 @@ use crate::token::json;
 use crate::token::jws::{Jws, MAX_TOKEN, TokenError};
 
 /// Most devices of a bundle: a machine has 8 GPUs and 4 switches, the largest that share one fabric have 72 and 18.
-pub(crate) const MAX_DEVICES: usize = 128;
+const MAX_DEVICES: usize = 128;
 
 /// A submodule's token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,5 +7,5 @@ mod policy;
 pub(crate) mod policy_file;
 
 pub(crate) use appraise::{appraise, nonce};
-pub(crate) use bundle::{Bundle, MAX_DEVICES, Submodule, is_bundle, whole};
+pub(crate) use bundle::{Bundle, Submodule, is_bundle, whole};
 pub use policy::NrasPolicy;
