@@ -13,6 +13,7 @@ pub mod logs;
 pub mod nvidia;
 pub mod platforms;
 pub mod policy;
+pub mod tokens;
 
 /// A target: its name, and what it does.
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
@@ -27,6 +28,8 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("manifest", nvidia::manifest),
     ("answer", nvidia::answer),
     ("policy", policy::policy),
+    ("token", tokens::token),
+    ("files", tokens::files),
 ];
 
 /// Applies edits of five bytes each: which part, where (2 bytes), what, with which value.

@@ -120,7 +120,8 @@ fn ours(input: &Input, report: &[u8], rim: &[u8]) -> Result<VerifiedGpu, &'stati
 fn device_only(input: &Input, report: &[u8], manifests: &[Manifest]) -> Result<VerifiedGpu, &'static str> {
     let evidence = GpuEvidence::parse(report, &input.chain).map_err(|error| error.code())?;
     let endorsements = NvidiaEndorsements { revocation: waived() };
-    let authentic = verify_gpu(&evidence, &endorsements, &input.anchors, NOW).map_err(|rejected| rejected.code())?;
+    let authentic =
+        verify_gpu(&evidence, &endorsements, &input.anchors, NOW).map_err(|rejected| rejected.code())?;
     let nonce = *evidence.nonce();
     authentic.appraise(&input.policy, manifests, &nonce).map_err(|denied| denied.code())
 }
@@ -165,10 +166,11 @@ fn lengths_of_manifest(rim: &[u8]) -> Vec<usize> {
         let parts = text.split(open).skip(1);
         parts.map(|part| part.split(close).next().unwrap_or_default().to_owned()).collect()
     };
-    let certificates = between("<ds:X509Certificate>", "</ds:X509Certificate>").into_iter().take(3).map(|body| {
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", body.trim());
-        to_be_signed(&CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"))
-    });
+    let certificates =
+        between("<ds:X509Certificate>", "</ds:X509Certificate>").into_iter().take(3).map(|body| {
+            let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", body.trim());
+            to_be_signed(&CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"))
+        });
     certificates.chain(between("<ds:SignedInfo>", "</ds:SignedInfo>").iter().map(String::len)).collect()
 }
 

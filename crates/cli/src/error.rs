@@ -26,6 +26,8 @@ pub(crate) enum CliError {
     ProductLine { found: String },
     #[error("`{flag}` is missing")]
     MissingFlag { flag: &'static str },
+    #[error("`{flag}` has no use here: the document carries its endorsements itself")]
+    SuperfluousFlag { flag: &'static str },
     #[error("{} is not of a kind that can be inspected", path.display())]
     UnknownKind { path: PathBuf },
     #[error("{}: {reason}", path.display())]
@@ -149,6 +151,7 @@ impl CliError {
             Self::Hex { .. } => "cli.hex",
             Self::ProductLine { .. } => "cli.product-line",
             Self::MissingFlag { .. } => "cli.missing-flag",
+            Self::SuperfluousFlag { .. } => "cli.superfluous-flag",
             Self::UnknownKind { .. } => "cli.unknown-kind",
             Self::ConfigFile { .. } => "cli.config-file",
             Self::Clock => "cli.clock",
@@ -228,6 +231,17 @@ impl CliError {
             Self::DeviceRejected(e) if e.code() == "ocsp.missing" => {
                 "give an answer for every certificate with --ocsp FILE, or do without with --danger-no-crl REASON"
             }
+            Self::Endorse(e) => match e.code() {
+                "endorse.vlek-not-served" => {
+                    "the machine has its VLEK's certificate from its host (extended report): give it with --vek FILE"
+                }
+                "endorse.line-unknown" => "name it with --line milan or --line genoa",
+                "endorse.busy" => "run it again later: what was had is in the cache folder",
+                "endorse.cache.missing" | "endorse.cache.stale" | "endorse.cache.damaged" => {
+                    "run it once without --offline where there is a network, and carry the cache folder"
+                }
+                _ => return None,
+            },
             Self::Denied(_) | Self::DeviceDenied(_) => {
                 "the evidence is genuine, but not what your policy asks for; the table shows which value"
             }

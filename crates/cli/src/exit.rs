@@ -60,6 +60,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Hex { .. }
         | CliError::ProductLine { .. }
         | CliError::MissingFlag { .. }
+        | CliError::SuperfluousFlag { .. }
         | CliError::ConfigFile { .. }
         | CliError::Tls(_)
         | CliError::BrokerStart(_)

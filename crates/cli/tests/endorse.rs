@@ -305,9 +305,12 @@ fn cached() -> Result<(), Failed> {
     assert_eq!(server.asked().len(), 2);
     assert!(run.stdout.contains(r#""from":"cache""#) && !run.stdout.contains(r#""from":"service""#));
     assert_eq!(std::fs::read(site.path("first"))?, std::fs::read(site.path("second"))?);
-    // Nothing is overwritten.
+    // Nothing is overwritten, and nobody is asked for it.
+    std::fs::remove_dir_all(site.path("cache"))?;
     let run = site.fetch(GENOA, GENOA_AT, "second", &more);
-    assert_eq!(run.code, 1, "{}", run.stderr);
+    code_in(&run, "cli.write", 1)?;
+    assert_eq!(server.asked().len(), 2);
+    assert_eq!(std::fs::read(site.path("first"))?, std::fs::read(site.path("second"))?);
     Ok(())
 }
 
@@ -339,7 +342,9 @@ fn vlek() -> Result<(), Failed> {
     let answers = [("/vlek/v1/Milan/crl".to_owned(), vec![Reply::ok(file("roots/amd/milan_crl.der"))])];
     let (server, site) = (Server::new(answers), Site::new());
     let kds = ["--kds", server.address.as_str()];
-    code_in(&site.fetch(VLEK, MILAN_AT, "bundle", &kds), "endorse.vlek-not-served", 5)?;
+    let run = site.fetch(VLEK, MILAN_AT, "bundle", &kds);
+    code_in(&run, "endorse.vlek-not-served", 5)?;
+    assert!(run.stderr.contains("hint: ") && run.stderr.contains("--vek FILE"), "{}", run.stderr);
     assert!(server.asked().is_empty());
     // With the certificate that the machine brought, the list is all that is fetched.
     let given = path_of("snp/trustee_vlek/vlek.der");

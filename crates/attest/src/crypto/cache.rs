@@ -140,6 +140,7 @@ pub(super) fn once(
 /// reports of quoting enclaves are neither.
 fn is_by_an_issuer(message: &[u8]) -> bool {
     match message {
+        [0x30, 0x81, length, rest @ ..] => usize::from(*length) == rest.len(),
         [0x30, 0x82, high, low, rest @ ..] => usize::from(u16::from_be_bytes([*high, *low])) == rest.len(),
         [b'{', .., b'}'] => true,
         _ => false,
@@ -161,6 +162,14 @@ mod tests {
     use super::*;
 
     const CERTIFICATE: &[u8] = &[0x30, 0x82, 0x00, 0x01, 0x05];
+    /// Intel's root has few entries: its list is shorter than 256 octets.
+    const SHORT_LIST: &[u8] = &{
+        let mut list = [0; 131];
+        list[0] = 0x30;
+        list[1] = 0x81;
+        list[2] = 0x80;
+        list
+    };
 
     fn ask(message: &[u8], signature: &[u8], answer: bool) -> (bool, bool) {
         let mut asked = false;
@@ -180,6 +189,8 @@ mod tests {
         assert_eq!(ask(CERTIFICATE, b"s", false), (true, false));
         assert_eq!(ask(CERTIFICATE, b"t", false), (false, true));
         assert_eq!(cache.len(), 1);
+        assert_eq!(ask(SHORT_LIST, b"s", true), (true, true));
+        assert_eq!(ask(SHORT_LIST, b"s", false), (true, false));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! missing, foreign, out of date or revoked; whether Intel said it is rule TDX-06's.
 
 use ::der::DateTime;
-use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo, intel};
+use dcap_qvl::{QuoteCollateralV3, intel};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
@@ -52,10 +52,38 @@ struct File {
 pub(crate) struct Collateral {
     pub(crate) whole: QuoteCollateralV3,
     pub(crate) fmspc: [u8; 6],
+    /// The lower of the evaluation data numbers of TCB info and QE identity.
+    pub(crate) evaluation: u32,
     pub(crate) flags: Vec<PlatformFlag>,
     documents: Vec<Document>,
     certificates: Vec<(&'static str, Certificate)>,
     revoked: Vec<Vec<u8>>,
+}
+
+/// What of the TCB info is read here; the DCAP library reads the rest. Members that are not named are Intel's.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TcbInfo {
+    id: String,
+    version: u8,
+    issue_date: String,
+    next_update: String,
+    fmspc: String,
+    pce_id: String,
+    #[serde(rename = "tcbEvaluationDataNumber")]
+    evaluation: u32,
+}
+
+/// The same of the QE identity.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QeIdentity {
+    id: String,
+    version: u8,
+    issue_date: String,
+    next_update: String,
+    #[serde(rename = "tcbEvaluationDataNumber")]
+    evaluation: u32,
 }
 
 struct Document {
@@ -99,7 +127,11 @@ impl Collateral {
         let pck = intel::parse_pck_extension_with::<Dcap>(&leaf.der)
             .map_err(|_| malformed("PCK certificate's extension"))?;
         certificates.extend(chain_of(whole.tcb_info_issuer_chain.as_bytes(), "TCB info issuer chain")?);
-        certificates.extend(chain_of(whole.qe_identity_issuer_chain.as_bytes(), "QE identity issuer chain")?);
+        // Intel signs both with one certificate, and sends the same chain with both.
+        if whole.qe_identity_issuer_chain != whole.tcb_info_issuer_chain {
+            certificates
+                .extend(chain_of(whole.qe_identity_issuer_chain.as_bytes(), "QE identity issuer chain")?);
+        }
 
         let tcb: TcbInfo = serde_json::from_str(&whole.tcb_info).map_err(|_| malformed("TCB info"))?;
         if tcb.id != "TDX" || tcb.version != 3 {
@@ -121,7 +153,16 @@ impl Collateral {
         for (what, der) in [("root CA CRL", &whole.root_ca_crl), ("PCK CRL", &whole.pck_crl)] {
             documents.push(list(what, der, &mut revoked)?);
         }
-        Ok(Self { fmspc: pck.fmspc, flags: PlatformFlag::of(&pck), whole, documents, certificates, revoked })
+        let evaluation = tcb.evaluation.min(qe.evaluation);
+        Ok(Self {
+            fmspc: pck.fmspc,
+            evaluation,
+            flags: PlatformFlag::of(&pck),
+            whole,
+            documents,
+            certificates,
+            revoked,
+        })
     }
 
     /// TDX-04. Last second at which all is in date.

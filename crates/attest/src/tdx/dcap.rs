@@ -3,9 +3,8 @@
 
 use dcap_qvl::config::{Config, CryptoProvider};
 use dcap_qvl::signature::DerSigEncoder;
-use dcap_qvl::verify::QuoteVerifier;
+use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 use dcap_qvl::x509::X509CertBackend;
-use dcap_qvl::{QuoteClaims, QuotePolicy};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use super::attributes;
@@ -49,17 +48,18 @@ impl CryptoProvider for Dcap {
     }
 }
 
-/// Debug and service TDs are let through, and nothing is asked of the claims: rules TDX-10 and on are this crate's own.
+/// Debug and service TDs are let through, and nothing is asked of the status: rules TDX-10 and on are this crate's own. What else
+/// Intel signed is read in collateral.rs, from the very bytes whose signature is verified here.
 pub(crate) fn verify(
     quote: &Quote,
     collateral: &Collateral,
     root_der: &[u8],
     now: UnixTime,
-) -> Result<QuoteClaims, (Stage, TdxRejection)> {
+) -> Result<VerifiedReport, (Stage, TdxRejection)> {
     let claims = QuoteVerifier::<Dcap>::new_with_config(root_der.to_vec())
         .allow_debug(true)
         .allow_service_td(true)
-        .verify_with_policy(quote.unpadded(), &collateral.whole, now.0, &QuotePolicy::claims_only(now.0))
+        .verify(quote.unpadded(), &collateral.whole, now.0)
         .map_err(|error| classify(&format!("{error:#}"), quote.td_attributes()))?;
     if !reads_alike(quote, &claims) {
         return Err((Stage::Signature, TdxRejection::Reading));
@@ -68,7 +68,7 @@ pub(crate) fn verify(
 }
 
 /// Every field that a rule looks at.
-fn reads_alike(quote: &Quote, claims: &QuoteClaims) -> bool {
+fn reads_alike(quote: &Quote, claims: &VerifiedReport) -> bool {
     let (Some(td), td15) = (claims.report.as_td10(), claims.report.as_td15()) else {
         return false;
     };

@@ -1,6 +1,6 @@
 //! "Is it genuine?": rules TDX-01 to TDX-08, in this order (spec/attest.md §12).
 
-use dcap_qvl::QuoteClaims;
+use dcap_qvl::verify::VerifiedReport;
 
 use super::attributes::{self, MIGRATABLE, SEPT_VE_DISABLE};
 use super::collateral::Collateral;
@@ -65,12 +65,12 @@ pub(crate) fn verify(
     // Only a refusal leaves no claims, and each of its stages has been recorded and returned above.
     let claims = claims.ok_or(TdxRejection::Reading)?;
     Ok(Genuine {
-        status: TcbStatus::of(claims.tcb.status).ok_or(TdxRejection::TcbRevoked)?,
-        advisories: claims.tcb.advisory_ids,
-        evaluation: claims.tcb.eval_data_number,
+        status: TcbStatus::named(&claims.status).ok_or(TdxRejection::TcbRevoked)?,
+        advisories: claims.advisory_ids,
+        evaluation: collateral.evaluation,
         fmspc: collateral.fmspc,
         flags: collateral.flags.clone(),
-        valid_until: until.min(root.not_after).min(UnixTime(claims.earliest_expiration_date)),
+        valid_until: until.min(root.not_after),
     })
 }
 
@@ -115,10 +115,10 @@ fn revocation(collateral: &Collateral) -> Step<()> {
 }
 
 /// TDX-07.
-fn level(claims: &QuoteClaims) -> Step<()> {
-    let status = TcbStatus::of(claims.tcb.status).ok_or(TdxRejection::TcbRevoked)?;
-    let date = &claims.platform.tcb_level.tcb_date;
-    Ok(((), Finding::Pass(format!("{status}, level of {date}"))))
+fn level(claims: &VerifiedReport) -> Step<()> {
+    let status = TcbStatus::named(&claims.status).ok_or(TdxRejection::TcbRevoked)?;
+    let (platform, enclave) = (claims.platform_status.status, claims.qe_status.status);
+    Ok(((), Finding::Pass(format!("{status}: platform {platform}, quoting enclave {enclave}"))))
 }
 
 /// TDX-08. The library has refused these already; they are looked at again because nothing else may decide it.

@@ -30,21 +30,21 @@ pub enum TcbStatus {
 }
 
 impl TcbStatus {
-    /// `None` of Revoked.
-    pub(crate) fn of(status: dcap_qvl::TcbStatus) -> Option<Self> {
-        use dcap_qvl::TcbStatus as Theirs;
-        match status {
-            Theirs::UpToDate => Some(Self::UpToDate),
-            Theirs::SWHardeningNeeded => Some(Self::SwHardeningNeeded),
-            Theirs::ConfigurationNeeded => Some(Self::ConfigurationNeeded),
-            Theirs::ConfigurationAndSWHardeningNeeded => Some(Self::ConfigurationAndSwHardeningNeeded),
-            Theirs::OutOfDate => Some(Self::OutOfDate),
-            Theirs::OutOfDateConfigurationNeeded => Some(Self::OutOfDateConfigurationNeeded),
-            Theirs::TDRelaunchAdvised => Some(Self::TdRelaunchAdvised),
-            Theirs::TDRelaunchAdvisedConfigurationNeeded => Some(Self::TdRelaunchAdvisedConfigurationNeeded),
-            Theirs::Revoked => None,
-        }
+    /// `None` of Revoked, and of words that Intel does not use.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
+
+    const ALL: [Self; 8] = [
+        Self::UpToDate,
+        Self::SwHardeningNeeded,
+        Self::ConfigurationNeeded,
+        Self::ConfigurationAndSwHardeningNeeded,
+        Self::OutOfDate,
+        Self::OutOfDateConfigurationNeeded,
+        Self::TdRelaunchAdvised,
+        Self::TdRelaunchAdvisedConfigurationNeeded,
+    ];
 
     /// As Intel spells it.
     pub fn as_str(self) -> &'static str {
@@ -64,5 +64,32 @@ impl TcbStatus {
 impl fmt::Display for TcbStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dcap_library_spells_every_status_as_intel_does() {
+        use dcap_qvl::TcbStatus as Theirs;
+        for (theirs, ours) in [
+            (Theirs::UpToDate, Some(TcbStatus::UpToDate)),
+            (Theirs::SWHardeningNeeded, Some(TcbStatus::SwHardeningNeeded)),
+            (Theirs::ConfigurationNeeded, Some(TcbStatus::ConfigurationNeeded)),
+            (Theirs::ConfigurationAndSWHardeningNeeded, Some(TcbStatus::ConfigurationAndSwHardeningNeeded)),
+            (Theirs::OutOfDate, Some(TcbStatus::OutOfDate)),
+            (Theirs::OutOfDateConfigurationNeeded, Some(TcbStatus::OutOfDateConfigurationNeeded)),
+            (Theirs::TDRelaunchAdvised, Some(TcbStatus::TdRelaunchAdvised)),
+            (
+                Theirs::TDRelaunchAdvisedConfigurationNeeded,
+                Some(TcbStatus::TdRelaunchAdvisedConfigurationNeeded),
+            ),
+            (Theirs::Revoked, None),
+        ] {
+            assert_eq!(TcbStatus::named(&theirs.to_string()), ours);
+        }
+        assert_eq!(TcbStatus::named("uptodate"), None);
     }
 }

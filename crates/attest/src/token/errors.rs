@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::TokenKind;
 use super::jws::Algorithm;
-use crate::chain::ChainError;
+use crate::chain::{ChainError, Role};
 use crate::snp::RejectionKind;
 use crate::time::UnixTime;
 use crate::x509::CertificateError;
@@ -46,6 +46,12 @@ pub enum TokenRejection {
     /// A certificate of the header cannot be judged.
     #[error("a certificate of the token is refused: {0}")]
     Certificate(CertificateError),
+    /// A certificate of the header is for another purpose, or says none where there must be one.
+    #[error("the {role} is not for tokens: its extended key usage is another")]
+    CertificatePurpose {
+        /// Which.
+        role: Role,
+    },
     /// The path from the pinned root is not valid.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -92,7 +98,7 @@ pub enum TokenRejection {
     /// The time is after.
     #[error("the token expired at {until}, and the time is {now}")]
     Expired {
-        /// Its last second.
+        /// The second at which it is over.
         until: UnixTime,
         /// The time that was given.
         now: UnixTime,
@@ -156,6 +162,7 @@ impl TokenRejection {
             | Self::KeyUnnamed
             | Self::Key { .. }
             | Self::Certificate(_)
+            | Self::CertificatePurpose { .. }
             | Self::Signature
             | Self::SubmodulesUnreadable
             | Self::Submodules { .. }
@@ -174,6 +181,7 @@ impl TokenRejection {
             Self::Key { .. } => "token.key",
             Self::RootMissing { .. } => "token.root-missing",
             Self::Certificate(_) => "token.certificate",
+            Self::CertificatePurpose { .. } => "token.certificate-purpose",
             Self::Chain(error) => error.code(),
             Self::Signature => "token.signature",
             Self::SubmodulesUnreadable => "nras.submodules-unreadable",

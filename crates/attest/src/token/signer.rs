@@ -5,11 +5,17 @@ use super::errors::TokenRejection;
 use super::jws::{Algorithm, Jws};
 use super::keys::{Key, Named};
 use super::{Token, TokenKind};
-use crate::chain::{self, Profile};
+use crate::chain::{self, Profile, Role};
 use crate::checks::Finding;
 use crate::crypto;
 use crate::time::UnixTime;
 use crate::x509::{Certificate, PublicKey};
+
+/// RFC 5280 §4.2.1.12.
+const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
+
+/// A list of tcg-kp-EKCertificate, 2.23.133.8.1, alone: what the recorded intermediate of Google's has.
+const GOOGLE_PURPOSE: &[u8] = &[0x30, 0x07, 0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01];
 
 /// Google's certificates of Confidential Space.
 const GOOGLE_PROFILE: Profile =
@@ -64,7 +70,7 @@ fn signer(
         (TokenKind::ConfidentialSpace, _) if has_certificates => {
             let root = anchors.confidential_space().ok_or(TokenRejection::RootMissing { kind })?;
             let path = header.certificates.get(..2).unwrap_or(&header.certificates);
-            certified(path, root, &GOOGLE_PROFILE, now)
+            certified(path, root, &GOOGLE_PROFILE, googles_purposes, now)
         }
         (TokenKind::Nras, _) if has_certificates => nras_certified(&header.certificates, anchors, now),
         (TokenKind::Nras, Some(keys)) if anchors.keys_of(issuer).is_none() => {
@@ -105,14 +111,20 @@ fn nras_certified(
 ) -> Result<Signer, TokenRejection> {
     let root = anchors.nras().ok_or(TokenRejection::RootMissing { kind: TokenKind::Nras })?;
     let end = certificates.iter().position(|der| *der == root.der).unwrap_or(certificates.len());
-    certified(certificates.get(..end).unwrap_or_default(), root, &NRAS_PROFILE, now)
+    // No certificate of NVIDIA's was at hand that would say for what it is.
+    let any_purpose: Purposes = |_, _| Ok(());
+    certified(certificates.get(..end).unwrap_or_default(), root, &NRAS_PROFILE, any_purpose, now)
 }
 
-/// Leaf and intermediates from the token, the root from here. Extended key usages are not looked at.
+/// What extended key usages of a leaf and of intermediates must be.
+type Purposes = fn(&Certificate, &[Certificate]) -> Result<(), TokenRejection>;
+
+/// Leaf and intermediates from the token, the root from here.
 fn certified(
     certificates: &[Vec<u8>],
     root: &Certificate,
     profile: &Profile,
+    purposes: Purposes,
     now: UnixTime,
 ) -> Result<Signer, TokenRejection> {
     let parsed: Vec<Certificate> = certificates
@@ -120,10 +132,24 @@ fn certified(
         .map(|der| Certificate::parse(der).map_err(TokenRejection::Certificate))
         .collect::<Result<_, _>>()?;
     let [leaf, intermediates @ ..] = parsed.as_slice() else { return Err(TokenRejection::KeyUnnamed) };
+    purposes(leaf, intermediates)?;
     let intermediates: Vec<_> = intermediates.iter().collect();
     let until = chain::validate_path_of_purpose(root, &intermediates, leaf, profile, now)?;
     let key = Key::of(leaf).ok_or(TokenRejection::KeyUnnamed)?;
     Ok(Signer { key, until, whose: format!("{} under {}", leaf.subject_cn, root.subject_cn) })
+}
+
+/// Google's intermediates are for this one purpose, and its leaves say none. Another purpose is another ecosystem's.
+fn googles_purposes(leaf: &Certificate, intermediates: &[Certificate]) -> Result<(), TokenRejection> {
+    for intermediate in intermediates {
+        if intermediate.extension(EXTENDED_KEY_USAGE) != Some(GOOGLE_PURPOSE) {
+            return Err(TokenRejection::CertificatePurpose { role: Role::Intermediate });
+        }
+    }
+    match leaf.extension(EXTENDED_KEY_USAGE) {
+        None => Ok(()),
+        Some(_) => Err(TokenRejection::CertificatePurpose { role: Role::Leaf }),
+    }
 }
 
 fn is_rsa(key: &PublicKey) -> bool {

@@ -188,10 +188,11 @@ fn time(jws: &Jws, kind: TokenKind, now: UnixTime) -> Result<(UnixTime, String),
             return Err(TokenRejection::NotYetValid { from, now });
         }
     }
-    if now > until {
+    // At `exp` itself a token is over (RFC 7519 §4.1.4).
+    if now >= until {
         return Err(TokenRejection::Expired { until, now });
     }
-    Ok((until, format!("{from} <= {now} <= {until}")))
+    Ok((UnixTime(until.0.saturating_sub(1)), format!("{from} <= {now} < {until}")))
 }
 
 impl AuthenticToken {

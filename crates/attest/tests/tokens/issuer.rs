@@ -8,8 +8,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use casemate_attest::UnixTime;
 use casemate_attest::token::TokenAnchors;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer as CertificateIssuer, KeyPair, KeyUsagePurpose,
-    PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer as CertificateIssuer,
+    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -61,6 +61,12 @@ pub(crate) enum Path {
     LeafExpired,
     LeafByAnotherRoot,
     IntermediateNotAuthority,
+    IntermediateForTheWeb,
+    IntermediateForBoth,
+    IntermediateWithoutPurpose,
+    LeafForTheWeb,
+    /// The intermediate is not sent.
+    NoIntermediate,
 }
 
 /// Root, intermediate and leaf as Google's.
@@ -77,6 +83,14 @@ impl Pki {
         let root = root_params.self_signed(&root_key).expect("a root");
         let root_issuer = CertificateIssuer::new(root_params, root_key);
         let mut params = authority("TEST intermediate");
+        // tcg-kp-EKCertificate, as Google's has.
+        let googles = ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1]);
+        params.extended_key_usages = match path {
+            Path::IntermediateForTheWeb => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Path::IntermediateForBoth => vec![googles, ExtendedKeyUsagePurpose::ServerAuth],
+            Path::IntermediateWithoutPurpose => Vec::new(),
+            _ => vec![googles],
+        };
         if path == Path::IntermediateNotAuthority {
             params.is_ca = IsCa::NoCa;
         }
@@ -92,11 +106,18 @@ impl Pki {
         if path == Path::LeafExpired {
             params.not_after = date_time_ymd(2025, 12, 31);
         }
+        if path == Path::LeafForTheWeb {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        }
         let leaf_key = rsa();
         let leaf = params.signed_by(&leaf_key, &issuer).expect("a leaf");
+        let mut x5c = [leaf.der(), intermediate.der(), root.der()].map(|der| STANDARD.encode(der)).to_vec();
+        if path == Path::NoIntermediate {
+            x5c.truncate(1);
+        }
         Self {
             root_pem: root.pem(),
-            x5c: [leaf.der(), intermediate.der(), root.der()].map(|der| STANDARD.encode(der)).to_vec(),
+            x5c,
             leaf: RsaKeyPair::from_pkcs8(&leaf_key.serialize_der()).expect("a key"),
         }
     }

@@ -124,7 +124,9 @@ fn tdx(change: impl Fn(&mut Value)) -> String {
 pub(crate) const MAA: &[Case] = &[
     ("MAA: nothing wrong", || maa(|_| ()), "verified"),
     ("MAA-04: expired", || maa(|c| c["exp"] = json!(NOON.0 - 1)), "token.expired"),
-    ("MAA-04: last second", || maa(|c| c["exp"] = json!(NOON.0)), "verified"),
+    ("MAA-04: the second of its end", || maa(|c| c["exp"] = json!(NOON.0)), "token.expired"),
+    ("MAA-04: last second", || maa(|c| c["exp"] = json!(NOON.0 + 1)), "verified"),
+    ("MAA-04: an end at the beginning of time", || maa(|c| c["exp"] = json!(0)), "token.expired"),
     ("MAA-04: a minute ahead", || maa(|c| c["nbf"] = json!(NOON.0 + 60)), "verified"),
     ("MAA-04: more than a minute ahead", || maa(|c| c["nbf"] = json!(NOON.0 + 61)), "token.not-yet-valid"),
     ("MAA-04: made in the future", || maa(|c| c["iat"] = json!(NOON.0 + 61)), "token.not-yet-valid"),
@@ -418,6 +420,8 @@ fn header(header: &Value) -> String {
     answer(token.as_bytes(), &ISSUER.anchors(PROVIDER), NOON, POLICY, &nonce("ours"))
 }
 
+const PURPOSE: &str = "token.certificate-purpose";
+
 pub(crate) const KEYS: &[Case] = &[
     ("MAA-02: no key is named", || header(&json!({"alg": "RS256"})), "token.key-unnamed"),
     ("MAA-02: an unknown key", || header(&json!({"alg": "RS256", "kid": "other"})), "token.key"),
@@ -463,6 +467,15 @@ pub(crate) const KEYS: &[Case] = &[
         || pki(Path::IntermediateNotAuthority, NOON),
         "x509.not-an-authority",
     ),
+    ("CS-02: an intermediate for the web", || pki(Path::IntermediateForTheWeb, NOON), PURPOSE),
+    (
+        "CS-02: an intermediate for Google's purpose and another",
+        || pki(Path::IntermediateForBoth, NOON),
+        PURPOSE,
+    ),
+    ("CS-02: an intermediate for anything", || pki(Path::IntermediateWithoutPurpose, NOON), PURPOSE),
+    ("CS-02: a leaf for the web", || pki(Path::LeafForTheWeb, NOON), PURPOSE),
+    ("CS-02: a leaf directly under the root", || pki(Path::NoIntermediate, NOON), "x509.unknown-issuer"),
     ("CS-02: certificates, and Google's root", googles_root, "x509.unknown-issuer"),
 ];
 

@@ -150,12 +150,12 @@ const RECORDED: &[Case] = &[
     ("NRAS: a GPU", || hopper(HOPPER_NOW, NRAS_POLICY, &nras_nonce()), "verified"),
     (
         "NRAS: a GPU, at its last second",
-        || hopper(UnixTime(1_749_605_458), NRAS_POLICY, &nras_nonce()),
+        || hopper(UnixTime(1_749_605_457), NRAS_POLICY, &nras_nonce()),
         "verified",
     ),
     (
         "NRAS: a GPU, a second later",
-        || hopper(UnixTime(1_749_605_459), NRAS_POLICY, &nras_nonce()),
+        || hopper(UnixTime(1_749_605_458), NRAS_POLICY, &nras_nonce()),
         "token.expired",
     ),
     (
@@ -255,7 +255,7 @@ fn switch_policy() -> String {
         .replace("96.00.9F.00.01", "96.10.55.00.01")
 }
 
-const SWITCH_ID: &str = "694931143880883976767046803400974855445978836716";
+const SWITCH_ID: &str = "694931143880983876767046803400974855445978836716";
 
 const DEBUG_NOW: UnixTime = UnixTime(1_764_708_700);
 

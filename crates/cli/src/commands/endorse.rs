@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use casemate_attest::Evidence;
 use casemate_attest::snp::ProductLine;
+use casemate_attest::{Evidence, UnixTime};
 use casemate_client::endorse::{Fetched, IntelService, Known, Notice, Origin, Settings, fetch};
 use serde_json::json;
 
@@ -12,7 +12,6 @@ use crate::args::{EndorseCommand, EndorseFetchArgs};
 use crate::error::CliError;
 use crate::files;
 use crate::output;
-use casemate_attest::UnixTime;
 
 pub(crate) fn run(command: &EndorseCommand) -> Result<(), CliError> {
     match command {
@@ -21,6 +20,11 @@ pub(crate) fn run(command: &EndorseCommand) -> Result<(), CliError> {
 }
 
 fn fetched(args: &EndorseFetchArgs) -> Result<(), CliError> {
+    // Nobody is asked for what could not be written.
+    if args.output.exists() {
+        let source = std::io::ErrorKind::AlreadyExists.into();
+        return Err(CliError::Write { path: args.output.clone(), source });
+    }
     let evidence = Evidence::parse(&files::read(&args.evidence)?)?;
     let known = Known {
         line: args.line.as_deref().map(line).transpose()?,
@@ -31,7 +35,7 @@ fn fetched(args: &EndorseFetchArgs) -> Result<(), CliError> {
     let settings = settings(args)?;
     let fetching = fetch(&evidence, &known, &anchors, now, &settings, &notify);
     let fetched = runtime()?.block_on(fetching)?;
-    files::create(&args.output, &fetched.bundle.to_bytes()?, 0o644)?;
+    files::create(&args.output, &fetched.bundle.to_bytes()?, files::PUBLIC)?;
     show(args, &fetched)
 }
 

@@ -154,6 +154,7 @@ impl Input {
         let evidence = Evidence::parse(bytes);
         if bytes.first() == Some(&b'{') && matches!(evidence, Err(ParseError::UnknownFormat { .. })) {
             let document = AttestationDocument::parse(bytes)?;
+            carries_its_own(args)?;
             let policy = ClientPolicy::from_toml(policy)?;
             return Ok(Self {
                 evidence: Evidence::parse(&document.evidence_bytes()?)?,
@@ -199,6 +200,20 @@ impl Input {
             "a bare report says nothing of models and connections: only the platform rules of the policy apply",
         );
         Ok(Self { evidence, endorsements, policy, binding, statement: None })
+    }
+}
+
+/// Endorsements that somebody names are used or refused, never passed over.
+fn carries_its_own(args: &VerifyArgs) -> Result<(), CliError> {
+    let named = [
+        ("--endorsements", &args.endorsements),
+        ("--vek", &args.vek),
+        ("--crl", &args.crl),
+        ("--collateral", &args.collateral),
+    ];
+    match named.into_iter().find(|(_, given)| given.is_some()) {
+        Some((flag, _)) => Err(CliError::SuperfluousFlag { flag }),
+        None => Ok(()),
     }
 }
 

@@ -104,6 +104,12 @@ fn an_attestation_document_verifies_offline(f: &Fixture) {
     let other = f.client_policy("offline-other-model.toml", &f.measurement, &"5a".repeat(32));
     run(&["verify", &file, "--policy", &other, "--danger-simulated-root", &f.root()])
         .refused(4, "statement.model");
+    // It carries its endorsements: others are refused, not passed over.
+    for flag in ["--endorsements", "--vek", "--crl", "--collateral"] {
+        let root = f.root();
+        run(&["verify", &file, "--policy", &policy, "--danger-simulated-root", &root, flag, &file])
+            .refused(2, "cli.superfluous-flag");
+    }
     let inspected = f.ok(&["inspect", &file, "--json"]);
     let content: Value = serde_json::from_str(&inspected.stdout).unwrap();
     assert_eq!(content["proves"], "nothing");

@@ -57,7 +57,7 @@ pub(super) async fn collect(
             };
             let (vek, answer, new) = collector.get(&request, check).await?;
             if new {
-                collector.cache.write(&request.name, &answer)?;
+                collector.keep(&request.name, &answer)?;
             }
             vek
         }
@@ -70,15 +70,23 @@ pub(super) async fn collect(
         if !dated.holds(now) {
             return Err(Fault::Stale(EndorseError::OutOfDate { name: request.name.clone(), now }));
         }
-        judge(vek.clone(), Revocation::Crl(crl.clone()))?;
-        Ok(crl)
+        // All but the list is known to be good by now.
+        match judge(vek.clone(), Revocation::Crl(crl.clone())) {
+            Err(Fault::Wrong(error)) if OF_ANOTHER_AUTHORITY.contains(&error.code()) => {
+                Err(Fault::Stale(error))
+            }
+            judged => judged.map(|()| crl),
+        }
     };
     let (crl, answer, new) = collector.get(&request, check).await?;
     if new {
-        collector.cache.write(&request.name, &answer)?;
+        collector.keep(&request.name, &answer)?;
     }
     Ok(EndorsementBundle::default().with_amd(vek, crl))
 }
+
+/// A list of these faults says nothing of the certificate; one that names it as revoked does.
+const OF_ANOTHER_AUTHORITY: [&str; 2] = ["crl.issuer", "crl.signature"];
 
 /// `/vcek/v1/{line}/{hwID}?…`: every SPL of the line in two digits.
 fn vcek(kds: &str, needs: &AmdNeeds) -> Result<Request, EndorseError> {

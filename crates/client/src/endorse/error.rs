@@ -127,8 +127,8 @@ pub enum EndorseError {
         /// Name in the cache.
         name: String,
     },
-    /// In the cache folder, out of date, and nothing else may be asked.
-    #[error("the cache's {name} is out of date")]
+    /// In the cache folder, out of date or another authority's, and nothing else may be asked.
+    #[error("the cache's {name} does not serve this verifier at this time")]
     CacheStale {
         /// Name in the cache.
         name: String,

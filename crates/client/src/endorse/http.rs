@@ -18,6 +18,9 @@ use super::{Answer, Notice, Request};
 /// The longest answer that is read. Certificates have 2 KiB, lists and Intel's documents up to 15 KiB; lists may grow.
 pub(super) const MAX_ANSWER: usize = 1024 * 1024;
 
+/// Where a service asks for less, at least this part of the wait without its word is kept.
+const SHARE_OF_BACKOFF: u32 = 8;
+
 pub(super) struct Http<'a> {
     /// None where nothing may be asked.
     client: Option<Client>,
@@ -67,7 +70,11 @@ impl<'a> Http<'a> {
                 seconds: pace.timeout.as_secs(),
             })?? {
                 Reply::Answer(answer) => return Ok(answer),
-                Reply::Refused(wait) => turn.next_after(wait.unwrap_or(backoff).max(queue.interval))?,
+                // A service that refuses and names no time, or none to come, is not asked again at once.
+                Reply::Refused(wait) => {
+                    let least = (backoff / SHARE_OF_BACKOFF).max(queue.interval);
+                    turn.next_after(wait.unwrap_or(backoff).max(least))?;
+                }
             }
             backoff = backoff.saturating_mul(2).min(pace.longest_wait);
         }

@@ -102,6 +102,8 @@ pub async fn fetch(
         settings,
         notify,
         now,
+        // A simulated vendor's answers are never found in a real vendor's place.
+        place: if anchors.simulated() { "simulated/" } else { "" },
         items: Vec::new(),
     };
     let (bundle, unkept) = match &needs {
@@ -114,7 +116,7 @@ pub async fn fetch(
     let authentic = verify(evidence, &bundle.endorsements(evidence)?, anchors, now)?;
     // Only now is it known that the vendor signed them.
     for (name, answer) in unkept {
-        collector.cache.write(&name, &answer)?;
+        collector.keep(&name, &answer)?;
     }
     Ok(Fetched {
         bundle,
@@ -149,9 +151,9 @@ struct Request {
 
 /// What a check says of an answer.
 enum Fault {
-    /// Good, but not at this time.
+    /// Good at another time or for another verifier: the service may have a better one.
     Stale(EndorseError),
-    /// Never good.
+    /// The evidence's fault, or never good.
     Wrong(EndorseError),
 }
 
@@ -161,6 +163,8 @@ struct Collector<'a> {
     settings: &'a Settings,
     notify: &'a (dyn Fn(&Notice) + Sync),
     now: UnixTime,
+    /// Before every name in the cache.
+    place: &'static str,
     items: Vec<Item>,
 }
 
@@ -172,7 +176,7 @@ impl Collector<'_> {
         request: &Request,
         check: impl Fn(&Answer) -> Result<T, Fault>,
     ) -> Result<(T, Answer, bool), EndorseError> {
-        let name = &request.name;
+        let name = &format!("{}{}", self.place, request.name);
         let missing = match self.cache.read(name) {
             Ok(Some(answer)) => match check(&answer) {
                 Ok(good) => {
@@ -200,5 +204,9 @@ impl Collector<'_> {
             }
             Err(Fault::Stale(error) | Fault::Wrong(error)) => Err(error),
         }
+    }
+
+    fn keep(&self, name: &str, answer: &Answer) -> Result<(), EndorseError> {
+        self.cache.write(&format!("{}{name}", self.place), answer)
     }
 }

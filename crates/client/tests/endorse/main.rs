@@ -1,0 +1,22 @@
+//! Endorsements fetched from a local server that replays answers (spec/endorse.md).
+
+mod machine;
+mod polite;
+mod recorded;
+mod replay;
+mod specification;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    if let Some(fetched) = polite::child() {
+        std::process::exit(if fetched { 0 } else { 1 });
+    }
+    let arguments = Arguments::from_args();
+    let absent = recorded::folder().is_none();
+    let polite = polite::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
+    let specified = Trial::test("every code is in the specification", specification::codes);
+    let recorded =
+        recorded::CASES.iter().map(|(name, run)| Trial::test(*name, *run).with_ignored_flag(absent));
+    libtest_mimic::run(&arguments, polite.chain([specified]).chain(recorded).collect()).exit();
+}
