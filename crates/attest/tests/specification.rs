@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use casemate_attest::rules::{
-    AZURE, CONFIDENTIAL_SPACE, EVENT_LOG, GCE, MAA, NITRO, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX,
+    AZURE, CONFIDENTIAL_SPACE, EAR, EVENT_LOG, GCE, MAA, NITRO, NRAS, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX,
 };
 use walkdir::WalkDir;
 
 const EVENT_LOGS: &str = include_str!("../../../spec/event-logs.md");
+const TOKENS_EAR: &str = include_str!("../../../spec/tokens-ear.md");
+const TOKENS_NRAS: &str = include_str!("../../../spec/tokens-nras.md");
 const TOKENS: &str = include_str!("../../../spec/tokens.md");
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
 const FAMILIES: [&str; 16] = [
@@ -136,6 +138,47 @@ fn every_code_and_rule_of_tokens_is_in_their_own_specification() {
 
     for Rule { id, .. } in MAA.iter().chain(CONFIDENTIAL_SPACE) {
         assert!(TOKENS.contains(&format!("**{id} ")), "{id}");
+    }
+}
+
+#[test]
+fn every_code_rule_and_key_of_bundles_and_results_is_in_their_own_specification() {
+    let nras = [
+        include_str!("../src/token/nras/appraise.rs"),
+        include_str!("../src/token/errors.rs"),
+        include_str!("../src/token/jws.rs"),
+    ];
+    let ear = [include_str!("../src/token/ear/appraise.rs")];
+    of_a_kind(TOKENS_NRAS, "nras", &nras, NRAS, include_str!("policies/nras.toml"));
+    of_a_kind(TOKENS_EAR, "ear", &ear, EAR, include_str!("policies/ear.toml"));
+}
+
+fn of_a_kind(specification: &str, family: &str, sources: &[&str], rules: &[Rule], policy: &str) {
+    let (before, section) = specification.split_once("## 4. Codes").expect("section 4");
+    let (section, _) = section.split_once("## 5.").expect("section 5");
+    // The claims of attestation results begin with `ear.` too: a code here is what a term or an arrow has.
+    let codes = |text: &&str| text.starts_with(&format!("{family}."));
+    let specified: BTreeSet<_> = between(section, '`').filter(codes).collect();
+    let in_terms = sources.iter().flat_map(|source| source.split("Term::new(\"").skip(1));
+    let in_terms = in_terms.filter_map(|rest| rest.split('"').next());
+    let in_arrows = sources.iter().flat_map(|source| source.lines().filter(|line| line.contains("=> \"")));
+    let in_arrows = in_arrows.flat_map(|line| between(line, '"'));
+    let in_calls = sources.iter().flat_map(|source| source.split("each_true(\"").skip(1));
+    let in_calls = in_calls.filter_map(|rest| rest.split('"').next());
+    let written: BTreeSet<_> = in_terms.chain(in_arrows).chain(in_calls).filter(codes).collect();
+    assert!(written.len() > 7, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+
+    for Rule { id, .. } in rules {
+        assert!(before.contains(&format!("**{id} ")), "{id}");
+    }
+    let one_more = format!("{}-{:02}", family.to_uppercase(), rules.len() + 1);
+    assert!(!before.contains(&one_more), "{one_more}");
+    let (_, table) = before.split_once(&format!("| key of `[{family}]` |")).expect("the table");
+    for line in policy.lines() {
+        if let Some((key, _)) = line.split_once(" = ") {
+            assert!(table.contains(&format!("`{key}`")), "{key}");
+        }
     }
 }
 

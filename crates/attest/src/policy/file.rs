@@ -16,7 +16,7 @@ use crate::snp::{
     PlatformWeakness, SnpPolicy, Tcb, Version,
 };
 use crate::tdx::TdxFile;
-use crate::token::policy_file::{ConfidentialSpaceFile, MaaFile};
+use crate::token::policy_file::{ConfidentialSpaceFile, EarFile, MaaFile, NrasFile};
 
 /// A policy file.
 #[derive(Deserialize)]
@@ -36,6 +36,10 @@ pub(crate) struct PolicyFile {
     maa: Option<MaaFile>,
     #[serde(default)]
     confidential_space: Option<ConfidentialSpaceFile>,
+    #[serde(default)]
+    nras: Option<NrasFile>,
+    #[serde(default)]
+    ear: Option<EarFile>,
     #[serde(default)]
     nvidia: Option<NvidiaFile>,
 }
@@ -134,6 +138,8 @@ impl TryFrom<PolicyFile> for Policy {
             file.azure.is_some(),
             file.maa.is_some(),
             file.confidential_space.is_some(),
+            file.nras.is_some(),
+            file.ear.is_some(),
             file.gce.is_some(),
             file.nvidia.is_some(),
         ];
@@ -148,6 +154,8 @@ impl TryFrom<PolicyFile> for Policy {
             gce: terms(file.gce.map(GceFile::into_policy))?,
             maa: terms(file.maa.map(MaaFile::into_policy))?,
             confidential_space: terms(file.confidential_space.map(ConfidentialSpaceFile::into_policy))?,
+            nras: terms(file.nras.map(NrasFile::into_policy))?,
+            ear: terms(file.ear.map(EarFile::into_policy))?,
             nvidia: terms(file.nvidia.map(NvidiaFile::into_policy))?,
         })
     }

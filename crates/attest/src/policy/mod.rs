@@ -11,7 +11,7 @@ use crate::nitro::NitroPolicy;
 use crate::nvidia::NvidiaPolicy;
 use crate::snp::SnpPolicy;
 use crate::tdx::TdxPolicy;
-use crate::token::{ConfidentialSpacePolicy, MaaPolicy};
+use crate::token::{ConfidentialSpacePolicy, EarPolicy, MaaPolicy, NrasPolicy};
 use file::PolicyFile;
 
 /// What each platform's evidence must show. A platform that is not accepted here is denied.
@@ -33,6 +33,10 @@ pub struct Policy {
     pub maa: PlatformPolicy<MaaPolicy>,
     /// Tokens of Google Confidential Space.
     pub confidential_space: PlatformPolicy<ConfidentialSpacePolicy>,
+    /// Bundles of NVIDIA's remote attestation service.
+    pub nras: PlatformPolicy<NrasPolicy>,
+    /// EAT attestation results of other verifiers.
+    pub ear: PlatformPolicy<EarPolicy>,
     /// NVIDIA GPUs and switches, whose evidence stands beside a platform's.
     pub nvidia: PlatformPolicy<NvidiaPolicy>,
 }
@@ -164,6 +168,8 @@ impl Policy {
             gce: PlatformPolicy::NotAccepted,
             maa: PlatformPolicy::NotAccepted,
             confidential_space: PlatformPolicy::NotAccepted,
+            nras: PlatformPolicy::NotAccepted,
+            ear: PlatformPolicy::NotAccepted,
             nvidia: PlatformPolicy::NotAccepted,
         }
     }

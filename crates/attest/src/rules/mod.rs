@@ -1,9 +1,11 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
 pub(crate) mod azure;
+pub(crate) mod ear;
 pub(crate) mod event_log;
 pub(crate) mod gce;
 pub(crate) mod nitro;
+pub(crate) mod nras;
 pub(crate) mod nvidia;
 pub(crate) mod nvidia_rim;
 pub(crate) mod sev_snp;
@@ -11,9 +13,11 @@ pub(crate) mod tdx;
 pub(crate) mod token;
 
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
+pub use ear::EAR;
 pub use event_log::EVENT_LOG;
 pub use gce::GCE;
 pub use nitro::NITRO;
+pub use nras::NRAS;
 pub use nvidia::NVIDIA;
 pub use nvidia_rim::NVIDIA_RIM;
 pub use sev_snp::SEV_SNP;
@@ -47,7 +51,7 @@ pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
 pub static ALL: &[&[Rule]] =
-    &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE];
+    &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE, NRAS, EAR];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -73,7 +77,7 @@ mod tests {
     #[test]
     fn ids_count_up_without_a_gap() {
         for (rules, family) in
-            ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "RIM", "TDX", "MAA", "CS", "LOG", "GV"])
+            ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "RIM", "TDX", "MAA", "CS", "LOG", "GV", "NRAS", "EAR"])
         {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}-{:02}", index + 1));

@@ -10,6 +10,9 @@ use crate::x509::{Certificate, CertificateError};
 /// Google's root of Confidential Space's PKI tokens; `roots/README.md` says where it is from.
 const CONFIDENTIAL_SPACE: &str = include_str!("../../roots/gcp-confidential-space-root.pem");
 
+/// NVIDIA's intermediate that issues the keys of its attestation service; NVIDIA does not publish the CA above it.
+const NRAS: &str = include_str!("../../roots/nvidia-nras-gpu-intermediate-004.pem");
+
 /// Issuers with their keys, and the roots of those who send certificates with their tokens.
 ///
 /// Nothing in a token adds to it: a key or an address that a token brings is an assertion by whoever made the token.
@@ -17,6 +20,9 @@ const CONFIDENTIAL_SPACE: &str = include_str!("../../roots/gcp-confidential-spac
 pub struct TokenAnchors {
     issuers: Vec<(String, KeySet)>,
     confidential_space: Option<Certificate>,
+    nras: Option<Certificate>,
+    /// Keys that are believed only with a certificate under the one above.
+    nras_keys: Option<KeySet>,
     simulated: bool,
 }
 
@@ -25,12 +31,12 @@ impl TokenAnchors {
     pub fn embedded() -> Self {
         // Should the embedded file ever be unreadable, nothing is pinned and no token passes; a test reads it.
         let confidential_space = root(CONFIDENTIAL_SPACE).ok();
-        Self { issuers: Vec::new(), confidential_space, simulated: false }
+        Self { confidential_space, nras: root(NRAS).ok(), ..Self::none() }
     }
 
     /// Nobody at all.
     pub fn none() -> Self {
-        Self { issuers: Vec::new(), confidential_space: None, simulated: false }
+        Self { issuers: Vec::new(), confidential_space: None, nras: None, nras_keys: None, simulated: false }
     }
 
     /// Believes this issuer (exactly as in a token's `iss`) by these keys (a JSON Web Key Set, RFC 7517 §5). Where the set
@@ -60,6 +66,25 @@ impl TokenAnchors {
         Ok(self.danger_simulated())
     }
 
+    /// Keys of NVIDIA's attestation service, from wherever: each is believed only where the first certificate of its `x5c` is
+    /// the key's own and stands under NVIDIA's pinned intermediate. An issuer of [`Self::with_jwks`] goes before.
+    ///
+    /// # Errors
+    /// A set that is not understood as a whole.
+    pub fn with_nras_keys(mut self, jwks: &[u8]) -> Result<Self, KeySetError> {
+        self.nras_keys = Some(KeySet::parse(jwks)?);
+        Ok(self)
+    }
+
+    /// A simulator's intermediate (PEM) in the place of NVIDIA's; every verdict under it says that it is simulated.
+    ///
+    /// # Errors
+    /// A certificate that cannot be judged.
+    pub fn danger_nras_intermediate(mut self, pem: &str) -> Result<Self, CertificateError> {
+        self.nras = Some(root(pem)?);
+        Ok(self.danger_simulated())
+    }
+
     /// Every verdict under these anchors says that it is simulated: the issuers are a simulator's.
     #[must_use]
     pub fn danger_simulated(mut self) -> Self {
@@ -74,6 +99,22 @@ impl TokenAnchors {
 
     pub(crate) fn keys_of(&self, issuer: &str) -> Option<&KeySet> {
         self.issuers.iter().find(|(name, _)| name == issuer).map(|(_, keys)| keys)
+    }
+
+    /// The one issuer that was named, where it was one.
+    pub(crate) fn only_issuer(&self) -> Option<&str> {
+        match self.issuers.as_slice() {
+            [(name, _)] => Some(name),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn nras(&self) -> Option<&Certificate> {
+        self.nras.as_ref()
+    }
+
+    pub(crate) fn nras_keys(&self) -> Option<&KeySet> {
+        self.nras_keys.as_ref()
     }
 
     pub(crate) fn confidential_space(&self) -> Option<&Certificate> {
@@ -102,5 +143,12 @@ mod tests {
         assert_eq!(refused.expect_err("it is Google's own").code(), "anchors.vendor-key");
         let refused = TokenAnchors::none().danger_confidential_space_root("no certificate");
         assert_eq!(refused.expect_err("it is none").code(), "anchors.certificate");
+    }
+    #[test]
+    fn the_embedded_intermediate_is_nvidias() {
+        let anchors = TokenAnchors::embedded();
+        let intermediate = anchors.nras().expect("embedded");
+        let expected = "fd32837f954e2c45db073105166dfe6985ae0480bb113fba63b091a75affe896";
+        assert_eq!(hex::encode(crypto::sha256(&intermediate.spki)), expected);
     }
 }

@@ -14,6 +14,9 @@ pub struct TokenClaims {
     pub attested_by: String,
     /// As signed.
     pub claims: Map<String, Value>,
+    /// The claims of each submodule that has a token of its own, by its name; of most kinds there are none.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub submodules: Map<String, Value>,
 }
 
 /// Reads claims by their path; another type than the one asked for is as if nothing were there.

@@ -58,6 +58,29 @@ pub enum TokenRejection {
     /// Not by the key.
     #[error("the token's signature is not by its issuer's key")]
     Signature,
+    /// The overall token does not say which submodules there are, with a SHA-256 digest of each.
+    #[error("the overall token's submodules are unreadable")]
+    SubmodulesUnreadable,
+    /// A submodule is missing from the bundle, or one is too many.
+    #[error("the bundle has the submodules {}, and its token speaks of {}", found.join(", "), expected.join(", "))]
+    Submodules {
+        /// Of the overall token.
+        expected: Vec<String>,
+        /// Of the bundle.
+        found: Vec<String>,
+    },
+    /// Another token than the one that the overall token speaks of.
+    #[error("the overall token has another digest of {name}")]
+    SubmoduleDigest {
+        /// Which submodule.
+        name: String,
+    },
+    /// A token of somebody else.
+    #[error("{name} is of another issuer than the overall token")]
+    SubmoduleIssuer {
+        /// Which submodule.
+        name: String,
+    },
     /// A time is missing, or is no whole number of seconds.
     #[error("the token's {claim} is missing or not a time")]
     TimeMissing {
@@ -141,6 +164,10 @@ impl TokenRejection {
             | Self::Certificate(_)
             | Self::CertificatePurpose { .. }
             | Self::Signature
+            | Self::SubmodulesUnreadable
+            | Self::Submodules { .. }
+            | Self::SubmoduleDigest { .. }
+            | Self::SubmoduleIssuer { .. }
             | Self::TimeMissing { .. } => RejectionKind::NotGenuine,
         }
     }
@@ -157,6 +184,10 @@ impl TokenRejection {
             Self::CertificatePurpose { .. } => "token.certificate-purpose",
             Self::Chain(error) => error.code(),
             Self::Signature => "token.signature",
+            Self::SubmodulesUnreadable => "nras.submodules-unreadable",
+            Self::Submodules { .. } => "nras.submodules",
+            Self::SubmoduleDigest { .. } => "nras.digest",
+            Self::SubmoduleIssuer { .. } => "nras.submodule-issuer",
             Self::TimeMissing { .. } => "token.time-missing",
             Self::NotYetValid { .. } => "token.not-yet-valid",
             Self::Expired { .. } => "token.expired",

@@ -14,8 +14,9 @@ pub const MAX_TOKEN: usize = 128 * 1024;
 const MAX_CERTIFICATES: usize = 6;
 
 /// Members of a header that are known. `jku`, `x5t` and `x5t#S256` name keys and certificates for readers who would fetch
-/// them; no rule reads them. Every other member, `crit`, `jwk` and `x5u` among them, is refused.
-const KNOWN: [&str; 8] = ["alg", "kid", "typ", "cty", "jku", "x5c", "x5t", "x5t#S256"];
+/// them; no rule reads them. Every other member, `crit` and `x5u` among them, is refused; `jwk` is too, except in the tokens of
+/// verifiers who always send one, where no rule reads it.
+const KNOWN: [&str; 9] = ["alg", "kid", "typ", "cty", "jku", "jwk", "x5c", "x5t", "x5t#S256"];
 
 /// A signature algorithm (RFC 7518 §3.1). There are no others: neither `none` nor a keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct Header {
     pub(crate) key_id: Option<String>,
     /// DER, the signer's first; empty where the header has none.
     pub(crate) certificates: Vec<Vec<u8>>,
+    /// Whether it brings a key, which nobody looks at.
+    pub(crate) has_key: bool,
 }
 
 /// Why bytes are not a token.
@@ -90,6 +93,9 @@ pub enum TokenError {
         /// In the header.
         found: String,
     },
+    /// Not a bundle of an overall token and devices' tokens.
+    #[error("the bundle is not understood: {0}")]
+    Bundle(String),
     /// Claims of nobody that is known here.
     #[error("the token is of no known issuer: {found}")]
     Kind {
@@ -110,6 +116,15 @@ impl Algorithm {
 }
 
 impl Jws {
+    /// As [`Self::parse`], without a key in the header.
+    pub(crate) fn parse_without_key(text: &[u8]) -> Result<Self, TokenError> {
+        Self::parse(text)?.without_key()
+    }
+
+    pub(crate) fn without_key(self) -> Result<Self, TokenError> {
+        if self.header.has_key { Err(TokenError::Header { member: "jwk".to_owned() }) } else { Ok(self) }
+    }
+
     /// TOK-01: exactly the compact form.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, TokenError> {
         if text.len() > MAX_TOKEN {
@@ -149,6 +164,7 @@ impl Header {
                 _ => return Err(TokenError::Algorithm { found: algorithm.to_owned() }),
             },
             key_id: text(&members, "kid")?.map(str::to_owned),
+            has_key: members.contains_key("jwk"),
             certificates: match members.get("x5c") {
                 None => Vec::new(),
                 Some(list) => certificates(list).ok_or(TokenError::Member { member: "x5c" })?,
@@ -198,6 +214,7 @@ impl TokenError {
             Self::Header { .. } => "token.header",
             Self::Member { .. } => "token.header-member",
             Self::Algorithm { .. } => "token.algorithm",
+            Self::Bundle(_) => "nras.bundle",
             Self::Kind { .. } => "token.kind",
         }
     }

@@ -30,7 +30,16 @@ pub(crate) enum Key {
 /// Keys by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeySet {
-    keys: Vec<(String, Key)>,
+    keys: Vec<Named>,
+}
+
+/// A key with its name, and the certificates that stand with it: nothing here says that they are right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) key_id: String,
+    pub(crate) key: Key,
+    /// DER, the key's own first.
+    pub(crate) certificates: Vec<Vec<u8>>,
 }
 
 /// Why a set of keys is refused.
@@ -70,7 +79,7 @@ impl KeySet {
         }
         let set = json::parse(text).map_err(KeySetError::Json)?;
         let list = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::NoKeys)?;
-        let mut keys: Vec<(String, Key)> = Vec::new();
+        let mut keys: Vec<Named> = Vec::new();
         for (jwk, position) in list.iter().zip(1_usize..) {
             let jwk = jwk.as_object().ok_or(KeySetError::Key { position })?;
             if jwk.get("use").is_some_and(|purpose| purpose == "enc") {
@@ -78,16 +87,24 @@ impl KeySet {
             }
             let key = Key::parse(jwk).filter(|key| key.is_for(jwk)).ok_or(KeySetError::Key { position })?;
             let key_id = text_of(jwk, "kid").ok_or(KeySetError::Key { position })?.to_owned();
-            if keys.iter().any(|(other, _)| *other == key_id) {
+            if keys.iter().any(|other| other.key_id == key_id) {
                 return Err(KeySetError::Duplicate { key_id });
             }
-            keys.push((key_id, key));
+            keys.push(Named { key_id, key, certificates: certificates(jwk) });
         }
         if keys.is_empty() { Err(KeySetError::NoKeys) } else { Ok(Self { keys }) }
     }
 
-    pub(crate) fn find(&self, key_id: &str) -> Option<&Key> {
-        self.keys.iter().find(|(name, _)| name == key_id).map(|(_, key)| key)
+    pub(crate) fn find(&self, key_id: &str) -> Option<&Named> {
+        self.keys.iter().find(|named| named.key_id == key_id)
+    }
+
+    /// The key of a set of one.
+    pub(crate) fn only(&self) -> Option<&Named> {
+        match self.keys.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 }
 
@@ -170,6 +187,13 @@ impl Key {
             | (Self::P384(_), Algorithm::Rs256 | Algorithm::Es256) => false,
         }
     }
+}
+
+/// None, where one of them cannot be read.
+fn certificates(jwk: &Map<String, Value>) -> Vec<Vec<u8>> {
+    let list = jwk.get("x5c").and_then(Value::as_array);
+    let decoded = list.map(|list| list.iter().map(|one| STANDARD.decode(one.as_str()?).ok()).collect());
+    decoded.flatten().unwrap_or_default()
 }
 
 fn text_of<'a>(members: &'a Map<String, Value>, member: &str) -> Option<&'a str> {

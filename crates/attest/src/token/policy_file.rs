@@ -1,7 +1,9 @@
-//! The tables `[maa]` and `[confidential-space]` of a policy file.
+//! The tables `[maa]` and `[confidential-space]` of a policy file; the others have files of their own.
 
 use serde::Deserialize;
 
+pub(crate) use super::ear::policy_file::EarFile;
+pub(crate) use super::nras::policy_file::NrasFile;
 use super::{ConfidentialSpacePolicy, MaaPolicy, MinimumSvn};
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, hex_values, values};
@@ -96,10 +98,10 @@ impl ConfidentialSpaceFile {
 }
 
 #[allow(clippy::ptr_arg, reason = "the signature that `values` takes")]
-fn text(value: &String) -> Result<String, PolicyError> {
+pub(crate) fn text(value: &String) -> Result<String, PolicyError> {
     Ok(value.clone())
 }
 
-fn some(list: Vec<String>, field: &'static str) -> Result<Vec<String>, PolicyError> {
+pub(crate) fn some(list: Vec<String>, field: &'static str) -> Result<Vec<String>, PolicyError> {
     if list.is_empty() { Err(PolicyError::EmptyList { field }) } else { Ok(list) }
 }

@@ -5,30 +5,18 @@ use core::fmt;
 use super::anchors::TokenAnchors;
 use super::claims::{TokenClaims, View};
 use super::errors::{TokenDenial, TokenRejection};
-use super::jws::Algorithm;
-use super::keys::Key;
+use super::jws::Jws;
+use super::signer::{self, Signer};
 use super::terms::{Judged, Term};
-use super::{Token, TokenKind, confidential_space, maa};
-use crate::chain::{self, Profile, Role};
+use super::{Token, TokenKind, confidential_space, ear, maa, nras};
 use crate::checks::{Check, Finding, Ledger};
 use crate::crypto;
 use crate::policy::{PlatformPolicy, Policy};
 use crate::rules::{self, Rule};
 use crate::time::UnixTime;
-use crate::x509::{Certificate, PublicKey};
 
 /// How far behind its issuer's clock the caller's may be, in seconds. Nothing is added at a token's end.
 const CLOCK_SKEW: u64 = 60;
-
-/// RFC 5280 §4.2.1.12.
-const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
-
-/// A list of tcg-kp-EKCertificate, 2.23.133.8.1, alone: what the recorded intermediate has.
-const INTERMEDIATE_PURPOSE: &[u8] = &[0x30, 0x07, 0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01];
-
-/// Google's certificates of Confidential Space.
-const GOOGLE_PROFILE: Profile =
-    Profile { algorithms: crypto::RSA_PKCS1, issuer_key: is_rsa, leaf_key: is_rsa };
 
 /// A token that its issuer made, in date. Whether it is ours is another question: [`AuthenticToken::appraise`].
 ///
@@ -98,7 +86,7 @@ pub struct TokenDenied {
     pub valid_until: UnixTime,
 }
 
-/// Did its issuer make it, and is it in date? The first four rules of its kind.
+/// Did its issuer make it, and is it in date? The first four rules of its kind; of a bundle, five.
 ///
 /// # Errors
 /// [`TokenRejected`], with the first rule that does not hold.
@@ -113,8 +101,9 @@ pub fn verify_token(
         Ok(valid_until) => {
             let claims = TokenClaims {
                 kind: token.kind,
-                attested_by: token.issuer().to_owned(),
+                attested_by: token.issuer(anchors).to_owned(),
                 claims: token.jws.claims.clone(),
+                submodules: token.unverified_submodules(),
             };
             Ok(AuthenticToken { ledger, claims, simulated, valid_until })
         }
@@ -133,100 +122,66 @@ fn authenticate(
     let form: Result<_, TokenRejection> =
         Ok(((), Finding::Pass(format!("{}, {}", token.kind, token.jws.header.algorithm.as_str()))));
     ledger.record(format, form)?;
-    let (key, until) = ledger.record(named, key(token, anchors, now))?;
-    ledger.record(signed, signature(token, &key))?;
-    let last = ledger.record(dated, time(token, now))?;
-    Ok(last.min(until))
+    let signers = ledger.record(named, signer::signers(token, anchors, now))?;
+    ledger.record(signed, signatures(token, &signers))?;
+    let last = ledger.record(dated, times(token, now))?;
+    if token.kind == TokenKind::Nras {
+        ledger.record(&rules::nras::NRAS_BUNDLE, nras::whole(&token.jws.claims, &token.submodules))?;
+    }
+    Ok(signers.iter().fold(last, |last, signer| last.min(signer.until)))
 }
 
 /// Form, key, signature and time, of each kind.
 fn first_rules(kind: TokenKind) -> [&'static Rule; 4] {
-    use rules::token;
+    use rules::{ear, nras, token};
     match kind {
         TokenKind::Maa => [&token::MAA_FORMAT, &token::MAA_KEY, &token::MAA_SIGNATURE, &token::MAA_TIME],
         TokenKind::ConfidentialSpace => {
             [&token::CS_FORMAT, &token::CS_KEY, &token::CS_SIGNATURE, &token::CS_TIME]
         }
+        TokenKind::Nras => [&nras::NRAS_FORMAT, &nras::NRAS_KEY, &nras::NRAS_SIGNATURE, &nras::NRAS_TIME],
+        TokenKind::Ear => [&ear::EAR_FORMAT, &ear::EAR_KEY, &ear::EAR_SIGNATURE, &ear::EAR_TIME],
     }
 }
 
-/// The issuer's key, and the last second at which certificates for it are valid.
-fn key(
-    token: &Token,
-    anchors: &TokenAnchors,
-    now: UnixTime,
-) -> Result<((Key, UnixTime), Finding), TokenRejection> {
-    let header = &token.jws.header;
-    if header.algorithm != Algorithm::Rs256 {
-        let (kind, found) = (token.kind, header.algorithm);
-        return Err(TokenRejection::Algorithm { kind, expected: Algorithm::Rs256.as_str(), found });
-    }
-    if token.kind == TokenKind::ConfidentialSpace && !header.certificates.is_empty() {
-        return certified(token, anchors, now);
-    }
-    // Certificates in the header of other tokens are not looked at: the issuer's keys are known without them.
-    let issuer = token.issuer();
-    let keys = anchors.keys_of(issuer).ok_or_else(|| TokenRejection::Issuer { issuer: issuer.to_owned() })?;
-    let key_id = header.key_id.as_deref().ok_or(TokenRejection::KeyUnnamed)?;
-    let key = keys.find(key_id).ok_or_else(|| TokenRejection::Key { key_id: key_id.to_owned() })?;
-    let compared = format!("{issuer}, key {key_id}");
-    Ok(((key.clone(), UnixTime(u64::MAX)), Finding::Pass(compared)))
-}
-
-/// A PKI token of Google's: leaf and intermediate from the header, the root from here. The root that it brings is not
-/// looked at.
-fn certified(
-    token: &Token,
-    anchors: &TokenAnchors,
-    now: UnixTime,
-) -> Result<((Key, UnixTime), Finding), TokenRejection> {
-    let root = anchors.confidential_space().ok_or(TokenRejection::RootMissing { kind: token.kind })?;
-    let parsed: Vec<Certificate> = token
-        .jws
-        .header
-        .certificates
-        .iter()
-        .take(2)
-        .map(|der| Certificate::parse(der).map_err(TokenRejection::Certificate))
-        .collect::<Result<_, _>>()?;
-    let [leaf, intermediates @ ..] = parsed.as_slice() else { return Err(TokenRejection::KeyUnnamed) };
-    check_purposes(leaf, intermediates)?;
-    let intermediates: Vec<_> = intermediates.iter().collect();
-    let until = chain::validate_path_of_purpose(root, &intermediates, leaf, &GOOGLE_PROFILE, now)?;
-    let key = Key::of(leaf).ok_or(TokenRejection::KeyUnnamed)?;
-    Ok(((key, until), Finding::Pass(format!("{} under {}", leaf.subject_cn, root.subject_cn))))
-}
-
-/// Google's intermediates are for this one purpose, and its leaves say none. Another purpose is another ecosystem's.
-fn check_purposes(leaf: &Certificate, intermediates: &[Certificate]) -> Result<(), TokenRejection> {
-    for intermediate in intermediates {
-        if intermediate.extension(EXTENDED_KEY_USAGE) != Some(INTERMEDIATE_PURPOSE) {
-            return Err(TokenRejection::CertificatePurpose { role: Role::Intermediate });
+/// Each token by its own key.
+fn signatures(token: &Token, signers: &[Signer]) -> Result<((), Finding), TokenRejection> {
+    let mut verified = 0_usize;
+    for (jws, signer) in token.tokens().zip(signers) {
+        if !signer.key.verifies(jws.header.algorithm, jws.signed.as_bytes(), &jws.signature) {
+            return Err(TokenRejection::Signature);
         }
+        verified = verified.saturating_add(1);
     }
-    match leaf.extension(EXTENDED_KEY_USAGE) {
-        None => Ok(()),
-        Some(_) => Err(TokenRejection::CertificatePurpose { role: Role::Leaf }),
+    if verified != token.tokens().count() {
+        return Err(TokenRejection::KeyUnnamed);
     }
+    let algorithm = token.jws.header.algorithm.as_str();
+    Ok(((), Finding::Pass(format!("{algorithm} over header and claims of each of {verified}"))))
 }
 
-fn is_rsa(key: &PublicKey) -> bool {
-    matches!(key, PublicKey::Rsa { bits: 2048..=8192, exponent: 65537 })
-}
-
-fn signature(token: &Token, key: &Key) -> Result<((), Finding), TokenRejection> {
-    let jws = &token.jws;
-    if !key.verifies(jws.header.algorithm, jws.signed.as_bytes(), &jws.signature) {
-        return Err(TokenRejection::Signature);
+/// Each token at its own time; the last second is the first at which one of them ends.
+fn times(token: &Token, now: UnixTime) -> Result<(UnixTime, Finding), TokenRejection> {
+    let mut last = UnixTime(u64::MAX);
+    let mut words = Vec::new();
+    for jws in token.tokens() {
+        let (until, compared) = time(jws, token.kind, now)?;
+        last = last.min(until);
+        words.push(compared);
     }
-    Ok(((), Finding::Pass(format!("{} over header and claims", jws.header.algorithm.as_str()))))
+    words.dedup();
+    Ok((last, Finding::Pass(words.join(", "))))
 }
 
-/// `nbf`, `exp` and `iat` are all there (RFC 7519 §4.1).
-fn time(token: &Token, now: UnixTime) -> Result<(UnixTime, Finding), TokenRejection> {
-    let claims = View(&token.jws.claims);
+/// `nbf`, `exp` and `iat` are all there (RFC 7519 §4.1), except that attestation results need no `nbf`.
+fn time(jws: &Jws, kind: TokenKind, now: UnixTime) -> Result<(UnixTime, String), TokenRejection> {
+    let claims = View(&jws.claims);
     let at = |claim| claims.number(&[claim]).map(UnixTime).ok_or(TokenRejection::TimeMissing { claim });
-    let (from, until, made) = (at("nbf")?, at("exp")?, at("iat")?);
+    let (until, made) = (at("exp")?, at("iat")?);
+    let from = match claims.get(&["nbf"]) {
+        None if kind == TokenKind::Ear => made,
+        _ => at("nbf")?,
+    };
     let latest = UnixTime(now.0.saturating_add(CLOCK_SKEW));
     for from in [from, made] {
         if latest < from {
@@ -237,12 +192,11 @@ fn time(token: &Token, now: UnixTime) -> Result<(UnixTime, Finding), TokenReject
     if now >= until {
         return Err(TokenRejection::Expired { until, now });
     }
-    let last = UnixTime(until.0.saturating_sub(1));
-    Ok((last, Finding::Pass(format!("{from} <= {now} < {until}"))))
+    Ok((UnixTime(until.0.saturating_sub(1)), format!("{from} <= {now} < {until}")))
 }
 
 impl AuthenticToken {
-    /// Does it say what the policy asks for, and is it of this exchange? The rules of its kind from the fifth.
+    /// Does it say what the policy asks for, and is it of this exchange? The other rules of its kind.
     ///
     /// # Errors
     /// [`TokenDenied`], with the first rule that does not hold.
@@ -300,8 +254,25 @@ fn judge(
             confidential_space::appraise(view, terms, ledger)?;
             (confidential_space::nonces(view), &rules::token::CS_NONCE)
         }
+        TokenKind::Nras => {
+            let terms = ledger.record(&rules::nras::NRAS_PLATFORM, accepted(&policy.nras, claims.kind))?;
+            nras::appraise(view, &claims.submodules, terms, ledger)?;
+            let judged =
+                nras::nonce(view, &claims.submodules).and_then(|nonces| bound(&nonces, binding));
+            ledger.record(&rules::nras::NRAS_NONCE, judged)?;
+            return complete(ledger);
+        }
+        TokenKind::Ear => {
+            let terms = ledger.record(&rules::ear::EAR_PLATFORM, accepted(&policy.ear, claims.kind))?;
+            ear::appraise(view, &claims.attested_by, terms, ledger)?;
+            (confidential_space::nonces(view), &rules::ear::EAR_NONCE)
+        }
     };
     ledger.record(rule, bound(&nonces, binding))?;
+    complete(ledger)
+}
+
+fn complete(ledger: &Ledger) -> Result<(), TokenDenial> {
     if ledger.is_complete() { Ok(()) } else { Err(TokenDenial::Incomplete) }
 }
 

@@ -1,9 +1,13 @@
-//! Tokens of Microsoft Azure Attestation and Google Confidential Space: recorded ones, and one mistake each under an issuer
-//! of the test's own.
+//! Tokens of Microsoft Azure Attestation, Google Confidential Space and NVIDIA's remote attestation service, and EAT
+//! attestation results: recorded ones, and one mistake each under an issuer of the test's own.
 
+mod curve;
+mod ear;
 mod forms;
 mod issuer;
 mod made;
+mod nras;
+mod nras_bundle;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 
@@ -19,7 +23,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let recordings = recorded::folder().is_some();
     let recorded = RECORDED.iter().map(|case| trial("recorded", case).with_ignored_flag(!recordings));
-    let made = [forms::FORMS, made::MAA, made::CONFIDENTIAL_SPACE, made::KEYS].concat();
+    let made = [forms::FORMS, made::MAA, made::CONFIDENTIAL_SPACE, made::KEYS, nras::FORM, nras::CLAIMS, ear::EAR].concat();
     let made: Vec<_> = made.into_iter().map(|case| trial("made", &case)).collect();
     let sweeps = [
         Trial::test("recorded: every bit of a token of Confidential Space", || {
@@ -29,9 +33,26 @@ fn main() {
             every_bit(MIDNIGHT, &midnight_anchors(), MIDNIGHT_NOW)
         }),
         Trial::test("recorded: every length", every_length),
+        Trial::test("recorded: every bit of a bundle of a GPU", || {
+            every_bit(HOPPER, &TokenAnchors::embedded().with_jwks(NRAS, &file(HOPPER_KEYS))?, HOPPER_NOW)
+        }),
     ]
     .map(|trial| trial.with_ignored_flag(!recordings));
-    libtest_mimic::run(&arguments, recorded.chain(made).chain(sweeps).collect()).exit();
+    let made_sweeps = [
+        Trial::test("made: every bit of a bundle", || {
+            let (bundle, anchors, now) = nras::small();
+            every_bit_of(bundle.as_bytes(), &anchors, now)
+        }),
+        Trial::test("made: every bit of an attestation result", || {
+            let (token, anchors) = ear::token();
+            every_bit_of(token.as_bytes(), &anchors, issuer::NOON)
+        }),
+        Trial::test("made: every length of a bundle", || {
+            let (bundle, anchors, now) = nras::small();
+            every_length_of(bundle.as_bytes(), &anchors, now)
+        }),
+    ];
+    libtest_mimic::run(&arguments, recorded.chain(made).chain(sweeps).chain(made_sweeps).collect()).exit();
 }
 
 fn trial(kind: &str, &(name, run, expected): &Case) -> Trial {
@@ -126,7 +147,115 @@ const RECORDED: &[Case] = &[
     ("SGX token 3", || sgx(3), "maa.tee.not-accepted"),
     ("SGX token 4, of a legacy policy", || sgx(4), "maa.tee.not-accepted"),
     ("SGX token 5, of a legacy policy", || sgx(5), "maa.tee.not-accepted"),
+    ("NRAS: a GPU", || hopper(HOPPER_NOW, NRAS_POLICY, &nras_nonce()), "verified"),
+    (
+        "NRAS: a GPU, at its last second",
+        || hopper(UnixTime(1_749_605_457), NRAS_POLICY, &nras_nonce()),
+        "verified",
+    ),
+    (
+        "NRAS: a GPU, a second later",
+        || hopper(UnixTime(1_749_605_458), NRAS_POLICY, &nras_nonce()),
+        "token.expired",
+    ),
+    (
+        "NRAS: a GPU, before",
+        || hopper(UnixTime(1_749_601_797), NRAS_POLICY, &nras_nonce()),
+        "token.not-yet-valid",
+    ),
+    (
+        "NRAS: a GPU, in another exchange",
+        || hopper(HOPPER_NOW, NRAS_POLICY, &TokenBinding::nonce([0; 32])),
+        "token.nonce",
+    ),
+    (
+        "NRAS: a GPU where two are expected",
+        || hopper(HOPPER_NOW, &NRAS_POLICY.replace("gpus = 1", "gpus = 2"), &nras_nonce()),
+        "nras.devices",
+    ),
+    (
+        "NRAS: another GPU is expected",
+        || hopper(HOPPER_NOW, &NRAS_POLICY.replace("4781763", "4781764"), &nras_nonce()),
+        "nras.device.not-accepted",
+    ),
+    (
+        "NRAS: a newer driver is expected",
+        || hopper(HOPPER_NOW, &NRAS_POLICY.replace("550.90.07", "580.95.05"), &nras_nonce()),
+        "nras.driver.not-accepted",
+    ),
+    (
+        "NRAS: without a table",
+        || hopper(HOPPER_NOW, POLICY, &nras_nonce()),
+        "policy.platform-not-accepted",
+    ),
+    (
+        "NRAS: nobody's keys",
+        || answer(&file(HOPPER), &TokenAnchors::embedded(), HOPPER_NOW, NRAS_POLICY, &nras_nonce()),
+        "token.issuer",
+    ),
+    (
+        "NRAS: recovered keys have no certificates under NVIDIA's intermediate",
+        || {
+            let anchors = TokenAnchors::embedded().with_nras_keys(&file(HOPPER_KEYS)).expect("keys");
+            answer(&file(HOPPER), &anchors, HOPPER_NOW, NRAS_POLICY, &nras_nonce())
+        },
+        "token.key-unnamed",
+    ),
+    (
+        "NRAS: the keys of staging under the name of production",
+        || {
+            let anchors = TokenAnchors::embedded().with_jwks(NRAS, &file(SWITCH_KEYS)).expect("keys");
+            answer(&file(HOPPER), &anchors, HOPPER_NOW, NRAS_POLICY, &nras_nonce())
+        },
+        "token.key",
+    ),
+    ("NRAS: a switch, of staging", || switch(&switch_policy()), "verified"),
+    (
+        "NRAS: a switch of staging, for a policy of production",
+        || switch(&switch_policy().replace(NRAS_STAGING, NRAS)),
+        "nras.issuer.not-accepted",
+    ),
 ];
+
+const HOPPER: &str = "nvidia/attestation-sdk/sample_attestation_data/hopperClaimsv3_detached_eat.json";
+const HOPPER_KEYS: &str =
+    "nvidia/attestation-sdk/sample_attestation_data/hopperClaimsv3_detached_eat_recovered_jwks.json";
+const SWITCH: &str = "nvidia/attestation-sdk/sample_attestation_data/switch_detached_eat.json";
+const SWITCH_KEYS: &str =
+    "nvidia/attestation-sdk/sample_attestation_data/switch_detached_eat_recovered_jwks.json";
+const NRAS: &str = "https://nras.attestation.nvidia.com";
+const NRAS_STAGING: &str = "https://nras.attestation-stg.nvidia.com";
+const NRAS_NONCE: &str = "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb";
+const HOPPER_NOW: UnixTime = UnixTime(1_749_601_900);
+const SWITCH_NOW: UnixTime = UnixTime(1_751_155_100);
+const NRAS_POLICY: &str = include_str!("../policies/nras.toml");
+
+fn nras_nonce() -> TokenBinding {
+    TokenBinding::nonce(hex::decode(NRAS_NONCE).expect("hexadecimal"))
+}
+
+fn hopper(now: UnixTime, policy: &str, binding: &TokenBinding) -> String {
+    let anchors = TokenAnchors::embedded().with_jwks(NRAS, &file(HOPPER_KEYS)).expect("keys");
+    answer(&file(HOPPER), &anchors, now, policy, binding)
+}
+
+/// The staging service, in a policy that accepts it.
+fn switch(policy: &str) -> String {
+    let anchors = TokenAnchors::embedded().with_jwks(NRAS_STAGING, &file(SWITCH_KEYS)).expect("keys");
+    answer(&file(SWITCH), &anchors, SWITCH_NOW, policy, &nras_nonce())
+}
+
+fn switch_policy() -> String {
+    NRAS_POLICY
+        .replace(NRAS, NRAS_STAGING)
+        .replace("gpus = 1", "gpus = 0")
+        .replace("switches = 0", "switches = 1")
+        .replace("478176379286082186618948445787393647364802107249", SWITCH_ID)
+        .replace("GH100 A01 GSP BROM", "LS_10 A01 FSP BROM")
+        .replace("96.00.9F.00.01", "96.10.55.00.01")
+}
+
+const SWITCH_ID: &str = "694931143880983876767046803400974855445978836716";
 
 const DEBUG_NOW: UnixTime = UnixTime(1_764_708_700);
 
@@ -219,17 +348,18 @@ pub(crate) fn answer(
 
 /// No bit of a token can change: not of its signature's text either.
 fn every_bit(path: &str, anchors: &TokenAnchors, now: UnixTime) -> Result<(), Failed> {
-    let token = file(path).trim_ascii().to_vec();
-    let genuine =
-        |bytes: &[u8]| Token::parse(bytes).is_ok_and(|token| verify_token(&token, anchors, now).is_ok());
-    if !genuine(&token) {
+    every_bit_of(file(path).trim_ascii(), anchors, now)
+}
+
+fn every_bit_of(token: &[u8], anchors: &TokenAnchors, now: UnixTime) -> Result<(), Failed> {
+    if !is_genuine(token, anchors, now) {
         return Err("the unchanged token is not genuine".into());
     }
     for position in 0..token.len() * 8 {
-        let mut changed = token.clone();
+        let mut changed = token.to_vec();
         changed[position / 8] ^= 1 << (position % 8);
         // A changed end may be white space, which is not part of the token; then the rest must not be genuine either.
-        if genuine(&changed) {
+        if is_genuine(&changed, anchors, now) {
             return Err(format!("still genuine with bit {} of byte {}", position % 8, position / 8).into());
         }
     }
@@ -237,14 +367,18 @@ fn every_bit(path: &str, anchors: &TokenAnchors, now: UnixTime) -> Result<(), Fa
 }
 
 fn every_length() -> Result<(), Failed> {
-    let token = file(PKI);
-    let token = token.trim_ascii();
+    every_length_of(file(PKI).trim_ascii(), &TokenAnchors::embedded(), PKI_NOW)
+}
+
+fn every_length_of(token: &[u8], anchors: &TokenAnchors, now: UnixTime) -> Result<(), Failed> {
     for length in 0..token.len() {
-        if answer(&token[..length], &TokenAnchors::embedded(), PKI_NOW, POLICY, &any())
-            .starts_with("verified")
-        {
+        if is_genuine(&token[..length], anchors, now) {
             return Err(format!("still genuine with {length} bytes").into());
         }
     }
     Ok(())
+}
+
+fn is_genuine(token: &[u8], anchors: &TokenAnchors, now: UnixTime) -> bool {
+    Token::parse(token).is_ok_and(|token| verify_token(&token, anchors, now).is_ok())
 }

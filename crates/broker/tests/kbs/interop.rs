@@ -8,6 +8,8 @@ use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrap};
 use aws_lc_rs::{aead, digest, signature};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as B64URL};
+use casemate_attest::token::{Token, TokenAnchors, TokenBinding, TokenKind, verify_token};
+use casemate_attest::{Policy, UnixTime};
 use casemate_broker::{DEFAULT_ISSUER, EAT_PROFILE};
 use casemate_protocol::jwe::TeePrivateKey;
 use jsonwebtoken::jwk::JwkSet;
@@ -134,4 +136,39 @@ async fn the_token_verifies_under_the_published_key_and_says_what_the_specificat
 async fn two_brokers_have_two_keys() {
     let keys = [Broker::new(), Broker::new()].map(|broker| broker.state.key_set());
     assert_ne!(keys[0], keys[1]);
+}
+
+/// Our own verifier reads our own tokens. This broker's machine is simulated, which is never affirmed.
+#[tokio::test]
+async fn the_token_is_an_attestation_result_for_our_verifier_and_a_simulated_machine_is_not_affirmed() {
+    let broker = Broker::new();
+    let (guest, token) = broker.attested().await;
+    let set = broker.get("/.well-known/jwks.json", &[]).await;
+    let anchors = TokenAnchors::none().with_jwks(DEFAULT_ISSUER, set.text.as_bytes()).unwrap();
+    let token = Token::parse(token.as_bytes()).unwrap();
+    assert_eq!(token.kind(), TokenKind::Ear);
+    let nonce = B64URL.encode(BASE64_STANDARD.decode(&guest.nonce).unwrap());
+    let judged = |waiver: &str, nonce: &str| {
+        let policy = Policy::from_toml(&format!(
+            r#"
+            [ear]
+            issuers = ["{DEFAULT_ISSUER}"]
+            profiles = ["{EAT_PROFILE}"]
+            developers = ["https://casemate.dev"]
+            submodules = ["cpu0"]
+            affirmed = ["instance-identity", "configuration"]
+            appraisal-policies = {{ any = "it names none" }}
+            {waiver}
+            "#
+        ));
+        let authentic = verify_token(&token, &anchors, UnixTime(NOW)).unwrap();
+        match authentic.appraise(&policy.unwrap(), &TokenBinding::nonce(nonce)) {
+            Ok(_) => "verified",
+            Err(denied) => denied.code(),
+        }
+    };
+    let waiver = r#"not-affirming = { danger-allow = "simulated" }"#;
+    assert_eq!(judged("", &nonce), "ear.status");
+    assert_eq!(judged(waiver, &nonce), "verified");
+    assert_eq!(judged(waiver, "another"), "token.nonce");
 }

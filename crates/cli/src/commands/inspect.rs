@@ -60,10 +60,12 @@ fn event_log(bytes: &[u8], args: &InspectArgs) -> Result<(), CliError> {
 fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), CliError> {
     if Token::looks_like(bytes) {
         let token = Token::parse(bytes)?;
-        return Ok((
-            "token of another verifier",
-            json!({"kind": token.kind(), "claims": token.unverified_claims()}),
-        ));
+        let mut fields = json!({"kind": token.kind(), "claims": token.unverified_claims()});
+        let submodules = token.unverified_submodules();
+        if !submodules.is_empty() {
+            fields["submodules"] = submodules.into();
+        }
+        return Ok(("token of another verifier", fields));
     }
     if let Some(devices) = Devices::recognize(bytes) {
         let devices = devices.evidence(bytes, args.chain.as_deref())?;

@@ -1,0 +1,46 @@
+//! Bundles of NVIDIA's remote attestation service.
+
+use super::{Rule, rules};
+
+rules! {
+    /// The rules for bundles of NVIDIA's remote attestation service. NRAS-01 to NRAS-05 answer "did its issuer make it?".
+    NRAS
+    NRAS_FORMAT "NRAS-01" "bundle has the one form of a detached EAT bundle" "tokens-nras.md §3 NRAS-01"
+        "A member twice, a padded part or an unknown critical header shows two readers two tokens."
+    NRAS_KEY "NRAS-02" "each token's key is the service's: trusted, or under the pinned intermediate" "tokens-nras.md §3 NRAS-02"
+        "Its keys change every two days; whoever forges a token can name a key of his own."
+    NRAS_SIGNATURE "NRAS-03" "every token is signed by its key with ES384" "tokens-nras.md §3 NRAS-03"
+        "Only the service holds the keys. The algorithm is the issuer's, not the token's choice."
+    NRAS_TIME "NRAS-04" "every token is in date" "tokens-nras.md §3 NRAS-04"
+        "The service's word holds for an hour; a GPU can be reset in less."
+    NRAS_BUNDLE "NRAS-05" "devices' tokens are exactly those that the overall token digests" "tokens-nras.md §3 NRAS-05"
+        "Each token is genuine by itself: without the digests a good GPU of another session stands in for a bad one."
+    NRAS_PLATFORM "NRAS-06" "policy accepts bundles of this kind" "tokens-nras.md §3 NRAS-06"
+        "A policy that does not speak of a verifier has not thought about believing it."
+    NRAS_ISSUER "NRAS-07" "issuer is accepted" "tokens-nras.md §3 NRAS-07"
+        "The staging service attests what production would not."
+    NRAS_RESULT "NRAS-08" "overall result is true, without errors" "tokens-nras.md §3 NRAS-08"
+        "The service signs failures too, with the right nonce."
+    NRAS_DEVICES "NRAS-09" "devices are the expected ones, each once" "tokens-nras.md §3 NRAS-09"
+        "A GPU that is left out of the bundle is a GPU that nobody looked at; one shown twice hides another."
+    NRAS_MEASUREMENTS "NRAS-10" "every device's measurements match, without errors" "tokens-nras.md §3 NRAS-10"
+        "The overall result is one bit; each device's own result must say the same."
+    NRAS_DEBUG "NRAS-11" "every device booted securely, with debugging disabled" "tokens-nras.md §3 NRAS-11"
+        "A device that can be debugged shows what it computes."
+    NRAS_REPORT "NRAS-12" "every device's report was verified" "tokens-nras.md §3 NRAS-12"
+        "A report that was not checked against the nonce may be an old one."
+    NRAS_MANIFESTS "NRAS-13" "every device's reference manifests were validated" "tokens-nras.md §3 NRAS-13"
+        "Measurements that match a manifest of unknown origin prove nothing."
+    NRAS_CERTIFICATES "NRAS-14" "every certificate chain is valid and not revoked" "tokens-nras.md §3 NRAS-14"
+        "A device whose certificate is revoked or on hold may be a stolen key."
+    NRAS_WARNINGS "NRAS-15" "no device has a warning" "tokens-nras.md §3 NRAS-15"
+        "The service passes a certificate on hold with a warning; whether that is enough is the relying party's decision."
+    NRAS_HARDWARE "NRAS-16" "hardware model is expected" "tokens-nras.md §3 NRAS-16"
+        "Another model has other protections."
+    NRAS_DRIVER "NRAS-17" "driver is expected" "tokens-nras.md §3 NRAS-17"
+        "An old driver is as genuine as a new one, with known holes."
+    NRAS_FIRMWARE "NRAS-18" "firmware is expected" "tokens-nras.md §3 NRAS-18"
+        "Old firmware is as genuine as new, with known holes."
+    NRAS_NONCE "NRAS-19" "every token is bound to this exchange" "tokens-nras.md §3 NRAS-19"
+        "A genuine bundle of another exchange stays genuine for its hour."
+}
