@@ -57,12 +57,7 @@ impl TokenAnchors {
     /// # Errors
     /// A certificate that cannot be judged, or Google's own: its tokens would look simulated.
     pub fn danger_confidential_space_root(mut self, pem: &str) -> Result<Self, AnchorError> {
-        let position = 1;
-        let root = root(pem).map_err(|error| AnchorError::Certificate { position, error })?;
-        if Self::embedded().confidential_space().is_some_and(|own| own.spki == root.spki) {
-            return Err(AnchorError::VendorKey { position });
-        }
-        self.confidential_space = Some(root);
+        self.confidential_space = Some(simulators(pem, Self::embedded().confidential_space())?);
         Ok(self.danger_simulated())
     }
 
@@ -79,9 +74,9 @@ impl TokenAnchors {
     /// A simulator's intermediate (PEM) in the place of NVIDIA's; every verdict under it says that it is simulated.
     ///
     /// # Errors
-    /// A certificate that cannot be judged.
-    pub fn danger_nras_intermediate(mut self, pem: &str) -> Result<Self, CertificateError> {
-        self.nras = Some(root(pem)?);
+    /// A certificate that cannot be judged, or NVIDIA's own: its tokens would look simulated.
+    pub fn danger_nras_intermediate(mut self, pem: &str) -> Result<Self, AnchorError> {
+        self.nras = Some(simulators(pem, Self::embedded().nras())?);
         Ok(self.danger_simulated())
     }
 
@@ -122,6 +117,16 @@ impl TokenAnchors {
     }
 }
 
+/// A certificate with another key than the vendor's own.
+fn simulators(pem: &str, vendors: Option<&Certificate>) -> Result<Certificate, AnchorError> {
+    let position = 1;
+    let root = root(pem).map_err(|error| AnchorError::Certificate { position, error })?;
+    if vendors.is_some_and(|own| own.spki == root.spki) {
+        return Err(AnchorError::VendorKey { position });
+    }
+    Ok(root)
+}
+
 fn root(pem: &str) -> Result<Certificate, CertificateError> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| CertificateError::Malformed)?;
     Certificate::parse(&der)
@@ -144,6 +149,13 @@ mod tests {
         let refused = TokenAnchors::none().danger_confidential_space_root("no certificate");
         assert_eq!(refused.expect_err("it is none").code(), "anchors.certificate");
     }
+
+    #[test]
+    fn nvidias_own_intermediate_is_no_simulators() {
+        let refused = TokenAnchors::none().danger_nras_intermediate(NRAS);
+        assert_eq!(refused.expect_err("it is NVIDIA's").code(), "anchors.vendor-key");
+    }
+
     #[test]
     fn the_embedded_intermediate_is_nvidias() {
         let anchors = TokenAnchors::embedded();

@@ -85,17 +85,10 @@ fn signer(
 }
 
 /// By the keys that the relying party named. A result without `kid` is by the key of a set of one.
-fn named(
-    kind: TokenKind,
-    jws: &Jws,
-    issuer: &str,
-    anchors: &TokenAnchors,
-) -> Result<Signer, TokenRejection> {
+fn named(kind: TokenKind, jws: &Jws, issuer: &str, anchors: &TokenAnchors) -> Result<Signer, TokenRejection> {
     let keys = anchors.keys_of(issuer).ok_or_else(|| TokenRejection::Issuer { issuer: issuer.to_owned() })?;
     let named = match &jws.header.key_id {
-        Some(key_id) => {
-            keys.find(key_id).ok_or_else(|| TokenRejection::Key { key_id: key_id.to_owned() })?
-        }
+        Some(key_id) => keys.find(key_id).ok_or_else(|| TokenRejection::Key { key_id: key_id.to_owned() })?,
         None if kind == TokenKind::Ear => keys.only().ok_or(TokenRejection::KeyUnnamed)?,
         None => return Err(TokenRejection::KeyUnnamed),
     };

@@ -257,8 +257,7 @@ fn judge(
         TokenKind::Nras => {
             let terms = ledger.record(&rules::nras::NRAS_PLATFORM, accepted(&policy.nras, claims.kind))?;
             nras::appraise(view, &claims.submodules, terms, ledger)?;
-            let judged =
-                nras::nonce(view, &claims.submodules).and_then(|nonces| bound(&nonces, binding));
+            let judged = nras::nonce(view, &claims.submodules).and_then(|nonces| bound(&nonces, binding));
             ledger.record(&rules::nras::NRAS_NONCE, judged)?;
             return complete(ledger);
         }

@@ -133,7 +133,11 @@ pub(crate) const EAR: &[Case] = &[
         || under(POLICY, &json!({"alg": "ES256", "kid": "other"}), |_| ()),
         "token.key",
     ),
-    ("EAR-02: no key is named, and there is one", || under(POLICY, &json!({"alg": "ES256"}), |_| ()), VERIFIED),
+    (
+        "EAR-02: no key is named, and there is one",
+        || under(POLICY, &json!({"alg": "ES256"}), |_| ()),
+        VERIFIED,
+    ),
     ("EAR-02: no key is named, and there are two", two_keys, "token.key-unnamed"),
     ("EAR-02: another issuer", || ear(|c| c["iss"] = json!("https://other.test")), "token.issuer"),
     ("EAR-02: an issuer that is no text", || ear(|c| c["iss"] = json!(1)), "token.issuer"),
@@ -267,7 +271,11 @@ pub(crate) const EAR: &[Case] = &[
         },
         AFFIRMED,
     ),
-    ("Trustee: the GPU is left out", || of_trustee(&named_trustee(), |c| without(&mut c["submods"], "gpu0")), SUBMODULES),
+    (
+        "Trustee: the GPU is left out",
+        || of_trustee(&named_trustee(), |c| without(&mut c["submods"], "gpu0")),
+        SUBMODULES,
+    ),
     (
         "EAR-13: another policy",
         || of_trustee(&named_trustee(), |c| c["submods"]["gpu0"]["ear.appraisal-policy-id"] = json!("mine")),

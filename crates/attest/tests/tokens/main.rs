@@ -23,7 +23,9 @@ fn main() {
     let arguments = Arguments::from_args();
     let recordings = recorded::folder().is_some();
     let recorded = RECORDED.iter().map(|case| trial("recorded", case).with_ignored_flag(!recordings));
-    let made = [forms::FORMS, made::MAA, made::CONFIDENTIAL_SPACE, made::KEYS, nras::FORM, nras::CLAIMS, ear::EAR].concat();
+    let made =
+        [forms::FORMS, made::MAA, made::CONFIDENTIAL_SPACE, made::KEYS, nras::FORM, nras::CLAIMS, ear::EAR]
+            .concat();
     let made: Vec<_> = made.into_iter().map(|case| trial("made", &case)).collect();
     let sweeps = [
         Trial::test("recorded: every bit of a token of Confidential Space", || {
@@ -183,11 +185,7 @@ const RECORDED: &[Case] = &[
         || hopper(HOPPER_NOW, &NRAS_POLICY.replace("550.90.07", "580.95.05"), &nras_nonce()),
         "nras.driver.not-accepted",
     ),
-    (
-        "NRAS: without a table",
-        || hopper(HOPPER_NOW, POLICY, &nras_nonce()),
-        "policy.platform-not-accepted",
-    ),
+    ("NRAS: without a table", || hopper(HOPPER_NOW, POLICY, &nras_nonce()), "policy.platform-not-accepted"),
     (
         "NRAS: nobody's keys",
         || answer(&file(HOPPER), &TokenAnchors::embedded(), HOPPER_NOW, NRAS_POLICY, &nras_nonce()),

@@ -150,11 +150,7 @@ pub(crate) const CLAIMS: &[Case] = &[
     ("NRAS-08: other claims", || session(|s| s.overall["x-nvidia-ver"] = json!("2.0")), "nras.version"),
     ("NRAS-09: a GPU is missing from a genuine bundle", || session(|s| drop(s.devices.remove(1))), DEVICES),
     ("NRAS-09: the switch is missing", || session(|s| drop(s.devices.remove(2))), DEVICES),
-    (
-        "NRAS-09: a GPU too many",
-        || session(|s| s.devices.push(("GPU-2".to_owned(), gpu("102")))),
-        DEVICES,
-    ),
+    ("NRAS-09: a GPU too many", || session(|s| s.devices.push(("GPU-2".to_owned(), gpu("102")))), DEVICES),
     ("NRAS-09: a number that is left out", || session(|s| s.devices[1].0 = "GPU-2".to_owned()), DEVICES),
     ("NRAS-09: a number with a zero", || session(|s| s.devices[1].0 = "GPU-01".to_owned()), DEVICES),
     ("NRAS-09: a device of another kind", || session(|s| s.devices[1].0 = "NIC-0".to_owned()), DEVICES),
@@ -193,11 +189,7 @@ pub(crate) const CLAIMS: &[Case] = &[
     ("NRAS-13: each claim of a switch's manifest", || each_of_switch(&BIOS), "nras.manifest"),
     ("NRAS-14: a certificate that is not valid", || chain("x-nvidia-cert-status", "invalid"), CERTIFICATE),
     ("NRAS-14: a revoked certificate", || chain("x-nvidia-cert-ocsp-status", "revoked"), "nras.revocation"),
-    (
-        "NRAS-14: no chain",
-        || second("x-nvidia-gpu-driver-rim-cert-chain", Value::Null),
-        CERTIFICATE,
-    ),
+    ("NRAS-14: no chain", || second("x-nvidia-gpu-driver-rim-cert-chain", Value::Null), CERTIFICATE),
     (
         "NRAS-14: on hold, in writing",
         || {

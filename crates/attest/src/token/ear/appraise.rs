@@ -50,10 +50,7 @@ fn verifier(claims: View<'_>, terms: &EarPolicy) -> Judged {
     ])
 }
 
-fn submodules<'a>(
-    claims: View<'a>,
-    terms: &EarPolicy,
-) -> Result<(Vec<Submodule<'a>>, Finding), TokenDenial> {
+fn submodules<'a>(claims: View<'a>, terms: &EarPolicy) -> Result<(Vec<Submodule<'a>>, Finding), TokenDenial> {
     let term = Term::new("ear.submodules", "submods");
     let members = claims.object(&["submods"]).ok_or_else(|| term.missing())?;
     let mut found = Vec::new();

@@ -75,8 +75,7 @@ mod tests {
     #[test]
     fn every_octet_has_a_tier_and_nothing_else_has() {
         let count = |tier| (-128..=127).filter(|claim| Tier::of_claim(&json!(claim)) == Some(tier)).count();
-        let counts =
-            [Tier::None, Tier::Affirming, Tier::Warning, Tier::Contraindicated].map(count);
+        let counts = [Tier::None, Tier::Affirming, Tier::Warning, Tier::Contraindicated].map(count);
         assert_eq!(counts, [3, 61, 128, 64]);
         for other in [json!(-129), json!(128), json!(2.0), json!("2"), json!(null), json!(true)] {
             assert_eq!(Tier::of_claim(&other), None, "{other}");
@@ -94,7 +93,8 @@ mod tests {
             assert_eq!(Tier::of_status(&json!(word)), Some(tier));
             assert_eq!(Tier::of_status(&json!(number)), Some(tier));
         }
-        for other in [json!(3), json!(2.0), json!("Affirming"), json!("2"), json!(null), json!(["affirming"])] {
+        for other in [json!(3), json!(2.0), json!("Affirming"), json!("2"), json!(null), json!(["affirming"])]
+        {
             assert_eq!(Tier::of_status(&other), None, "{other}");
         }
     }

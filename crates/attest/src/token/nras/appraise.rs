@@ -47,10 +47,7 @@ pub(crate) fn appraise(
 }
 
 /// The nonce of the overall token, decoded from hexadecimal, if every device's token has the same one.
-pub(crate) fn nonce(
-    overall: View<'_>,
-    submodules: &Map<String, Value>,
-) -> Result<Vec<Vec<u8>>, TokenDenial> {
+pub(crate) fn nonce(overall: View<'_>, submodules: &Map<String, Value>) -> Result<Vec<Vec<u8>>, TokenDenial> {
     let term = Term::new("nras.nonce", "eat_nonce");
     let whole = overall.text(&["eat_nonce"]).ok_or_else(|| term.missing())?;
     for (name, claims) in submodules {

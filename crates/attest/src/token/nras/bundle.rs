@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::checks::Finding;
 use crate::crypto;
+use crate::json;
 use crate::token::claims::View;
 use crate::token::errors::TokenRejection;
-use crate::token::json;
 use crate::token::jws::{Jws, MAX_TOKEN, TokenError};
 
 /// Most devices of a bundle: a machine has 8 GPUs and 4 switches, the largest that share one fabric have 72 and 18.
@@ -42,7 +42,7 @@ impl Bundle {
             return Err(TokenError::TooLong { found: text.len() });
         }
         let wrong = |what: &str| TokenError::Bundle(what.to_owned());
-        let value = json::parse(text).map_err(TokenError::Bundle)?;
+        let value = json::parse(text).map_err(|error| wrong(&error.to_string()))?;
         let Some([first, Value::Object(members)]) = value.as_array().map(Vec::as_slice) else {
             return Err(wrong("it is not a list of a token and an object"));
         };
