@@ -318,6 +318,8 @@ issuers = ["https://sharedeus2.eus2.attest.azure.net"]
 tee = ["sevsnpvm"]
 measurement = { any = "recorded" }
 host-data = { any = "recorded" }
+id-key-digest = ["942fd93ebde6ea7a96efadeafc60f1c6b3d10e703b1dafd7555b92f7f3d32d0e006767648cba5b102af3d65756af4177"]
+author-key-digest = { any = "recorded" }
 minimum-svn = { bootloader = 4, tee = 0, snp = 24, microcode = 219, tdx-module = 0 }
 policy-hash = { any = "recorded" }
 vm-id = ["ABD9EA99-D837-4F68-AD3E-C87C88006AFA"]
@@ -341,7 +343,7 @@ fn token_verified() -> Result<(), Failed> {
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert_eq!(
         run.stdout.lines().last().unwrap_or_default(),
-        "VERIFIED, by the word of https://sharedeus2.eus2.attest.azure.net, 3 waived: MAA-11, MAA-12, MAA-15"
+        "VERIFIED, by the word of https://sharedeus2.eus2.attest.azure.net, 4 waived: MAA-11, MAA-12, MAA-15, MAA-18"
     );
     let run = token(&["--jwks", &keys, "--nonce-text", "another", "--json"]);
     assert_eq!(run.code, 4, "{}", run.stderr);

@@ -21,6 +21,12 @@ pub struct MaaPolicy {
     pub measurement: Expected<[u8; 48]>,
     /// SEV-SNP's host data, or MRCONFIGID's first 32 bytes; of a TDX token only `any` can be met.
     pub host_data: Expected<[u8; 32]>,
+    /// SEV-SNP's digest of the key that signed the ID block; of a TDX token only `any` can be met.
+    pub id_key_digest: Expected<[u8; 48]>,
+    /// SEV-SNP's digest of the key that signed that key; of a TDX token only `any` can be met.
+    pub author_key_digest: Expected<[u8; 48]>,
+    /// What a TDX token must say beside; without it every TDX token is refused.
+    pub tdx: Option<MaaTdx>,
     /// Of SEV-SNP's firmware.
     pub minimum_svn: MinimumSvn,
     /// Whether a machine whose guest or boot can be debugged is accepted.
@@ -33,6 +39,19 @@ pub struct MaaPolicy {
     pub policy_hash: Expected<String>,
     /// The machine's UUID.
     pub vm_id: Expected<String>,
+}
+
+/// The TD and its module, as a TDX token names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaaTdx {
+    /// `tdx_mrseam`, the module's measurement.
+    pub mr_seam: Expected<[u8; 48]>,
+    /// `tdx_mrsignerseam`, the module's signer: zeros for Intel's.
+    pub mr_signer_seam: Expected<[u8; 48]>,
+    /// `tdx_xfam`, eight bytes as the token writes them.
+    pub xfam: Expected<[u8; 8]>,
+    /// `tdx_rtmr0` to `tdx_rtmr3`, what the guest measured since its launch.
+    pub rtmr: [Expected<[u8; 48]>; 4],
 }
 
 /// Least security version numbers of SEV-SNP's firmware, and of the TDX module.
@@ -76,7 +95,9 @@ pub(crate) fn appraise(
     let term = Term::new("maa.policy-hash.not-accepted", "x-ms-policy-hash");
     ledger.record(&rules::MAA_POLICY, term.one_of(claims.text(&["x-ms-policy-hash"]), &terms.policy_hash))?;
     let term = Term::new("maa.vm-id.not-accepted", "x-ms-azurevm-vmid");
-    ledger.record(&rules::MAA_VM_ID, term.one_of(claims.text(&["x-ms-azurevm-vmid"]), &terms.vm_id))
+    ledger.record(&rules::MAA_VM_ID, term.one_of(claims.text(&["x-ms-azurevm-vmid"]), &terms.vm_id))?;
+    ledger.record(&rules::MAA_ID_KEYS, id_keys(&hardware, terms))?;
+    ledger.record(&rules::MAA_TD, td(&hardware, terms))
 }
 
 /// The caller's nonce travels in base64 in the payload that the client sent.
@@ -172,6 +193,41 @@ fn host_data(hardware: &Hardware<'_>, terms: &MaaPolicy) -> Judged {
     let claim = "x-ms-sevsnpvm-hostdata";
     let term = Term::new("maa.host-data.not-accepted", claim);
     term.one_of_bytes(hardware.claims.text(&[claim]), &terms.host_data)
+}
+
+fn id_keys(hardware: &Hardware<'_>, terms: &MaaPolicy) -> Judged {
+    let one_of = |claim, expected| {
+        Term::new("maa.id-key.not-accepted", claim).one_of_bytes(hardware.claims.text(&[claim]), expected)
+    };
+    all([
+        one_of("x-ms-sevsnpvm-idkeydigest", &terms.id_key_digest),
+        one_of("x-ms-sevsnpvm-authorkeydigest", &terms.author_key_digest),
+    ])
+}
+
+/// A token of SEV-SNP has no TD: that is said, and MAA-07 has decided whether SEV-SNP will do.
+fn td(hardware: &Hardware<'_>, terms: &MaaPolicy) -> Judged {
+    const CODE: &str = "maa.td.not-accepted";
+    if hardware.tee != "tdxvm" {
+        return Ok(((), Finding::Pass(format!("{} has none", hardware.tee))));
+    }
+    let tdx = terms.tdx.as_ref().ok_or_else(|| {
+        Term::new(CODE, "x-ms-attestation-type").refused(hardware.tee, "nothing without a table [maa.tdx]")
+    })?;
+    let found = |claim| hardware.claims.text(&[claim]);
+    let rtmrs = ["tdx_rtmr0", "tdx_rtmr1", "tdx_rtmr2", "tdx_rtmr3"];
+    let flag = Term::new(CODE, "tdx_td_attributes_septve_disable");
+    let disabled = word(hardware.claims.flag(&[flag.claim]));
+    let mut judged = vec![
+        flag.must(disabled, "true", &Danger::Refuse),
+        Term::new(CODE, "tdx_mrseam").one_of_bytes(found("tdx_mrseam"), &tdx.mr_seam),
+        Term::new(CODE, "tdx_mrsignerseam").one_of_bytes(found("tdx_mrsignerseam"), &tdx.mr_signer_seam),
+        Term::new(CODE, "tdx_xfam").one_of_bytes(found("tdx_xfam"), &tdx.xfam),
+    ];
+    for (claim, expected) in rtmrs.into_iter().zip(&tdx.rtmr) {
+        judged.push(Term::new(CODE, claim).one_of_bytes(found(claim), expected));
+    }
+    all(judged)
 }
 
 fn svn(hardware: &Hardware<'_>, floor: &MinimumSvn) -> Judged {

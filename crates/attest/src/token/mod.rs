@@ -36,7 +36,7 @@ pub use ear::EarPolicy;
 pub use errors::{TokenDenial, TokenRejection};
 pub use jws::{Algorithm, MAX_TOKEN, TokenError};
 pub use keys::KeySetError;
-pub use maa::{MaaPolicy, MinimumSvn};
+pub use maa::{MaaPolicy, MaaTdx, MinimumSvn};
 pub use nras::NrasPolicy;
 pub use verdict::{AuthenticToken, TokenBinding, TokenDenied, TokenRejected, VerifiedToken, verify_token};
 

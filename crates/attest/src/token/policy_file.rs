@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 pub(crate) use super::ear::policy_file::EarFile;
 pub(crate) use super::nras::policy_file::NrasFile;
-use super::{ConfidentialSpacePolicy, MaaPolicy, MinimumSvn};
+use super::{ConfidentialSpacePolicy, MaaPolicy, MaaTdx, MinimumSvn};
 use crate::policy::PolicyError;
 use crate::policy::file::{DangerFile, ListOrAny, hex_values, values};
 
@@ -15,6 +15,9 @@ pub(crate) struct MaaFile {
     tee: ListOrAny<String>,
     measurement: ListOrAny<String>,
     host_data: ListOrAny<String>,
+    id_key_digest: ListOrAny<String>,
+    author_key_digest: ListOrAny<String>,
+    tdx: Option<MaaTdxFile>,
     minimum_svn: MinimumSvnFile,
     #[serde(default)]
     debug: DangerFile,
@@ -24,6 +27,18 @@ pub(crate) struct MaaFile {
     no_secure_boot: DangerFile,
     policy_hash: ListOrAny<String>,
     vm_id: ListOrAny<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct MaaTdxFile {
+    mr_seam: ListOrAny<String>,
+    mr_signer_seam: ListOrAny<String>,
+    xfam: ListOrAny<String>,
+    rtmr0: ListOrAny<String>,
+    rtmr1: ListOrAny<String>,
+    rtmr2: ListOrAny<String>,
+    rtmr3: ListOrAny<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +78,9 @@ impl MaaFile {
             tee: values(self.tee, "maa.tee", text)?,
             measurement: hex_values(self.measurement, "maa.measurement")?,
             host_data: hex_values(self.host_data, "maa.host-data")?,
+            id_key_digest: hex_values(self.id_key_digest, "maa.id-key-digest")?,
+            author_key_digest: hex_values(self.author_key_digest, "maa.author-key-digest")?,
+            tdx: self.tdx.map(MaaTdxFile::into_terms).transpose()?,
             minimum_svn: MinimumSvn {
                 bootloader: svn.bootloader,
                 tee: svn.tee,
@@ -75,6 +93,22 @@ impl MaaFile {
             no_secure_boot: self.no_secure_boot.into_danger("maa.no-secure-boot")?,
             policy_hash: values(self.policy_hash, "maa.policy-hash", text)?,
             vm_id: values(self.vm_id, "maa.vm-id", text)?,
+        })
+    }
+}
+
+impl MaaTdxFile {
+    fn into_terms(self) -> Result<MaaTdx, PolicyError> {
+        Ok(MaaTdx {
+            mr_seam: hex_values(self.mr_seam, "maa.tdx.mr-seam")?,
+            mr_signer_seam: hex_values(self.mr_signer_seam, "maa.tdx.mr-signer-seam")?,
+            xfam: hex_values(self.xfam, "maa.tdx.xfam")?,
+            rtmr: [
+                hex_values(self.rtmr0, "maa.tdx.rtmr0")?,
+                hex_values(self.rtmr1, "maa.tdx.rtmr1")?,
+                hex_values(self.rtmr2, "maa.tdx.rtmr2")?,
+                hex_values(self.rtmr3, "maa.tdx.rtmr3")?,
+            ],
         })
     }
 }

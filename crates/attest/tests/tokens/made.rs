@@ -21,6 +21,8 @@ issuers = ["https://test.attest.azure.net"]
 tee = ["sevsnpvm", "tdxvm"]
 measurement = ["6a063be9dd79f6371c842e480f8dc3b5c725961344e57130e88c5adf49e8f7f6c79b75a5eb77fc769959f4aeb2f9401e"]
 host-data = ["0101010101010101010101010101010101010101010101010101010101010101"]
+id-key-digest = ["1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d"]
+author-key-digest = ["000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"]
 minimum-svn = { bootloader = 4, tee = 0, snp = 24, microcode = 219, tdx-module = 5 }
 policy-hash = ["hash"]
 vm-id = ["machine"]
@@ -59,6 +61,8 @@ pub(crate) fn vm() -> Value {
             "x-ms-sevsnpvm-vmpl": 0,
             "x-ms-sevsnpvm-launchmeasurement": MEASUREMENT,
             "x-ms-sevsnpvm-hostdata": "01".repeat(32),
+            "x-ms-sevsnpvm-idkeydigest": "1d".repeat(48),
+            "x-ms-sevsnpvm-authorkeydigest": "00".repeat(48),
             "x-ms-sevsnpvm-bootloader-svn": 4,
             "x-ms-sevsnpvm-tee-svn": 0,
             "x-ms-sevsnpvm-snpfw-svn": 24,
@@ -102,19 +106,53 @@ fn container(change: impl Fn(&mut Value)) -> String {
     })
 }
 
+/// What TDX tokens cannot have, waived; and what they have, by the byte that it is made of.
+fn tdx_policy() -> String {
+    let mut policy = String::new();
+    for line in POLICY.lines() {
+        match line.split(" = ").next().unwrap_or_default() {
+            key @ ("host-data" | "id-key-digest" | "author-key-digest") => {
+                policy += &format!("{key} = {{ any = \"TDX has none\" }}\n");
+            }
+            _ => policy += &format!("{line}\n"),
+        }
+    }
+    policy += "[maa.tdx]\n";
+    for (key, byte, length) in [
+        ("mr-seam", "5e", 48),
+        ("mr-signer-seam", "00", 48),
+        ("xfam", "e7", 8),
+        ("rtmr0", "a0", 48),
+        ("rtmr1", "a1", 48),
+        ("rtmr2", "a2", 48),
+        ("rtmr3", "a3", 48),
+    ] {
+        policy += &format!("{key} = [\"{}\"]\n", byte.repeat(length));
+    }
+    policy
+}
+
 /// The documented names of TDX claims; no real token was seen.
 fn tdx(change: impl Fn(&mut Value)) -> String {
-    let policy = POLICY.replace(
-        "host-data = [\"0101010101010101010101010101010101010101010101010101010101010101\"]",
-        "host-data = { any = \"TDX has none\" }",
-    );
-    maa_under(&policy, |claims| {
+    tdx_under(&tdx_policy(), change)
+}
+
+fn tdx_under(policy: &str, change: impl Fn(&mut Value)) -> String {
+    maa_under(policy, |claims| {
         claims["x-ms-isolation-tee"] = json!({
             "x-ms-attestation-type": "tdxvm",
             "x-ms-compliance-status": "azure-compliant-cvm",
             "tdx_td_attributes_debug": false,
             "tdx_td_attributes_migratable": false,
+            "tdx_td_attributes_septve_disable": true,
             "tdx_mrtd": MEASUREMENT,
+            "tdx_mrseam": "5e".repeat(48),
+            "tdx_mrsignerseam": "00".repeat(48),
+            "tdx_xfam": "e7".repeat(8),
+            "tdx_rtmr0": "a0".repeat(48),
+            "tdx_rtmr1": "a1".repeat(48),
+            "tdx_rtmr2": "a2".repeat(48),
+            "tdx_rtmr3": "a3".repeat(48),
             "tdx_seamsvn": 5,
         });
         change(&mut claims["x-ms-isolation-tee"]);
@@ -252,11 +290,48 @@ pub(crate) const MAA: &[Case] = &[
         || container(|c| c["x-ms-sevsnpvm-is-debuggable"] = json!(true)),
         "maa.debug",
     ),
-    ("TDX", || tdx(|_| ()), "verified, waived: MAA-12"),
+    ("TDX", || tdx(|_| ()), "verified, waived: MAA-12, MAA-18"),
     ("TDX, debug", || tdx(|t| t["tdx_td_attributes_debug"] = json!(true)), "maa.debug"),
     ("TDX, migratable", || tdx(|t| t["tdx_td_attributes_migratable"] = json!(true)), "maa.migration"),
     ("TDX, another MRTD", || tdx(|t| t["tdx_mrtd"] = json!("00".repeat(48))), "maa.measurement.not-accepted"),
     ("TDX, an older module", || tdx(|t| t["tdx_seamsvn"] = json!(4)), "maa.svn.below-minimum"),
+    (
+        "MAA-18: another identity key",
+        || tee(|t| t["x-ms-sevsnpvm-idkeydigest"] = json!("1e".repeat(48))),
+        "maa.id-key.not-accepted",
+    ),
+    (
+        "MAA-18: an author key",
+        || tee(|t| t["x-ms-sevsnpvm-authorkeydigest"] = json!("1e".repeat(48))),
+        "maa.id-key.not-accepted",
+    ),
+    (
+        "MAA-18: no identity key",
+        || tee(|t| without(t, "x-ms-sevsnpvm-idkeydigest")),
+        "maa.id-key.not-accepted",
+    ),
+    (
+        "MAA-19: TDX without a table for it",
+        || tdx_under(tdx_policy().split("[maa.tdx]").next().unwrap_or_default(), |_| ()),
+        "maa.td.not-accepted",
+    ),
+    (
+        "MAA-19: pages without an owner may fault",
+        || tdx(|t| t["tdx_td_attributes_septve_disable"] = json!(false)),
+        "maa.td.not-accepted",
+    ),
+    ("MAA-19: another module", || tdx(|t| t["tdx_mrseam"] = json!("5f".repeat(48))), "maa.td.not-accepted"),
+    (
+        "MAA-19: another signer of the module",
+        || tdx(|t| t["tdx_mrsignerseam"] = json!("01".repeat(48))),
+        "maa.td.not-accepted",
+    ),
+    ("MAA-19: another XFAM", || tdx(|t| t["tdx_xfam"] = json!("e6".repeat(8))), "maa.td.not-accepted"),
+    ("MAA-19: another RTMR0", || tdx(|t| t["tdx_rtmr0"] = json!("a1".repeat(48))), "maa.td.not-accepted"),
+    ("MAA-19: another RTMR1", || tdx(|t| t["tdx_rtmr1"] = json!("a2".repeat(48))), "maa.td.not-accepted"),
+    ("MAA-19: another RTMR2", || tdx(|t| t["tdx_rtmr2"] = json!("a3".repeat(48))), "maa.td.not-accepted"),
+    ("MAA-19: another RTMR3", || tdx(|t| t["tdx_rtmr3"] = json!("a0".repeat(48))), "maa.td.not-accepted"),
+    ("MAA-19: no RTMR3", || tdx(|t| without(t, "tdx_rtmr3")), "maa.td.not-accepted"),
 ];
 
 /// A workload's token, as Google writes it.
