@@ -343,7 +343,7 @@ fn token_verified() -> Result<(), Failed> {
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert_eq!(
         run.stdout.lines().last().unwrap_or_default(),
-        "VERIFIED, by the word of https://sharedeus2.eus2.attest.azure.net, 4 waived: MAA-11, MAA-12, MAA-15, MAA-18"
+        "VERIFIED, by the word of https://sharedeus2.eus2.attest.azure.net, 4 waived: MAA-11, MAA-12, MAA-15, MAA-17"
     );
     let run = token(&["--jwks", &keys, "--nonce-text", "another", "--json"]);
     assert_eq!(run.code, 4, "{}", run.stderr);

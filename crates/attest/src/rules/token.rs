@@ -37,12 +37,12 @@ rules! {
         "What a provider demands before it signs is configured, by its owner."
     MAA_VM_ID "MAA-16" "machine is expected" "tokens.md §3 MAA-16"
         "A genuine machine of somebody else is not yours."
-    MAA_NONCE "MAA-17" "token is bound to this exchange" "tokens.md §3 MAA-17"
-        "A genuine token of an hour ago, or of another client, stays genuine."
-    MAA_ID_KEYS "MAA-18" "keys that signed the launch are expected" "tokens.md §3 MAA-18"
+    MAA_ID_KEYS "MAA-17" "keys that signed the launch are expected" "tokens.md §3 MAA-17"
         "A measurement says what was loaded; the identity key says whose build it is, and whose older builds too."
-    MAA_TD "MAA-19" "trust domain and its module are expected" "tokens.md §3 MAA-19"
+    MAA_TD "MAA-18" "trust domain and its module are expected" "tokens.md §3 MAA-18"
         "Another module, or registers that nobody compared, leave what runs in the trust domain open."
+    MAA_NONCE "MAA-19" "token is bound to this exchange" "tokens.md §3 MAA-19"
+        "A genuine token of an hour ago, or of another client, stays genuine."
 }
 
 rules! {

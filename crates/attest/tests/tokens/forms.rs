@@ -112,7 +112,7 @@ pub(crate) const FORMS: &[Case] = &[
     ("keys: nothing wrong", || key(|_| ()), "understood"),
 ];
 
-const VERIFIED: &str = "verified, waived: MAA-17";
+const VERIFIED: &str = "verified, waived: MAA-19";
 
 fn good() -> String {
     ISSUER.sign(&json!({"alg": "RS256", "kid": "test"}), &vm())
