@@ -7,6 +7,7 @@ needs=(
   "cmake:$(command -v cmake || true):builds llama.cpp, the embedded inference engine"
   "g++:$(command -v g++ || true):compiles llama.cpp"
   "libclang-dev:$(compgen -G '/usr/lib/llvm-*/lib/libclang.so' | head -n 1 || true):bindgen reads llama.cpp's headers with it"
+  "swtpm:$(command -v swtpm || true):the tests of Azure's virtual TPM talk to it"
 )
 if [ "${1:-}" = bench ]; then
   needs+=(

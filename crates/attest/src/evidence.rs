@@ -134,6 +134,18 @@ impl Evidence {
         }
     }
 
+    /// What whoever made the evidence bound into it: report data, `user_data`, or the qualifying data of a TPM's quote.
+    /// `None` where a Nitro document has none. Reading it proves nothing.
+    pub fn bound(&self) -> Option<Vec<u8>> {
+        match &self.kind {
+            Kind::SevSnp(report) => Some(report.report_data().to_vec()),
+            Kind::Nitro(document) => document.user_data().map(<[u8]>::to_vec),
+            Kind::Tdx(quote) => Some(quote.report_data().to_vec()),
+            Kind::Azure(evidence) => Some(evidence.quote().extra_data().to_vec()),
+            Kind::Gce(evidence) => Some(evidence.quote().extra_data().to_vec()),
+        }
+    }
+
     /// The SEV-SNP report, where it is one. Reading a field of it proves nothing.
     pub fn snp(&self) -> Option<&snp::Report> {
         match &self.kind {

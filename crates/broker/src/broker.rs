@@ -9,6 +9,7 @@ use casemate_attest::json::{self, JsonError, shorten};
 use casemate_attest::snp::SnpPolicy;
 use casemate_attest::{Authentic, Binding, Evidence, Expected, IssuerCache, Policy, UnixTime, verify};
 use casemate_protocol::jwe::{Jwe, encrypt_to};
+use casemate_protocol::statement;
 use casemate_protocol::kbs::{
     self, Attestation, Challenge, HASH_ALGORITHM, Request, RuntimeData, SnpEvidence, TokenResponse, VERSION,
 };
@@ -234,12 +235,13 @@ impl BrokerState {
         let expected = kbs::report_data(runtime_data, &tee_evidence.additional_evidence)?;
 
         let evidence = Evidence::parse(&report)?;
+        let bound = statement::bound(evidence.platform(), &expected);
         let verification = || verify(&evidence, &endorsements, self.anchors.trust(), now);
         let authentic: Authentic =
             self.issuers.during(verification).map_err(|rejected| Fault::Rejected(Box::new(rejected)))?;
         entry.measurement = Some(*authentic.claims().measurement());
         let verified = authentic
-            .appraise(&self.baseline, &Binding::report_data(expected))
+            .appraise(&self.baseline, &Binding::qualifying_data(bound))
             .map_err(|denied| Fault::Denied(Box::new(denied)))?;
 
         self.check_recipient(runtime_data)?;

@@ -262,6 +262,9 @@ pub(crate) struct ServeArgs {
     /// TLS key (PEM)
     #[arg(long, env = "CASEMATE_TLS_KEY")]
     tls_key: Option<PathBuf>,
+    /// Endorsements that this machine does not bring itself, from `casemate endorse fetch`
+    #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENTS")]
+    endorsements: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
@@ -290,6 +293,7 @@ impl ServeArgs {
             listen: self.listen,
             tls_cert: self.tls_cert,
             tls_key: self.tls_key,
+            endorsements: self.endorsements,
             danger_simulate: self.danger_simulate,
             danger_allow_swap: self.danger_allow_swap.then_some(true),
             user: self.user,

@@ -210,7 +210,7 @@ impl CliError {
     /// What the person can do about it, where we know.
     pub(crate) fn hint(&self) -> Option<String> {
         use casemate_client::ConnectError;
-        use casemate_enclave::{AttesterError, BootError, HardeningError, ReleaseError, WeightsError};
+        use casemate_enclave::{BootError, HardeningError, ReleaseError, StapleError, WeightsError};
         let hint = match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 "nothing is overwritten: choose another name or remove it first"
@@ -273,8 +273,10 @@ impl CliError {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
-                BootError::Attester(AttesterError::NoDevice) => {
-                    "this version has no driver for real TEE devices yet; --danger-simulate DIR runs on a simulated machine"
+                BootError::Attester(e) => return e.hint().map(ToOwned::to_owned),
+                BootError::Staple(StapleError::Missing { .. })
+                | BootError::Release(ReleaseError::Staple(StapleError::Missing { .. })) => {
+                    "get them with `casemate endorse fetch` and give them with --endorsements FILE"
                 }
                 BootError::Release(ReleaseError::Refused { .. }) => {
                     "the broker's audit log has the decision: `casemate broker audit`"

@@ -7,7 +7,7 @@ use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::endorse::{EndorseError, EndorseKind};
 use casemate_client::{ConnectError, SendError};
-use casemate_enclave::{BootError, HardeningError, ReleaseError, WeightsError};
+use casemate_enclave::{BootError, HardeningError, ReleaseError, StapleError, WeightsError};
 use casemate_protocol::statement::StatementError;
 use casemate_seal::{ManifestError, OpenError};
 
@@ -177,6 +177,8 @@ fn boot(error: &BootError) -> Exit {
         BootError::File { .. } => Exit::Usage,
         BootError::Manifest(e) => manifest(e),
         BootError::Attester(_) => Exit::Undecidable,
+        BootError::Staple(StapleError::Unreadable) => Exit::Usage,
+        BootError::Staple(StapleError::Bundle(_) | StapleError::Missing { .. }) => Exit::Undecidable,
         BootError::Tls(_) => Exit::Usage,
         BootError::Release(e) => release(e),
         BootError::KeyLength { .. } => Exit::Undecidable,
@@ -222,9 +224,11 @@ fn release(error: &ReleaseError) -> Exit {
         }
         ReleaseError::Unreachable { .. } => Exit::Unreachable,
         ReleaseError::Refused { .. } => Exit::Refused,
-        ReleaseError::Protocol { .. } | ReleaseError::Message(_) | ReleaseError::Attester(_) => {
-            Exit::Undecidable
-        }
+        ReleaseError::Protocol { .. }
+        | ReleaseError::Message(_)
+        | ReleaseError::Attester(_)
+        | ReleaseError::Staple(_)
+        | ReleaseError::Platform { .. } => Exit::Undecidable,
         ReleaseError::Jwe(_) => Exit::NotGenuine,
         ReleaseError::Randomness => Exit::Internal,
     }

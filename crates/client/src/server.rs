@@ -169,8 +169,8 @@ pub async fn connect(
     // 2. Parse; believe nothing yet.
     let document = AttestationDocument::parse(&bytes).map_err(|e| early(e.into()))?;
     let evidence = document.evidence_bytes().map_err(|e| early(e.into()))?;
-    let endorsements = document.endorsements().map_err(|e| early(e.into()))?;
     let evidence = Evidence::parse(&evidence).map_err(|e| early(e.into()))?;
+    let endorsements = document.endorsements(&evidence).map_err(|e| early(e.into()))?;
 
     // 3. Genuine?
     let authentic = verify(&evidence, &endorsements, anchors, now).map_err(|rejected| ConnectFailure {
@@ -179,7 +179,9 @@ pub async fn connect(
     })?;
 
     // 4. Ours, and bound to this statement?
-    let binding = casemate_attest::Binding::report_data(statement::report_data(&document.statement));
+    let report_data = statement::report_data(&document.statement);
+    let bound = statement::bound(evidence.platform(), &report_data);
+    let binding = casemate_attest::Binding::qualifying_data(bound);
     let verified = authentic.appraise(&policy.attest, &binding).map_err(|denied| ConnectFailure {
         checks: with_statement(denied.checks.clone(), statement::not_reached()),
         error: Box::new(denied.into()),

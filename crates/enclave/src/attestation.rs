@@ -10,11 +10,13 @@ use casemate_protocol::statement::{
 
 use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
+use crate::staple::{StapleError, Staples};
 use crate::tls::TlsIdentity;
 
 /// Everything that the enclave states about itself, and the device that vouches for it.
 pub struct AttestationService {
     attester: Arc<dyn Attester>,
+    staples: Staples,
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
     models: Vec<ModelStatement>,
@@ -27,6 +29,9 @@ pub enum AttestationError {
     /// The device gave no evidence.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// An endorsement is missing.
+    #[error(transparent)]
+    Staple(#[from] StapleError),
     /// The statement could not be written.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -40,6 +45,7 @@ impl AttestationError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Attester(e) => e.code(),
+            Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
         }
@@ -54,9 +60,14 @@ struct Token {
 
 impl AttestationService {
     /// A service for the given keys and models.
-    pub fn new(attester: Arc<dyn Attester>, tls: &TlsIdentity, models: Vec<ModelStatement>) -> Self {
+    pub fn new(
+        attester: Arc<dyn Attester>,
+        staples: Staples,
+        tls: &TlsIdentity,
+        models: Vec<ModelStatement>,
+    ) -> Self {
         let (tls_spki_sha256, tls_key_origin) = (tls.spki_sha256(), tls.origin());
-        Self { attester, tls_spki_sha256, tls_key_origin, models, token: RwLock::new(None) }
+        Self { attester, staples, tls_spki_sha256, tls_key_origin, models, token: RwLock::new(None) }
     }
 
     /// Takes over the broker's newest attestation result.
@@ -91,8 +102,7 @@ impl AttestationService {
         Ok(AttestationDocument::new(
             raw.platform,
             &raw.evidence,
-            &raw.vek_der,
-            &raw.crl_der,
+            self.staples.complete(&raw)?,
             statement,
             token,
         ))

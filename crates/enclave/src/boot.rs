@@ -17,11 +17,12 @@ use tokio::net::TcpSocket;
 
 use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
-use crate::attester::{Attester, AttesterError, SimulatedSnp};
+use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
 use crate::config::{MachineSource, ServeConfig, TlsSource};
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
+use crate::staple::{StapleError, Staples};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::weights::{SealedFiles, WeightsError};
 
@@ -61,6 +62,9 @@ pub enum BootError {
     /// Step 2: evidence device.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// Step 2: endorsements of the evidence.
+    #[error(transparent)]
+    Staple(#[from] StapleError),
     /// Step 2: the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -101,6 +105,7 @@ impl BootError {
             Self::File { .. } => "boot.file",
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
+            Self::Staple(e) => e.code(),
             Self::Tls(e) => e.code(),
             Self::Release(e) => e.code(),
             Self::KeyLength { .. } => "boot.key-length",
@@ -135,8 +140,10 @@ pub async fn serve(
     let authorities = broker_authorities(&config)?;
     let attester: Arc<dyn Attester> = match &config.machine {
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
-        MachineSource::Hardware => return Err(AttesterError::NoDevice.into()),
+        MachineSource::Hardware => detect(&Roots::system())?,
     };
+    let staples = config.endorsements.as_deref().map(Staples::read).transpose()?.unwrap_or_default();
+    tracing::info!(platform = %attester.platform(), "machine found");
     let tls = match &config.tls {
         // The operator's files need the starting user; a generated key is this boot's own.
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
@@ -146,6 +153,9 @@ pub async fn serve(
     tracing::info!(manifest = %hex::encode(manifest.digest()), model = manifest.name(), "manifest verified");
 
     // 3. From here on an unprivileged user.
+    if hardening::is_root() {
+        attester.hand_over(config.user, config.user)?;
+    }
     if hardening::drop_privileges(config.user, config.user)? {
         tracing::info!(user = config.user, "privileges dropped");
     }
@@ -156,7 +166,7 @@ pub async fn serve(
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
     }
     let broker = BrokerClient::new(&config.broker, authorities)?;
-    let released = release(&broker, attester.as_ref(), &resource).await?;
+    let released = release(&broker, attester.as_ref(), &staples, &resource).await?;
     let key = model_key(&released.secret)?;
     drop(released.secret);
     tracing::info!(resource, "broker released the model key");
@@ -182,7 +192,7 @@ pub async fn serve(
         id: manifest.name().to_owned(),
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
-    let service = Arc::new(AttestationService::new(attester.clone(), &tls, models));
+    let service = Arc::new(AttestationService::new(attester.clone(), staples.clone(), &tls, models));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.document(None)?;
@@ -195,7 +205,7 @@ pub async fn serve(
     let mut server = axum_server::from_tcp_rustls(listener, rustls).map_err(failed)?.handle(handle.clone());
     server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
     let server = server.serve(api::router(state).into_make_service());
-    let renewal = tokio::spawn(renew_token(broker, attester, service));
+    let renewal = tokio::spawn(renew_token(broker, attester, staples, service));
     tokio::spawn(async move {
         shutdown.await;
         handle.graceful_shutdown(Some(DRAIN));
@@ -216,11 +226,12 @@ pub async fn serve(
 async fn release(
     broker: &BrokerClient,
     attester: &dyn Attester,
+    staples: &Staples,
     resource: &str,
 ) -> Result<Released, ReleaseError> {
     let deadline = Instant::now() + BROKER_PATIENCE;
     loop {
-        match broker.release(attester, resource).await {
+        match broker.release(attester, staples, resource).await {
             Err(ReleaseError::Unreachable { base, .. }) if Instant::now() < deadline => {
                 tracing::info!(broker = base, "broker cannot be reached yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -231,10 +242,15 @@ async fn release(
 }
 
 /// Keeps the broker's attestation result fresh. A failure is logged; the document then goes without a token.
-async fn renew_token(broker: BrokerClient, attester: Arc<dyn Attester>, service: Arc<AttestationService>) {
+async fn renew_token(
+    broker: BrokerClient,
+    attester: Arc<dyn Attester>,
+    staples: Staples,
+    service: Arc<AttestationService>,
+) {
     loop {
         tokio::time::sleep(TOKEN_RENEWAL).await;
-        match broker.renew_token(attester.as_ref()).await {
+        match broker.renew_token(attester.as_ref(), &staples).await {
             Ok(token) => {
                 if let Err(e) = service.set_token(token) {
                     tracing::info!(code = e.code(), "attestation result not renewed");

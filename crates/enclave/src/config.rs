@@ -28,6 +28,8 @@ pub struct ServeSettings {
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the operator's TLS key.
     pub tls_key: Option<PathBuf>,
+    /// File with endorsements of this machine, from `casemate endorse fetch`.
+    pub endorsements: Option<PathBuf>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Run on a machine with swap.
@@ -57,6 +59,8 @@ pub struct ServeConfig {
     pub tls: TlsSource,
     /// Where evidence comes from.
     pub machine: MachineSource,
+    /// Endorsements that the machine itself does not bring.
+    pub endorsements: Option<PathBuf>,
     /// Whether swap is refused.
     pub swap: SwapRule,
     /// User and group to become when started as root.
@@ -143,6 +147,7 @@ impl ServeSettings {
             listen: self.listen.or(below.listen),
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
+            endorsements: self.endorsements.or(below.endorsements),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
             user: self.user.or(below.user),
@@ -186,6 +191,7 @@ impl ServeSettings {
             listen: self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
+            endorsements: self.endorsements,
             swap: if self.danger_allow_swap == Some(true) { SwapRule::DangerAllow } else { SwapRule::Refuse },
             user,
             threads,

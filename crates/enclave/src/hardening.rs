@@ -69,12 +69,17 @@ pub fn harden(swap: SwapRule) -> Result<Hardened, HardeningError> {
     Ok(Hardened(()))
 }
 
+/// Whether the process is root.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Becomes the unprivileged user `uid`:`gid` if the process is root; otherwise it already is unprivileged.
 ///
 /// Every input file must be open before. Returns whether the user changed.
 pub(crate) fn drop_privileges(uid: u32, gid: u32) -> Result<bool, HardeningError> {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         return Ok(false);
     }
     // glibc applies these to every thread of the process (setxid), unlike the raw system calls.

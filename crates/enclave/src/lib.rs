@@ -1,7 +1,7 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
-//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening` and `locked` only, each block with
-//! its justification (ARCHITECTURE.md).
+//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked` and
+//! `attester::nsm::device` only, each block with its justification (ARCHITECTURE.md).
 
 pub mod api;
 mod attestation;
@@ -13,14 +13,18 @@ mod hardening;
 #[allow(unsafe_code)]
 mod locked;
 mod release;
+mod staple;
 mod tls;
 mod weights;
 
 pub use attestation::{AttestationError, AttestationService};
-pub use attester::{Attester, AttesterError, RawEvidence, SimulatedSnp};
+pub use attester::{
+    Attester, AttesterError, AzureError, Brought, CertificateTableError, Hardware, MetadataReason, NsmError, RawEvidence, Roots, SimulatedSnp, TsmError, detect, tpm,
+};
 pub use boot::{BootError, Ready, serve};
 pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use release::ReleaseError;
+pub use staple::{StapleError, Staples};
 pub use tls::{TlsError, TlsIdentity};
 pub use weights::WeightsError;

@@ -7,6 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as B64;
+use casemate_attest::Platform;
+use casemate_protocol::document::AmdEndorsements;
 use casemate_protocol::jwe::{Jwe, JweError, TeePrivateKey};
 use casemate_protocol::kbs::{
     self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, Request,
@@ -18,6 +22,7 @@ use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use crate::attester::{Attester, AttesterError};
+use crate::staple::{StapleError, Staples};
 
 /// The broker, as this enclave reaches it.
 pub(crate) struct BrokerClient {
@@ -86,6 +91,15 @@ pub enum ReleaseError {
     /// There is no evidence.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// An endorsement is missing.
+    #[error(transparent)]
+    Staple(#[from] StapleError),
+    /// The key broker's messages have no form for this platform's evidence.
+    #[error("evidence of {platform} cannot be presented to a key broker yet")]
+    Platform {
+        /// Of this machine.
+        platform: Platform,
+    },
     /// The system gave no random bytes.
     #[error("the system gives no random bytes")]
     Randomness,
@@ -104,6 +118,8 @@ impl ReleaseError {
             Self::Message(e) => e.code(),
             Self::Jwe(e) => e.code(),
             Self::Attester(e) => e.code(),
+            Self::Staple(e) => e.code(),
+            Self::Platform { .. } => "release.platform",
             Self::Randomness => "release.randomness",
         }
     }
@@ -142,11 +158,12 @@ impl BrokerClient {
     pub(crate) async fn release(
         &self,
         attester: &dyn Attester,
+        staples: &Staples,
         resource: &str,
     ) -> Result<Released, ReleaseError> {
         let path = resource_path(resource)?;
         let key = tee_key()?;
-        let session = self.attest(attester, &key).await?;
+        let session = self.attest(attester, staples, &key).await?;
 
         let url = format!("{}{BASE_PATH}/resource/{path}", self.base);
         let request = self.http.get(url).header(header::COOKIE, &session.cookie);
@@ -156,11 +173,25 @@ impl BrokerClient {
     }
 
     /// Attests anew and returns a fresh attestation result.
-    pub(crate) async fn renew_token(&self, attester: &dyn Attester) -> Result<String, ReleaseError> {
-        Ok(self.attest(attester, &tee_key()?).await?.token)
+    pub(crate) async fn renew_token(
+        &self,
+        attester: &dyn Attester,
+        staples: &Staples,
+    ) -> Result<String, ReleaseError> {
+        Ok(self.attest(attester, staples, &tee_key()?).await?.token)
     }
 
-    async fn attest(&self, attester: &dyn Attester, key: &TeePrivateKey) -> Result<Session, ReleaseError> {
+    async fn attest(
+        &self,
+        attester: &dyn Attester,
+        staples: &Staples,
+        key: &TeePrivateKey,
+    ) -> Result<Session, ReleaseError> {
+        // The broker's protocol here has a form for one platform's evidence.
+        let platform = attester.platform();
+        if platform != Platform::SevSnp {
+            return Err(ReleaseError::Platform { platform });
+        }
         // 1. Ask for a nonce.
         let request = self.http.post(format!("{}{BASE_PATH}/auth", self.base)).json(&Request::snp());
         let response = self.send(request, "auth").await?;
@@ -175,7 +206,10 @@ impl BrokerClient {
         // 2. Bind nonce and key into evidence.
         let runtime_data = RuntimeData { nonce: challenge.nonce, tee_pubkey: key.public() };
         let raw = attester.evidence(&kbs::report_data(&runtime_data, "")?)?;
-        let evidence = SnpEvidence::encode(&raw.evidence, &raw.vek_der, &raw.crl_der);
+        let Some(AmdEndorsements { vek, crl }) = staples.complete(&raw)?.amd else {
+            return Err(ReleaseError::Platform { platform });
+        };
+        let evidence = SnpEvidence { attestation_report: B64.encode(&raw.evidence), vek, crl };
         let primary_evidence =
             serde_json::to_value(evidence).map_err(|_| ReleaseError::Protocol { call: "attest" })?;
         let attestation = Attestation {

@@ -5,12 +5,13 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
-use casemate_attest::{Endorsements, Revocation};
+use casemate_attest::endorse::Collateral;
+use casemate_attest::{Endorsements, Evidence, Platform, Revocation};
 use serde::{Deserialize, Serialize};
 
 /// The schema that we read and write.
 pub const SCHEMA: &str = "casemate.attestation/1";
-/// A larger document is refused before it is parsed; ours are under 16 KiB.
+/// A larger document is refused before it is parsed; ours are under 64 KiB, most of which is Intel's collateral.
 pub const MAX_LEN: usize = 1024 * 1024;
 
 /// An attestation document as it travels.
@@ -31,10 +32,26 @@ pub struct AttestationDocument {
     pub token: Option<String>,
 }
 
-/// Endorsements of an SEV-SNP report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What vendors say about the keys behind the evidence, as far as the server has it. Every member is present; what a
+/// platform does not use is `null` or empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentEndorsements {
+    /// Of SEV-SNP, also below Azure's virtual TPM.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub amd: Option<AmdEndorsements>,
+    /// Of TDX, also below Azure's virtual TPM.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub intel: Option<Collateral>,
+    /// base64 of the certificate of a virtual TPM's attestation key (DER), then of those between it and its provider's
+    /// root, from its issuer up.
+    pub ak: Vec<String>,
+}
+
+/// AMD's endorsements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AmdEndorsements {
     /// base64 of the VCEK or VLEK certificate (DER).
     pub vek: String,
     /// base64 of the certificate revocation list (DER).
@@ -67,6 +84,12 @@ pub enum DocumentError {
         /// The member's name.
         member: &'static str,
     },
+    /// The endorsements are not those that the evidence needs.
+    #[error("the attestation document's endorsements are not those of {platform}")]
+    Endorsements {
+        /// Of the evidence.
+        platform: Platform,
+    },
 }
 
 impl DocumentError {
@@ -77,6 +100,7 @@ impl DocumentError {
             Self::Malformed { .. } => "document.malformed",
             Self::Schema => "document.schema",
             Self::Base64 { .. } => "document.base64",
+            Self::Endorsements { .. } => "document.endorsements",
         }
     }
 }
@@ -84,18 +108,17 @@ impl DocumentError {
 impl AttestationDocument {
     /// Assembles a document from its parts.
     pub fn new(
-        platform: &str,
+        platform: Platform,
         evidence: &[u8],
-        vek_der: &[u8],
-        crl_der: &[u8],
+        endorsements: DocumentEndorsements,
         statement: String,
         token: Option<String>,
     ) -> Self {
         Self {
             schema: SCHEMA.into(),
-            platform: platform.into(),
+            platform: platform.as_str().into(),
             evidence: B64.encode(evidence),
-            endorsements: DocumentEndorsements { vek: B64.encode(vek_der), crl: B64.encode(crl_der) },
+            endorsements,
             statement,
             token,
         }
@@ -119,38 +142,146 @@ impl AttestationDocument {
         B64.decode(&self.evidence).map_err(|_| DocumentError::Base64 { member: "evidence" })
     }
 
-    /// The endorsements for [`casemate_attest::verify`].
-    pub fn endorsements(&self) -> Result<Endorsements, DocumentError> {
-        let part = |member, text: &str| B64.decode(text).map_err(|_| DocumentError::Base64 { member });
-        let vek = part("endorsements.vek", &self.endorsements.vek)?;
-        let crl = part("endorsements.crl", &self.endorsements.crl)?;
-        Ok(Endorsements::snp(vek, Revocation::Crl(crl)))
+    /// The endorsements of this evidence for [`casemate_attest::verify`].
+    ///
+    /// Of Nitro Enclaves and of GCE's virtual TPM nobody's revocation lists are read yet, so that their evidence is refused
+    /// there with `crl.missing`, unless the verifier itself waives that: a document cannot.
+    ///
+    /// # Errors
+    /// Endorsements that are not exactly those of the evidence's platform, or not base64.
+    pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
+        let platform = evidence.platform();
+        let wrong = DocumentError::Endorsements { platform };
+        let mut ak = self.endorsements.ak.iter().map(|text| decode("endorsements.ak", text));
+        match (platform, &self.endorsements.amd, &self.endorsements.intel) {
+            (Platform::SevSnp | Platform::AzureVtpm, Some(amd), None) => {
+                let crl = Revocation::Crl(decode("endorsements.amd.crl", &amd.crl)?);
+                let endorsements = Endorsements::snp(decode("endorsements.amd.vek", &amd.vek)?, crl);
+                with_ak(endorsements, platform, ak)
+            }
+            (Platform::Tdx | Platform::AzureVtpmTdx, None, Some(collateral)) => {
+                let collateral = serde_json::to_vec(collateral).map_err(|_| wrong)?;
+                with_ak(Endorsements::tdx(collateral), platform, ak)
+            }
+            (Platform::Nitro, None, None) if ak.len() == 0 => Ok(Endorsements::nitro(Revocation::Missing)),
+            (Platform::GceVtpm, None, None) => {
+                // The evidence brings the key's own certificate.
+                let intermediates = ak.by_ref().collect::<Result<_, _>>()?;
+                Ok(Endorsements::gce_vtpm(intermediates, Revocation::Missing))
+            }
+            _ => Err(wrong),
+        }
     }
+}
+
+impl DocumentEndorsements {
+    /// AMD's endorsements: the VCEK's or VLEK's certificate and its authority's revocation list, both DER.
+    pub fn amd(vek: &[u8], crl: &[u8]) -> Self {
+        let amd = AmdEndorsements { vek: B64.encode(vek), crl: B64.encode(crl) };
+        Self { amd: Some(amd), ..Self::default() }
+    }
+
+    /// Intel's collateral.
+    pub fn intel(collateral: Collateral) -> Self {
+        Self { intel: Some(collateral), ..Self::default() }
+    }
+
+    /// With the certificates of a virtual TPM's attestation key, in DER.
+    #[must_use]
+    pub fn with_ak<'a>(self, certificates: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self { ak: certificates.into_iter().map(|der| B64.encode(der)).collect(), ..self }
+    }
+}
+
+/// Only evidence of Azure may have certificates of an attestation key.
+fn with_ak(
+    endorsements: Endorsements,
+    platform: Platform,
+    mut ak: impl Iterator<Item = Result<Vec<u8>, DocumentError>>,
+) -> Result<Endorsements, DocumentError> {
+    match (ak.next().transpose()?, platform) {
+        (None, _) => Ok(endorsements),
+        (Some(leaf), Platform::AzureVtpm | Platform::AzureVtpmTdx) => {
+            Ok(endorsements.with_ak_certificate(leaf, ak.collect::<Result<_, _>>()?))
+        }
+        (Some(_), _) => Err(DocumentError::Endorsements { platform }),
+    }
+}
+
+fn decode(member: &'static str, text: &str) -> Result<Vec<u8>, DocumentError> {
+    B64.decode(text).map_err(|_| DocumentError::Base64 { member })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use casemate_attest::UnixTime;
+    use casemate_attest::snp::ProductLine;
+    use casemate_sim::{MachineConfig, Vendor};
+
+    fn report() -> Vec<u8> {
+        let vendor = Vendor::create(ProductLine::Genoa, UnixTime(1_767_225_600)).unwrap();
+        vendor.machine(&MachineConfig::new([7; 48])).unwrap().report(&[1; 64]).unwrap()
+    }
+
+    fn document(endorsements: DocumentEndorsements) -> AttestationDocument {
+        AttestationDocument::new(Platform::SevSnp, &report(), endorsements, "{}".into(), None)
+    }
 
     fn good() -> String {
-        serde_json::to_string(&AttestationDocument::new("sev-snp", b"r", b"v", b"c", "{}".into(), None))
-            .unwrap()
+        serde_json::to_string(&document(DocumentEndorsements::amd(b"v", b"c"))).unwrap()
+    }
+
+    fn collateral() -> Collateral {
+        let names = [
+            "pck_crl",
+            "pck_crl_issuer_chain",
+            "qe_identity",
+            "qe_identity_issuer_chain",
+            "qe_identity_signature",
+            "root_ca_crl",
+            "tcb_info",
+            "tcb_info_issuer_chain",
+            "tcb_info_signature",
+        ];
+        let members: serde_json::Map<_, _> = names.map(|name| (name.to_owned(), "00".into())).into_iter().collect();
+        serde_json::from_value(members.into()).unwrap()
     }
 
     #[test]
     fn round_trip() {
-        let document = AttestationDocument::parse(good().as_bytes()).unwrap();
-        assert_eq!(document.evidence_bytes().unwrap(), b"r");
-        assert!(document.endorsements().is_ok());
+        let parsed = AttestationDocument::parse(good().as_bytes()).unwrap();
+        let evidence = Evidence::parse(&parsed.evidence_bytes().unwrap()).unwrap();
+        let expected = Endorsements::snp(b"v".to_vec(), Revocation::Crl(b"c".to_vec()));
+        assert_eq!(parsed.endorsements(&evidence).unwrap(), expected);
+    }
+
+    #[test]
+    fn endorsements_are_exactly_those_of_the_platform() {
+        let evidence = Evidence::parse(&report()).unwrap();
+        let code = |endorsements| document(endorsements).endorsements(&evidence).err().map_or("none", |e| e.code());
+        let amd = || DocumentEndorsements::amd(b"v", b"c");
+        assert_eq!(code(amd()), "none");
+        assert_eq!(code(DocumentEndorsements::default()), "document.endorsements");
+        assert_eq!(code(DocumentEndorsements::intel(collateral())), "document.endorsements");
+        assert_eq!(code(DocumentEndorsements { intel: Some(collateral()), ..amd() }), "document.endorsements");
+        assert_eq!(code(amd().with_ak([&b"a"[..]])), "document.endorsements");
     }
 
     #[test]
     fn one_mistake_each_has_its_code() {
-        let edit = |from: &str, to: &str| good().replacen(from, to, 1);
+        let edit = |from: &str, to: &str| {
+            let (good, edited) = (good(), good().replacen(from, to, 1));
+            assert_ne!(good, edited, "{from}");
+            edited
+        };
         let cases = [
             (edit("casemate.attestation/1", "casemate.attestation/2"), "document.schema"),
             (edit("\"token\"", "\"tokens\""), "document.malformed"),
             (edit(",\"crl\":\"Yw==\"", ""), "document.malformed"),
+            (edit(",\"intel\":null", ""), "document.malformed"),
+            (edit(",\"ak\":[]", ""), "document.malformed"),
+            (edit("\"ak\":[]", "\"ak\":[],\"arm\":null"), "document.malformed"),
             (edit("{", "[{"), "document.malformed"),
             (String::new(), "document.malformed"),
             (" ".repeat(MAX_LEN + 1), "document.too-long"),
@@ -158,9 +289,10 @@ mod tests {
         for (text, code) in cases {
             assert_eq!(AttestationDocument::parse(text.as_bytes()).unwrap_err().code(), code, "{text:.60}");
         }
-        let parsed = AttestationDocument::parse(edit("\"cg==\"", "\"c?==\"").as_bytes()).unwrap();
+        let evidence = Evidence::parse(&report()).unwrap();
+        let parsed = AttestationDocument::parse(edit("\"evidence\":\"", "\"evidence\":\"?").as_bytes()).unwrap();
         assert_eq!(parsed.evidence_bytes().unwrap_err().code(), "document.base64");
         let parsed = AttestationDocument::parse(edit("\"Yw==\"", "\"*\"").as_bytes()).unwrap();
-        assert_eq!(parsed.endorsements().unwrap_err().code(), "document.base64");
+        assert_eq!(parsed.endorsements(&evidence).unwrap_err().code(), "document.base64");
     }
 }

@@ -9,9 +9,9 @@
 //! A client that holds [`Verified`] evidence and a statement that passes [`check`] knows which hardware, which code,
 //! which weights and which keys, and until when: that knowledge is the type [`AttestedStatement`].
 
-use casemate_attest::{Check, Outcome, Rule, UnixTime, Verified};
+use casemate_attest::{Check, Outcome, Platform, Rule, UnixTime, Verified};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 /// The domain separator of the report data.
 pub const DOMAIN: &[u8] = b"casemate/runtime-statement/v1";
@@ -292,6 +292,21 @@ pub fn report_data(document: &str) -> [u8; 64] {
     hash.finalize().into()
 }
 
+/// What evidence of a platform holds where it binds these 64 bytes of report data (CH-1): the bytes themselves, or on a
+/// virtual TPM their SHA-256.
+///
+/// The qualifying data of a TPM's quote is a TPM2B_DATA, which is as large as the longest digest that the TPM knows with
+/// its algorithm (TPM 2.0 Part 2, 10.4.3): 64 bytes fit few TPMs, 32 fit all that have a SHA-256 bank.
+pub fn bound(platform: Platform, report_data: &[u8; 64]) -> Vec<u8> {
+    match platform {
+        Platform::AzureVtpm | Platform::AzureVtpmTdx | Platform::GceVtpm => {
+            Sha256::digest(report_data).to_vec()
+        }
+        // `Platform` may grow: whatever is new binds all 64 bytes, or nobody accepts it.
+        _ => report_data.to_vec(),
+    }
+}
+
 /// Checks that `verified` evidence binds `document` and that the document says what `expected` demands at `now`.
 pub fn check(
     verified: &Verified,
@@ -300,7 +315,7 @@ pub fn check(
     now: UnixTime,
 ) -> Result<AttestedStatement, StatementRefused> {
     let mut seen = Transcript::default();
-    match run(verified.report_data(), document, expected, now, &mut seen) {
+    match run(bound_by(verified), document, expected, now, &mut seen) {
         Ok(statement) => {
             let valid_until = verified.valid_until().min(UnixTime(statement.not_after));
             Ok(AttestedStatement { statement, simulated: verified.simulated(), checks: seen.0, valid_until })
@@ -319,7 +334,7 @@ pub fn check_offline(
     now: UnixTime,
 ) -> Result<(RuntimeStatement, Vec<Check>), StatementRefused> {
     let mut seen = Transcript::default();
-    match run_offline(verified.report_data(), document, models, now, &mut seen) {
+    match run_offline(bound_by(verified), document, models, now, &mut seen) {
         Ok(statement) => Ok((statement, seen.0)),
         Err(reason) => Err(StatementRefused { checks: seen.failed(&reason), reason }),
     }
@@ -414,8 +429,16 @@ fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
     Check { rule, outcome, compared }
 }
 
+/// What evidence binds, and of which platform it is.
+#[derive(Clone, Copy)]
+struct Bound<'a>(Platform, &'a [u8]);
+
+fn bound_by(verified: &Verified) -> Bound<'_> {
+    Bound(verified.claims().platform(), verified.report_data())
+}
+
 fn run(
-    bound: &[u8],
+    bound: Bound<'_>,
     document: &str,
     expected: &Expectation,
     now: UnixTime,
@@ -434,7 +457,7 @@ fn run(
 }
 
 fn run_offline(
-    bound: &[u8],
+    bound: Bound<'_>,
     document: &str,
     rule: &ModelRule,
     now: UnixTime,
@@ -450,7 +473,7 @@ fn run_offline(
 
 /// CH-1 and CH-2.
 fn bound_statement(
-    bound: &[u8],
+    Bound(platform, found): Bound<'_>,
     document: &str,
     seen: &mut Transcript,
 ) -> Result<RuntimeStatement, StatementError> {
@@ -458,10 +481,11 @@ fn bound_statement(
     if document.len() > MAX_LEN {
         return Err(StatementError::TooLong { len: document.len() });
     }
-    if report_data(document).as_slice() != bound {
+    let expected = bound(platform, &report_data(document));
+    if expected.as_slice() != found {
         return Err(StatementError::NotBound);
     }
-    seen.pass(format!("SHA-512 of {} bytes", document.len()));
+    seen.pass(format!("{} bytes, of a document of {}", expected.len(), document.len()));
     let statement = RuntimeStatement::parse(document)?;
     seen.pass(format!("format {FORMAT}, {}", statement.software));
     Ok(statement)
@@ -530,6 +554,32 @@ fn models(
 mod tests {
     use super::*;
 
+    fn snp(bound: &[u8]) -> Bound<'_> {
+        Bound(Platform::SevSnp, bound)
+    }
+
+    /// CH-1 of every platform: what one platform binds is nothing on another whose form differs.
+    #[test]
+    fn a_virtual_tpm_binds_the_hash_of_the_report_data() {
+        let document = statement().to_canonical().unwrap();
+        let data = report_data(&document);
+        let hashed = bound(Platform::AzureVtpm, &data);
+        assert_eq!(hashed, Sha256::digest(data).to_vec());
+        let vtpms = [Platform::AzureVtpm, Platform::AzureVtpmTdx, Platform::GceVtpm];
+        for platform in [Platform::SevSnp, Platform::Tdx, Platform::Nitro].into_iter().chain(vtpms) {
+            let (whole, short) = if vtpms.contains(&platform) { (&hashed[..], &data[..]) } else { (&data[..], &hashed[..]) };
+            assert_eq!(bound(platform, &data), whole, "{platform}");
+            let code = |found: &[u8]| {
+                let ran = run(Bound(platform, found), &document, &expected(), UnixTime(1), &mut Transcript::default());
+                ran.err().map_or("none", |e| e.code())
+            };
+            assert_eq!(code(whole), "none", "{platform}");
+            for wrong in [short, &whole[..whole.len() - 1], &[whole, &[0]].concat(), &[]] {
+                assert_eq!(code(wrong), "statement.not-bound", "{platform}");
+            }
+        }
+    }
+
     fn statement() -> RuntimeStatement {
         RuntimeStatement {
             format: FORMAT,
@@ -562,7 +612,7 @@ mod tests {
     ) -> Result<(), (StatementError, String)> {
         let document = statement.to_canonical().unwrap();
         let mut seen = Transcript::default();
-        match run(&report_data(&document), &document, expected, UnixTime(now), &mut seen) {
+        match run(snp(&report_data(&document)), &document, expected, UnixTime(now), &mut seen) {
             Ok(_) => {
                 assert_eq!(seen.0.len(), RULES.len());
                 Ok(())
@@ -619,7 +669,7 @@ mod tests {
         let document = statement().to_canonical().unwrap();
         let anything = Expectation { models: ModelRule::Any { reason: "demo".into() }, ..expected() };
         let mut seen = Transcript::default();
-        run(&report_data(&document), &document, &anything, UnixTime(1), &mut seen).unwrap();
+        run(snp(&report_data(&document)), &document, &anything, UnixTime(1), &mut seen).unwrap();
         assert_eq!(seen.0.last().map(|c| c.outcome), Some(Outcome::Waived));
     }
 
@@ -630,7 +680,7 @@ mod tests {
         let tls_key = TlsKeyRule::DangerOperatorHeld { reason: "our own machine".into() };
         let expected = Expectation { tls_key, ..expected() };
         let mut seen = Transcript::default();
-        run(&report_data(&document), &document, &expected, UnixTime(1), &mut seen).unwrap();
+        run(snp(&report_data(&document)), &document, &expected, UnixTime(1), &mut seen).unwrap();
         let waived: Vec<_> =
             seen.0.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
         assert_eq!(waived, ["CH-5"]);
@@ -642,7 +692,7 @@ mod tests {
         let bound = report_data(&document);
         let offline = |bound: &[u8], document: &str, models: &ModelRule, now| {
             let mut seen = Transcript::default();
-            run_offline(bound, document, models, UnixTime(now), &mut seen)
+            run_offline(snp(bound), document, models, UnixTime(now), &mut seen)
                 .map(|_| seen.0)
                 .map_err(|e| e.code())
         };
@@ -687,7 +737,7 @@ mod tests {
             let mut bytes = good.clone().into_bytes();
             bytes[i] ^= 1;
             let Ok(text) = String::from_utf8(bytes) else { continue };
-            let refused = run(&bound, &text, &expected(), UnixTime(1), &mut Transcript::default());
+            let refused = run(snp(&bound), &text, &expected(), UnixTime(1), &mut Transcript::default());
             assert_eq!(refused.unwrap_err(), StatementError::NotBound);
         }
     }

@@ -125,6 +125,13 @@ impl RuntimeData {
     }
 }
 
+impl RuntimeData {
+    /// The modulus of the key that the text names as the virtual TPM's attestation key, big-endian.
+    pub fn attestation_key_modulus(&self) -> &[u8; 256] {
+        self.attestation_key.modulus()
+    }
+}
+
 impl VmId {
     /// Reads the 8-4-4-4-12 form of a UUID, in either case.
     pub fn parse(text: &str) -> Option<Self> {

@@ -111,6 +111,16 @@ impl EndorsementBundle {
         self
     }
 
+    /// AMD's endorsements, where it has them: the VCEK's or VLEK's certificate and the revocation list, both DER.
+    pub fn amd(&self) -> Option<(&[u8], &[u8])> {
+        self.amd.as_ref().map(|amd| (amd.vek.as_slice(), amd.crl.as_slice()))
+    }
+
+    /// Intel's collateral, where it has it.
+    pub fn intel(&self) -> Option<&Collateral> {
+        self.intel.as_ref()
+    }
+
     /// Takes the file as it is.
     ///
     /// # Errors

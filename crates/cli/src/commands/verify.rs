@@ -156,11 +156,13 @@ impl Input {
             let document = AttestationDocument::parse(bytes)?;
             carries_its_own(args)?;
             let policy = ClientPolicy::from_toml(policy)?;
+            let evidence = Evidence::parse(&document.evidence_bytes()?)?;
+            let report_data = statement::report_data(&document.statement);
             return Ok(Self {
-                evidence: Evidence::parse(&document.evidence_bytes()?)?,
-                endorsements: document.endorsements()?,
+                endorsements: document.endorsements(&evidence)?,
                 policy: policy.attest,
-                binding: Binding::report_data(statement::report_data(&document.statement)),
+                binding: Binding::qualifying_data(statement::bound(evidence.platform(), &report_data)),
+                evidence,
                 statement: Some((document.statement, policy.models)),
             });
         }

@@ -14,7 +14,8 @@ use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
     TokenBudget, Usage,
 };
-use casemate_protocol::document::AttestationDocument;
+use casemate_attest::Platform;
+use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -141,7 +142,13 @@ impl AttestSource for StubAttest {
             return Err(AttestSourceError { code: "attester.no-device" });
         }
         let statement = nonce.map_or("none".into(), hex::encode);
-        Ok(AttestationDocument::new("sev-snp", b"report", b"vek", b"crl", statement, None))
+        Ok(AttestationDocument::new(
+            Platform::SevSnp,
+            b"report",
+            DocumentEndorsements::amd(b"vek", b"crl"),
+            statement,
+            None,
+        ))
     }
 }
 

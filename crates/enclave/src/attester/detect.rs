@@ -1,0 +1,148 @@
+//! Which platform this machine is (spec/attesters.md §2): by what it offers, in one order, and never by what fails.
+//!
+//! The first platform of the order that shows itself is the machine's. If it then cannot make evidence, that is an error
+//! (ATT-03): nothing weaker and nothing simulated is tried instead.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::azure::AzureVm;
+use super::hardware::{Hardware, within};
+use super::nsm::Nsm;
+use super::tsm::Tsm;
+use super::{Attester, AttesterError};
+
+/// Where the system shows its devices. Data, so that the same code runs over a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// The Nitro Security Module.
+    pub nsm: PathBuf,
+    /// What the firmware says of the chassis, where Azure writes a number of its own.
+    pub chassis_asset_tag: PathBuf,
+    /// The TPM's device, through the kernel's resource manager.
+    pub tpm: PathBuf,
+    /// The address of Azure's metadata service.
+    pub azure_metadata: String,
+    /// configfs-tsm's directory of reports.
+    pub tsm: PathBuf,
+    /// The device of a SEV-SNP guest.
+    pub sev_guest: PathBuf,
+    /// The device of a TD.
+    pub tdx_guest: PathBuf,
+    /// The privilege level (VMPL) for which configfs-tsm is asked; `None` leaves it as it is.
+    pub privilege: Option<u8>,
+}
+
+impl Roots {
+    /// Where Linux has them.
+    pub fn system() -> Self {
+        Self {
+            nsm: "/dev/nsm".into(),
+            chassis_asset_tag: "/sys/class/dmi/id/chassis_asset_tag".into(),
+            tpm: "/dev/tpmrm0".into(),
+            azure_metadata: "http://169.254.169.254".into(),
+            tsm: "/sys/kernel/config/tsm/report".into(),
+            sev_guest: "/dev/sev-guest".into(),
+            tdx_guest: "/dev/tdx_guest".into(),
+            privilege: None,
+        }
+    }
+}
+
+/// The attester of this machine.
+///
+/// # Errors
+/// [`AttesterError::NoDevice`] where no platform shows itself, and what is wrong with the first that does.
+pub fn detect(roots: &Roots) -> Result<Arc<dyn Attester>, AttesterError> {
+    let roots = roots.clone();
+    // Devices are opened and asked here already.
+    within(DEADLINE, move || choose(&roots))
+}
+
+fn choose(roots: &Roots) -> Result<Arc<dyn Attester>, AttesterError> {
+    if roots.nsm.exists() {
+        return Ok(Arc::new(Hardware::start(Nsm::open(&roots.nsm)?)));
+    }
+    if is_azure(roots) {
+        if !roots.tpm.exists() {
+            let missing = "it has no virtual TPM (load the module tpm_crb)";
+            return Err(AttesterError::HalfPresent { found: "the chassis of an Azure VM", missing });
+        }
+        let machine = AzureVm::open(&roots.tpm, &roots.azure_metadata)?;
+        return Ok(Arc::new(Hardware::start(machine)));
+    }
+    if roots.tsm.is_dir() {
+        return Ok(Arc::new(Hardware::start(Tsm::open(&roots.tsm, roots.privilege)?)));
+    }
+    let half = |found| {
+        let missing = "configfs-tsm is not there (mount configfs at /sys/kernel/config, load the module tsm)";
+        Err(AttesterError::HalfPresent { found, missing })
+    };
+    if roots.sev_guest.exists() {
+        return half("the device of a SEV-SNP guest");
+    }
+    if roots.tdx_guest.exists() {
+        return half("the device of a TDX guest");
+    }
+    Err(AttesterError::NoDevice)
+}
+
+/// A hint and no proof: whoever hides it gets no evidence, and whoever makes it up has no HCL report.
+fn is_azure(roots: &Roots) -> bool {
+    std::fs::read(&roots.chassis_asset_tag).is_ok_and(|tag| tag.trim_ascii() == AZURE_CHASSIS)
+}
+
+/// The asset tag of every Azure VM.
+const AZURE_CHASSIS: &[u8] = b"7783-7084-3265-9085-8269-3286-77";
+/// A TPM answers in milliseconds and the metadata service in a second; both have shorter limits of their own.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(roots: &Roots) -> &'static str {
+        detect(roots).err().map_or("none", |e| e.code())
+    }
+
+    #[test]
+    fn nothing_and_half_of_something_have_names() {
+        let dir = std::env::temp_dir().join(format!("casemate-detect-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let none = Roots {
+            nsm: dir.join("nsm"),
+            chassis_asset_tag: dir.join("tag"),
+            tpm: dir.join("tpm"),
+            tsm: dir.join("tsm"),
+            sev_guest: dir.join("sev-guest"),
+            tdx_guest: dir.join("tdx_guest"),
+            ..Roots::system()
+        };
+        assert_eq!(code(&none), "attester.no-device");
+        for device in ["sev-guest", "tdx_guest"] {
+            std::fs::write(dir.join(device), "").unwrap();
+            assert_eq!(code(&none), "attester.half-present", "{device}");
+            std::fs::remove_file(dir.join(device)).unwrap();
+        }
+        std::fs::write(dir.join("tag"), "7783-7084-3265-9085-8269-3286-77\n").unwrap();
+        assert_eq!(code(&none), "attester.half-present");
+        // A TPM that is none.
+        std::fs::write(dir.join("tpm"), "").unwrap();
+        assert_eq!(code(&none), "attester.tpm.answer");
+        std::fs::write(dir.join("tag"), "Default string\n").unwrap();
+        assert_eq!(code(&none), "attester.no-device");
+        // The first of the order is the machine's, although another is there too.
+        std::fs::write(dir.join("nsm"), "").unwrap();
+        std::fs::create_dir(dir.join("tsm")).unwrap();
+        let first = detect(&none).unwrap();
+        assert_eq!(first.platform(), casemate_attest::Platform::Nitro);
+        assert_eq!(first.evidence(&[0; 64]).err().unwrap().code(), "attester.nsm.kernel");
+        std::fs::remove_file(dir.join("nsm")).unwrap();
+        std::fs::remove_dir(dir.join("tsm")).unwrap();
+        // A file in the place of configfs is not configfs.
+        std::fs::write(dir.join("tsm"), "").unwrap();
+        assert_eq!(code(&none), "attester.no-device");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,143 @@
+//! Why a machine makes no evidence.
+
+use std::io;
+use std::path::PathBuf;
+
+use casemate_attest::{ParseError, Platform};
+use casemate_sim::SimError;
+
+use super::azure::AzureError;
+use super::nsm::NsmError;
+use super::tpm::TpmError;
+use super::tsm::TsmError;
+
+/// Why there is no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum AttesterError {
+    /// This machine offers no TEE (ATT-02).
+    #[error("this machine offers no confidential-computing device")]
+    NoDevice,
+    /// A platform is there in part, and nothing else is tried instead (ATT-03).
+    #[error("this machine has {found}, but {missing}")]
+    HalfPresent {
+        /// What is there.
+        found: &'static str,
+        /// What is not.
+        missing: &'static str,
+    },
+    /// The system refuses a device or a file.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Device {
+        /// What was attempted.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The device stayed busy (ATT-05).
+    #[error("{what} was busy {attempts} times in a row")]
+    Busy {
+        /// Which device.
+        what: &'static str,
+        /// How often it was asked.
+        attempts: u32,
+    },
+    /// The device did not answer in time (ATT-05).
+    #[error("the device made no evidence within {seconds} seconds")]
+    Timeout {
+        /// The limit.
+        seconds: u64,
+    },
+    /// The thread that owns the device is gone, which is a fault of ours.
+    #[error("the thread that owns the device is gone")]
+    Stopped,
+    /// What the device gave is not evidence (ATT-06).
+    #[error("what the device gave is not evidence: {0}")]
+    Evidence(#[source] ParseError),
+    /// What the device gave is evidence of another platform (ATT-06).
+    #[error("the device gave evidence of {found}, not of {expected}")]
+    Platform {
+        /// As detected.
+        expected: Platform,
+        /// As parsed.
+        found: Platform,
+    },
+    /// The evidence does not bind what we asked it to (ATT-07).
+    #[error("the evidence does not bind the report data that it was asked for")]
+    Echo,
+    /// No randomness for a name.
+    #[error("the system gives no random bytes")]
+    Randomness,
+    /// Linux's configfs-tsm.
+    #[error(transparent)]
+    Tsm(#[from] TsmError),
+    /// A TPM.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// An Azure confidential VM.
+    #[error(transparent)]
+    Azure(#[from] AzureError),
+    /// AWS's Nitro Security Module.
+    #[error(transparent)]
+    Nsm(#[from] NsmError),
+    /// The program's own image could not be read for the simulated launch measurement.
+    #[error("cannot read the program's own image: {0}")]
+    Image(#[source] io::Error),
+    /// The simulator failed.
+    #[error("the simulated machine failed: {0}")]
+    Simulator(#[from] SimError),
+}
+
+impl AttesterError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoDevice => "attester.no-device",
+            Self::HalfPresent { .. } => "attester.half-present",
+            Self::Device { .. } => "attester.device",
+            Self::Busy { .. } => "attester.busy",
+            Self::Timeout { .. } => "attester.timeout",
+            Self::Stopped => "attester.stopped",
+            Self::Evidence(_) => "attester.evidence",
+            Self::Platform { .. } => "attester.platform",
+            Self::Echo => "attester.echo",
+            Self::Randomness => "attester.randomness",
+            Self::Tsm(e) => e.code(),
+            Self::Tpm(e) => e.code(),
+            Self::Azure(e) => e.code(),
+            Self::Nsm(e) => e.code(),
+            Self::Image(_) => "attester.image",
+            Self::Simulator(_) => "attester.simulator",
+        }
+    }
+
+    /// What the person can do about it, where we know.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoDevice => Some(
+                "run it inside a confidential VM or a Nitro enclave; --danger-simulate DIR runs on a simulated machine",
+            ),
+            Self::HalfPresent { .. } => {
+                Some("nothing weaker is used instead: complete the platform's set-up, see spec/attesters.md")
+            }
+            Self::Device { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("start as root (privileges are dropped after the device is open), or give this user the device")
+            }
+            Self::Busy { .. } => Some("another program uses the device all the time: find it and stop it"),
+            Self::Timeout { .. } => Some("the device or the host's quote service hangs; see the kernel's log"),
+            Self::Tsm(e) => e.hint(),
+            Self::Azure(e) => e.hint(),
+            Self::Device { .. }
+            | Self::Stopped
+            | Self::Evidence(_)
+            | Self::Platform { .. }
+            | Self::Echo
+            | Self::Randomness
+            | Self::Tpm(_)
+            | Self::Nsm(_)
+            | Self::Image(_)
+            | Self::Simulator(_) => None,
+        }
+    }
+}

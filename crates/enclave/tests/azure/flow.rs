@@ -1,0 +1,167 @@
+//! What must hold of the whole way, and of every break in it.
+
+use std::sync::Arc;
+
+use casemate_attest::azure::AzurePolicy;
+use casemate_attest::endorse::EndorsementBundle;
+use casemate_attest::snp::SnpPolicy;
+use casemate_attest::{
+    Binding, Evidence, Expected, Outcome, Platform, Policy, TrustAnchors, Verified, verify,
+};
+use casemate_enclave::{
+    AttestationService, Attester, RawEvidence, Staples, TlsIdentity, detect,
+};
+use casemate_protocol::document::AttestationDocument;
+use casemate_protocol::statement::{self, Expectation, ModelRule, ModelStatement, Stated, TlsKeyRule};
+
+use crate::vm::{CERTIFICATE, CHIP, NOW, PARAVISOR, REPORT, VENDOR, Vm, http};
+
+const NONCE: [u8; 32] = [0x11; 32];
+const MODEL: [u8; 32] = [0x77; 32];
+
+/// The server's side: detection, evidence, document; as JSON.
+fn document(vm: &Vm, tls: &TlsIdentity) -> Vec<u8> {
+    let attester = attester(vm);
+    // The VCEK comes from the metadata service, the revocation list from the operator's file.
+    let bundle = EndorsementBundle::default().with_amd(b"not used".to_vec(), CHIP.crl_der().to_vec());
+    let file = vm.dir.join("endorsements.json");
+    std::fs::write(&file, bundle.to_bytes().expect("a bundle")).expect("written");
+    let staples = Staples::read(&file).expect("readable");
+    let models = vec![ModelStatement { id: "m".into(), manifest_sha256: Stated::Is(MODEL) }];
+    let service = AttestationService::new(attester, staples, tls, models);
+    let document = service.document(Some(NONCE)).expect("a document");
+    assert_eq!(document.platform, "azure-vtpm");
+    serde_json::to_vec(&document).expect("JSON")
+}
+
+fn attester(vm: &Vm) -> Arc<dyn Attester> {
+    let attester = detect(&vm.roots()).unwrap_or_else(|e| panic!("{}: {e}", e.code()));
+    assert_eq!((attester.platform(), attester.simulated()), (Platform::AzureVtpm, false));
+    attester
+}
+
+/// What the client does with the bytes that arrived: the verified evidence, or a code.
+fn verified(bytes: &[u8], anchors: &TrustAnchors, values: &[(u8, [u8; 32])]) -> Result<Verified, &'static str> {
+    let document = AttestationDocument::parse(bytes).expect("a document");
+    let evidence = Evidence::parse(&document.evidence_bytes().expect("base64")).expect("evidence");
+    let endorsements = document.endorsements(&evidence).expect("endorsements");
+    let authentic = verify(&evidence, &endorsements, anchors, NOW).map_err(|e| e.code())?;
+    let pcrs = values.iter().map(|&(index, value)| (index, Expected::OneOf(vec![value]))).collect();
+    let policy = AzurePolicy::strict(SnpPolicy::strict(Expected::OneOf(vec![PARAVISOR])), pcrs);
+    let bound = statement::bound(evidence.platform(), &statement::report_data(&document.statement));
+    assert_eq!(bound.len(), 32);
+    authentic.appraise(&Policy::for_azure(policy), &Binding::qualifying_data(bound)).map_err(|e| e.code())
+}
+
+fn expectation(tls: &TlsIdentity) -> Expectation {
+    Expectation {
+        nonce: NONCE,
+        tls_spki_sha256: tls.spki_sha256(),
+        tls_key: TlsKeyRule::MadeInside,
+        models: ModelRule::OneOf(vec![MODEL]),
+    }
+}
+
+fn pcrs(vm: &Vm) -> Vec<(u8, [u8; 32])> {
+    vm.tpm().pcr_values(&(0..16).collect::<Vec<_>>()).expect("values")
+}
+
+fn tls() -> TlsIdentity {
+    TlsIdentity::generate(vec!["localhost".into()]).expect("an identity")
+}
+
+pub(crate) fn whole() {
+    let (vm, tls) = (Vm::provisioned(), tls());
+    let values = pcrs(&vm);
+    let bytes = document(&vm, &tls);
+    let anchors = TrustAnchors::danger_only_pem(&VENDOR.root_pem()).expect("a root");
+    let verified = verified(&bytes, &anchors, &values).unwrap_or_else(|code| panic!("{code}"));
+    assert!(verified.simulated());
+    let waived: Vec<_> =
+        verified.checks().iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
+    assert_eq!(waived, ["SNP-26", "AZ-08", "AZ-10", "AZ-11"]);
+    let document = AttestationDocument::parse(&bytes).expect("a document");
+    let statement = statement::check(&verified, &document.statement, &expectation(&tls), NOW).expect("ours");
+    assert_eq!(statement.statement().nonce, Stated::Is(NONCE));
+}
+
+pub(crate) fn refused() {
+    let (vm, tls) = (Vm::provisioned(), tls());
+    let values = pcrs(&vm);
+    let bytes = document(&vm, &tls);
+    let anchors = TrustAnchors::danger_only_pem(&VENDOR.root_pem()).expect("a root");
+    // AMD's own root does not know this chip.
+    assert_eq!(verified(&bytes, &TrustAnchors::amd(), &values).err(), Some("x509.signature"));
+    // Another statement than the quote binds.
+    let mut document: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let text = document["statement"].as_str().expect("a text").replace("11111111", "22222222");
+    document["statement"] = text.into();
+    let other = serde_json::to_vec(&document).expect("JSON");
+    assert_eq!(verified(&other, &anchors, &values).err(), Some("binding.report-data"));
+    // Another set of PCRs, and another value.
+    assert_eq!(verified(&bytes, &anchors, &values[..15]).err(), Some("azure.pcr.selection"));
+    let mut changed = values.clone();
+    changed[4].1[0] ^= 1;
+    assert_eq!(verified(&bytes, &anchors, &changed).err(), Some("azure.pcr.not-accepted"));
+}
+
+pub(crate) fn certificate() {
+    let vm = Vm::provisioned();
+    let der = CHIP.vek_der().to_vec();
+    vm.nv_write(CERTIFICATE, &der, 2048);
+    let RawEvidence { endorsements, .. } = attester(&vm).evidence(&[1; 64]).expect("evidence");
+    assert_eq!(endorsements.ak_certificate, Some(der));
+    assert_eq!(endorsements.vek.as_deref(), Some(CHIP.vek_der()));
+    assert_eq!(endorsements.crl, None);
+}
+
+fn code(vm: &Vm) -> &'static str {
+    detect(&vm.roots()).err().map_or("none", |e| e.code())
+}
+
+pub(crate) fn no_report() {
+    let vm = Vm::new();
+    vm.make_key();
+    assert_eq!(code(&vm), "attester.azure.no-report");
+    vm.nv_write(REPORT, b"nothing of the kind", 2048);
+    assert_eq!(code(&vm), "attester.azure.report");
+}
+
+pub(crate) fn no_key() {
+    let vm = Vm::new();
+    vm.nv_write(REPORT, &vm.hcl(&[0xff; 256]), 2048);
+    assert_eq!(code(&vm), "attester.azure.no-key");
+}
+
+pub(crate) fn wrong_key() {
+    let vm = Vm::new();
+    let mut modulus = vm.make_key();
+    modulus[100] ^= 1;
+    vm.nv_write(REPORT, &vm.hcl(&modulus), 2048);
+    assert_eq!(code(&vm), "attester.azure.key-differs");
+}
+
+pub(crate) fn dirty_certificate() {
+    let vm = Vm::provisioned();
+    let dirty = [CHIP.vek_der(), &[0, 0, 1]].concat();
+    vm.nv_write(CERTIFICATE, &dirty, 2048);
+    assert_eq!(code(&vm), "attester.azure.certificate");
+}
+
+pub(crate) fn no_metadata() {
+    let vm = Vm::provisioned().with_metadata(http("503 Busy", ""));
+    assert_eq!(code(&vm), "attester.metadata.status");
+    let vm = vm.with_metadata(http("200 OK", "<html>"));
+    assert_eq!(code(&vm), "attester.metadata.form");
+}
+
+pub(crate) fn nv() {
+    let vm = Vm::new();
+    let content: Vec<u8> = (0..2000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
+    vm.nv_write(0x0150_0001, &content, 2000);
+    let mut tpm = vm.tpm();
+    assert_eq!(tpm.nv_read(0x0150_0001, 2000).expect("readable"), Some(content));
+    assert_eq!(tpm.nv_read(0x0150_0002, 2000).expect("answered"), None);
+    assert_eq!(tpm.nv_read(0x0150_0001, 1999).unwrap_err().code(), "attester.tpm.nv-size");
+    assert_eq!(tpm.rsa_modulus(0x8100_0003).expect("answered"), None);
+}
