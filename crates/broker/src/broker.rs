@@ -9,10 +9,10 @@ use casemate_attest::json::{self, JsonError, shorten};
 use casemate_attest::snp::SnpPolicy;
 use casemate_attest::{Authentic, Binding, Evidence, Expected, IssuerCache, Policy, UnixTime, verify};
 use casemate_protocol::jwe::{Jwe, encrypt_to};
-use casemate_protocol::statement;
 use casemate_protocol::kbs::{
     self, Attestation, Challenge, HASH_ALGORITHM, Request, RuntimeData, SnpEvidence, TokenResponse, VERSION,
 };
+use casemate_protocol::statement;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

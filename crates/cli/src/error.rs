@@ -273,7 +273,9 @@ impl CliError {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
-                BootError::Attester(e) => return e.hint().map(ToOwned::to_owned),
+                BootError::Attester(e) | BootError::Release(ReleaseError::Attester(e)) => {
+                    return e.hint().map(ToOwned::to_owned);
+                }
                 BootError::Staple(StapleError::Missing { .. })
                 | BootError::Release(ReleaseError::Staple(StapleError::Missing { .. })) => {
                     "get them with `casemate endorse fetch` and give them with --endorsements FILE"

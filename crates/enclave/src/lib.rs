@@ -19,7 +19,8 @@ mod weights;
 
 pub use attestation::{AttestationError, AttestationService};
 pub use attester::{
-    Attester, AttesterError, AzureError, Brought, CertificateTableError, Hardware, MetadataReason, NsmError, RawEvidence, Roots, SimulatedSnp, TsmError, detect, tpm,
+    Attester, AttesterError, AzureError, Brought, CertificateTableError, Hardware, MetadataReason, NsmError,
+    RawEvidence, Roots, SimulatedSnp, TsmError, detect, tpm,
 };
 pub use boot::{BootError, Ready, serve};
 pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};

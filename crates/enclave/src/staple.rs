@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use casemate_attest::Platform;
 use casemate_attest::endorse::{BundleError, EndorsementBundle, MAX_BUNDLE};
 use casemate_protocol::document::DocumentEndorsements;
-use casemate_attest::Platform;
 
 use crate::attester::RawEvidence;
 
@@ -93,13 +93,15 @@ mod tests {
     use crate::attester::Brought;
 
     fn raw(platform: Platform, vek: Option<&[u8]>, crl: Option<&[u8]>) -> RawEvidence {
-        let endorsements = Brought { vek: vek.map(Into::into), crl: crl.map(Into::into), ak_certificate: None };
+        let endorsements =
+            Brought { vek: vek.map(Into::into), crl: crl.map(Into::into), ak_certificate: None };
         RawEvidence { platform, evidence: Vec::new(), endorsements }
     }
 
     #[test]
     fn what_the_machine_brought_comes_first_and_the_file_completes_it() {
-        let file = Staples { bundle: EndorsementBundle::default().with_amd(b"filed v".into(), b"filed c".into()) };
+        let file =
+            Staples { bundle: EndorsementBundle::default().with_amd(b"filed v".into(), b"filed c".into()) };
         for platform in [Platform::SevSnp, Platform::AzureVtpm] {
             let from = |staples: &Staples, vek, crl| staples.complete(&raw(platform, vek, crl));
             let amd = |vek: &[u8], crl: &[u8]| Ok(DocumentEndorsements::amd(vek, crl));

@@ -214,18 +214,21 @@ fn decode(member: &'static str, text: &str) -> Result<Vec<u8>, DocumentError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use casemate_attest::UnixTime;
     use casemate_attest::snp::ProductLine;
     use casemate_sim::{MachineConfig, Vendor};
 
-    fn report() -> Vec<u8> {
+    /// Keys take seconds to make: one report for all cases.
+    static REPORT: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let vendor = Vendor::create(ProductLine::Genoa, UnixTime(1_767_225_600)).unwrap();
         vendor.machine(&MachineConfig::new([7; 48])).unwrap().report(&[1; 64]).unwrap()
-    }
+    });
 
     fn document(endorsements: DocumentEndorsements) -> AttestationDocument {
-        AttestationDocument::new(Platform::SevSnp, &report(), endorsements, "{}".into(), None)
+        AttestationDocument::new(Platform::SevSnp, &REPORT, endorsements, "{}".into(), None)
     }
 
     fn good() -> String {
@@ -244,7 +247,8 @@ mod tests {
             "tcb_info_issuer_chain",
             "tcb_info_signature",
         ];
-        let members: serde_json::Map<_, _> = names.map(|name| (name.to_owned(), "00".into())).into_iter().collect();
+        let members: serde_json::Map<_, _> =
+            names.map(|name| (name.to_owned(), "00".into())).into_iter().collect();
         serde_json::from_value(members.into()).unwrap()
     }
 
@@ -258,13 +262,17 @@ mod tests {
 
     #[test]
     fn endorsements_are_exactly_those_of_the_platform() {
-        let evidence = Evidence::parse(&report()).unwrap();
-        let code = |endorsements| document(endorsements).endorsements(&evidence).err().map_or("none", |e| e.code());
+        let evidence = Evidence::parse(&REPORT).unwrap();
+        let code =
+            |endorsements| document(endorsements).endorsements(&evidence).err().map_or("none", |e| e.code());
         let amd = || DocumentEndorsements::amd(b"v", b"c");
         assert_eq!(code(amd()), "none");
         assert_eq!(code(DocumentEndorsements::default()), "document.endorsements");
         assert_eq!(code(DocumentEndorsements::intel(collateral())), "document.endorsements");
-        assert_eq!(code(DocumentEndorsements { intel: Some(collateral()), ..amd() }), "document.endorsements");
+        assert_eq!(
+            code(DocumentEndorsements { intel: Some(collateral()), ..amd() }),
+            "document.endorsements"
+        );
         assert_eq!(code(amd().with_ak([&b"a"[..]])), "document.endorsements");
     }
 
@@ -289,8 +297,9 @@ mod tests {
         for (text, code) in cases {
             assert_eq!(AttestationDocument::parse(text.as_bytes()).unwrap_err().code(), code, "{text:.60}");
         }
-        let evidence = Evidence::parse(&report()).unwrap();
-        let parsed = AttestationDocument::parse(edit("\"evidence\":\"", "\"evidence\":\"?").as_bytes()).unwrap();
+        let evidence = Evidence::parse(&REPORT).unwrap();
+        let parsed =
+            AttestationDocument::parse(edit("\"evidence\":\"", "\"evidence\":\"?").as_bytes()).unwrap();
         assert_eq!(parsed.evidence_bytes().unwrap_err().code(), "document.base64");
         let parsed = AttestationDocument::parse(edit("\"Yw==\"", "\"*\"").as_bytes()).unwrap();
         assert_eq!(parsed.endorsements(&evidence).unwrap_err().code(), "document.base64");

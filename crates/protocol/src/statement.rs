@@ -567,10 +567,17 @@ mod tests {
         assert_eq!(hashed, Sha256::digest(data).to_vec());
         let vtpms = [Platform::AzureVtpm, Platform::AzureVtpmTdx, Platform::GceVtpm];
         for platform in [Platform::SevSnp, Platform::Tdx, Platform::Nitro].into_iter().chain(vtpms) {
-            let (whole, short) = if vtpms.contains(&platform) { (&hashed[..], &data[..]) } else { (&data[..], &hashed[..]) };
+            let (whole, short) =
+                if vtpms.contains(&platform) { (&hashed[..], &data[..]) } else { (&data[..], &hashed[..]) };
             assert_eq!(bound(platform, &data), whole, "{platform}");
             let code = |found: &[u8]| {
-                let ran = run(Bound(platform, found), &document, &expected(), UnixTime(1), &mut Transcript::default());
+                let ran = run(
+                    Bound(platform, found),
+                    &document,
+                    &expected(),
+                    UnixTime(1),
+                    &mut Transcript::default(),
+                );
                 ran.err().map_or("none", |e| e.code())
             };
             assert_eq!(code(whole), "none", "{platform}");

@@ -121,11 +121,13 @@ impl AttesterError {
             Self::HalfPresent { .. } => {
                 Some("nothing weaker is used instead: complete the platform's set-up, see spec/attesters.md")
             }
-            Self::Device { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("start as root (privileges are dropped after the device is open), or give this user the device")
-            }
+            Self::Device { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
+                "start as root (privileges are dropped after the device is open), or give this user the device",
+            ),
             Self::Busy { .. } => Some("another program uses the device all the time: find it and stop it"),
-            Self::Timeout { .. } => Some("the device or the host's quote service hangs; see the kernel's log"),
+            Self::Timeout { .. } => {
+                Some("the device or the host's quote service hangs; see the kernel's log")
+            }
             Self::Tsm(e) => e.hint(),
             Self::Azure(e) => e.hint(),
             Self::Device { .. }

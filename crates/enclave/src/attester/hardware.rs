@@ -168,7 +168,8 @@ mod tests {
         };
         assert_eq!(code(one_bit), "attester.echo");
         assert_eq!(code(|m, _| raw(Platform::SevSnp, m.report(&[0; 64]).unwrap())), "attester.echo");
-        let short = |m: &Machine, data: &[u8; 64]| raw(Platform::SevSnp, m.report(data).unwrap()[..1183].into());
+        let short =
+            |m: &Machine, data: &[u8; 64]| raw(Platform::SevSnp, m.report(data).unwrap()[..1183].into());
         assert_eq!(code(short), "attester.evidence");
         assert_eq!(code(|_, _| raw(Platform::SevSnp, Vec::new())), "attester.evidence");
         let other = |m: &Machine, data: &[u8; 64]| raw(Platform::Nitro, m.report(data).unwrap());

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use casemate_attest::Platform;
 use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, router};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
     TokenBudget, Usage,
 };
-use casemate_attest::Platform;
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
 use tower::ServiceExt;

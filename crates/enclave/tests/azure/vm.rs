@@ -55,6 +55,7 @@ impl Vm {
             .args(["--server", &socket("tpm"), "--ctrl", &socket("control")])
             .args(["--flags", "not-need-init,startup-clear"])
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("swtpm starts");
         for _ in 0..500 {
@@ -127,7 +128,8 @@ impl Vm {
         // OWNERWRITE, AUTHWRITE, OWNERREAD, AUTHREAD, NO_DA
         let attributes: u32 = 1 << 1 | 1 << 2 | 1 << 17 | 1 << 18 | 1 << 25;
         let public =
-            [&index.to_be_bytes()[..], &[0, 0x0b], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()].concat();
+            [&index.to_be_bytes()[..], &[0, 0x0b], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()]
+                .concat();
         run(&mut tpm, "TPM2_NV_DefineSpace", 0x12a, &[OWNER], &[&[0, 0][..], &sized(&public)].concat());
         let mut whole = content.to_vec();
         whole.resize(usize::from(size), 0);
@@ -148,12 +150,18 @@ impl Vm {
             },
         })
         .to_string();
+        self.hcl_over(&runtime)
+    }
+
+    pub(crate) fn hcl_over(&self, runtime: &str) -> Vec<u8> {
         let mut bound = [0; 64];
         bound[..32].copy_from_slice(digest(&SHA256, runtime.as_bytes()).as_ref());
         let report = CHIP.report(&bound).expect("a report");
         let len = u32::try_from(runtime.len()).expect("short");
-        let head: Vec<u8> = [2, 0x4d4 + len, 2, 0, 0, 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
-        let data: Vec<u8> = [20 + len, 1, 2, 1, len].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        let head: Vec<u8> =
+            [2, 0x4d4 + len, 2, 0, 0, 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        let data: Vec<u8> =
+            [20 + len, 1, 2, 1, len].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
         [b"HCLA", &head[..], &report, &data, runtime.as_bytes()].concat()
     }
 }
@@ -171,12 +179,19 @@ pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A provisioning command, with the empty password for its first handle.
-fn run(tpm: &mut Tpm<UnixStream>, name: &'static str, code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
+fn run(
+    tpm: &mut Tpm<UnixStream>,
+    name: &'static str,
+    code: u32,
+    handles: &[u32],
+    parameters: &[u8],
+) -> Vec<u8> {
     tpm.command(name, code, handles, Authorization::EmptyPassword, parameters).expect(name)
 }
 
 pub(crate) fn http(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn certification(vcek: &[u8]) -> String {
@@ -184,7 +199,8 @@ fn certification(vcek: &[u8]) -> String {
     let lines: Vec<_> =
         text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
     let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
-    serde_json::json!({ "vcekCert": pem, "tcbm": "0", "certificateChain": "", "cacheControl": "86400" }).to_string()
+    serde_json::json!({ "vcekCert": pem, "tcbm": "0", "certificateChain": "", "cacheControl": "86400" })
+        .to_string()
 }
 
 /// Gives the same answer to everybody, until the process ends.

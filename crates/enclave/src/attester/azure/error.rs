@@ -88,7 +88,9 @@ impl AzureError {
     /// What the person can do about it, where we know.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoReport => Some("choose a confidential VM size (DCas, ECas, DCes, ECes) and security type"),
+            Self::NoReport => {
+                Some("choose a confidential VM size (DCas, ECas, DCes, ECes) and security type")
+            }
             Self::Metadata { .. } => {
                 Some("169.254.169.254 must be reachable from this VM: look for firewall rules and proxies")
             }

@@ -117,7 +117,9 @@ async fn send(request: RequestBuilder) -> Result<Vec<u8>, MetadataReason> {
 /// base64url, written without padding and read with or without it: the documentation shows neither.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 /// Three certificates of AMD's in PEM, or a quote, have 5 to 14 KiB.
 const MAX_ANSWER: usize = 64 * 1024;

@@ -74,9 +74,11 @@ pub(crate) struct Nsm<M> {
 
 impl Nsm<NsmDevice> {
     pub(crate) fn open(path: &Path) -> Result<Self, AttesterError> {
-        let file = File::options().read(true).write(true).open(path).map_err(|source| {
-            AttesterError::Device { what: "open", path: path.to_owned(), source }
-        })?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|source| AttesterError::Device { what: "open", path: path.to_owned(), source })?;
         Ok(Self::with(NsmDevice(file), Patience::USUAL))
     }
 }

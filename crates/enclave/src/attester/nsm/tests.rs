@@ -74,7 +74,10 @@ fn asked(request: &[u8]) -> Vec<u8> {
     user_data
 }
 
-fn ask(script: fn(u32, &[u8]) -> io::Result<Vec<u8>>, stated: Option<usize>) -> Result<RawEvidence, AttesterError> {
+fn ask(
+    script: fn(u32, &[u8]) -> io::Result<Vec<u8>>,
+    stated: Option<usize>,
+) -> Result<RawEvidence, AttesterError> {
     Hardware::start(Nsm::with(Scripted { calls: 0, script, stated }, QUICK)).evidence(&DATA)
 }
 

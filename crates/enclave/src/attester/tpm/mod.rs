@@ -77,8 +77,7 @@ impl<T: Read + Write> Tpm<T> {
         };
         let body = [&handles[..], session, parameters].concat();
         let size = u32::try_from(body.len() + HEADER).map_err(|_| TpmError::Answer { command: name })?;
-        let command =
-            [&tag.to_be_bytes()[..], &size.to_be_bytes(), &code.to_be_bytes(), &body].concat();
+        let command = [&tag.to_be_bytes()[..], &size.to_be_bytes(), &code.to_be_bytes(), &body].concat();
         for pause in self.patience.pauses() {
             let answer = self.exchange(name, &command)?;
             let mut reader = Reader::new(name, &answer);

@@ -75,7 +75,11 @@ fn a_quote_is_read_from_any_parts() {
 fn every_cut_and_every_addition_of_an_answer_is_refused() {
     let whole = quote_answer();
     for len in 0..whole.len() {
-        assert_eq!(code(tpm(whole[..len].to_vec(), 4096).quote(1, &[0; 32], &[0])), "attester.tpm.answer", "{len}");
+        assert_eq!(
+            code(tpm(whole[..len].to_vec(), 4096).quote(1, &[0; 32], &[0])),
+            "attester.tpm.answer",
+            "{len}"
+        );
     }
     let longer = [&whole[..], &[0]].concat();
     assert_eq!(code(tpm(longer, 4096).quote(1, &[0; 32], &[0])), "attester.tpm.answer");
@@ -114,7 +118,8 @@ fn one_mistake_each_has_its_code() {
     assert_eq!(pcr(&[3, 4], 3), "attester.tpm.answer");
 
     let nv = |index: u32, attributes: u32, size: u16| {
-        let public = [&index.to_be_bytes()[..], &[0, 11], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()];
+        let public =
+            [&index.to_be_bytes()[..], &[0, 11], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()];
         let body = [sized(&public.concat()), sized(&[0; 34])].concat();
         code(tpm(answer(NO_SESSIONS, 0, &body), 4096).nv_read(7, 100))
     };
@@ -122,9 +127,30 @@ fn one_mistake_each_has_its_code() {
     assert_eq!(nv(7, NV_WRITTEN | NV_OWNER_READ, 101), "attester.tpm.nv-size");
     assert_eq!(nv(7, NV_OWNER_READ, 100), "attester.tpm.nv-unwritten");
     assert_eq!(nv(7, NV_WRITTEN, 100), "attester.tpm.nv-unreadable");
-    for (rc, found) in [(0x18b, "none"), (0x28b, "none"), (0x1cb, "attester.tpm.refused"), (0x101, "attester.tpm.refused")] {
+    for (rc, found) in
+        [(0x18b, "none"), (0x28b, "none"), (0x1cb, "attester.tpm.refused"), (0x101, "attester.tpm.refused")]
+    {
         assert_eq!(code(tpm(answer(NO_SESSIONS, rc, &[]), 4096).nv_read(7, 100)), found, "{rc:#x}");
     }
     let ecc = [sized(&[&[0, 0x23, 0, 11][..], &[0; 20]].concat()), sized(&[]), sized(&[])].concat();
     assert_eq!(code(tpm(answer(NO_SESSIONS, 0, &ecc), 4096).rsa_modulus(7)), "attester.tpm.not-rsa");
+}
+
+#[test]
+fn a_device_that_fails_has_a_name() {
+    struct Gone;
+    impl Read for Gone {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(libc::ETIME))
+        }
+    }
+    impl Write for Gone {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    assert_eq!(code(Tpm::new(Gone).quote(1, &[0; 32], &[0])), "attester.tpm.transport");
 }

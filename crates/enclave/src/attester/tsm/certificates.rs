@@ -209,7 +209,10 @@ pub(crate) mod tests {
         assert_eq!(hex::encode(VLEK), "a8074bc2a25a483eaae639c045a0b8a1");
         // In the mixed order it is a certificate of nobody that we know.
         let mixed = hex16(0x8d75_da63_64e6_6445_adc5_f4b9_3be8_accd);
-        assert_eq!(CertificateTable::parse(&table(&[(mixed, &der(1, 300))])), Ok(CertificateTable::default()));
+        assert_eq!(
+            CertificateTable::parse(&table(&[(mixed, &der(1, 300))])),
+            Ok(CertificateTable::default())
+        );
     }
 
     #[test]

@@ -20,11 +20,7 @@ impl Entry {
         let mut random = [0; 16];
         SystemRandom::new().fill(&mut random).map_err(|_| AttesterError::Randomness)?;
         let directory = root.join(format!("casemate-{}", hex::encode(random)));
-        fs::create_dir(&directory).map_err(|source| match source.raw_os_error() {
-            // What the kernel says where no provider is registered.
-            Some(libc::ENXIO) => TsmError::NoProvider.into(),
-            _ => AttesterError::Device { what: "make", path: directory.clone(), source },
-        })?;
+        fs::create_dir(&directory).map_err(|source| not_made(&directory, source))?;
         let entry = Self { directory };
         entry.settle();
         Ok(entry)
@@ -39,6 +35,14 @@ impl Entry {
             }
             std::thread::sleep(SETTLE_STEP);
         }
+    }
+}
+
+fn not_made(directory: &Path, source: io::Error) -> AttesterError {
+    match source.raw_os_error() {
+        // What the kernel says where no provider is registered.
+        Some(libc::ENXIO) => TsmError::NoProvider.into(),
+        _ => AttesterError::Device { what: "make", path: directory.to_owned(), source },
     }
 }
 
@@ -74,3 +78,19 @@ impl Drop for Entry {
 
 const SETTLE_STEPS: u32 = 50;
 const SETTLE_STEP: Duration = Duration::from_millis(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_a_new_entry_has_a_name() {
+        let of = |number| not_made(Path::new("/x"), io::Error::from_raw_os_error(number));
+        assert_eq!(of(libc::ENXIO).code(), "attester.tsm.no-provider");
+        let denied = of(libc::EACCES);
+        assert_eq!(denied.code(), "attester.device");
+        assert!(denied.hint().is_some_and(|hint| hint.contains("root")));
+        let gone = Entry::create(Path::new("/nonexistent")).err().map(|e| e.code());
+        assert_eq!(gone, Some("attester.device"));
+    }
+}

@@ -266,11 +266,7 @@ fn endorsement(report: &[u8], table: &[u8]) -> Result<Option<Vec<u8>>, AttesterE
 }
 
 /// An attribute, in at most `limit` bytes.
-fn read(
-    attributes: &impl Attributes,
-    attribute: &'static str,
-    limit: usize,
-) -> Result<Vec<u8>, TsmError> {
+fn read(attributes: &impl Attributes, attribute: &'static str, limit: usize) -> Result<Vec<u8>, TsmError> {
     let bytes = attributes.read(attribute, limit).map_err(|source| refused(attribute, source))?;
     if bytes.len() > limit {
         return Err(TsmError::Size { attribute, found: bytes.len() });

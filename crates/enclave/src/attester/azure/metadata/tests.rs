@@ -23,7 +23,9 @@ fn serve(answer: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
             let len = stream.read(&mut room).unwrap();
             request.extend_from_slice(&room[..len]);
             let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
-            if len == 0 || (text.contains("\r\n\r\n") && (!text.contains("content-length") || text.ends_with('}'))) {
+            if len == 0
+                || (text.contains("\r\n\r\n") && (!text.contains("content-length") || text.ends_with('}')))
+            {
                 break;
             }
         }
@@ -34,12 +36,14 @@ fn serve(answer: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
 }
 
 fn http(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn vcek_pem() -> (Vec<u8>, String) {
     let vendor = Vendor::create(ProductLine::Milan, UnixTime(1_767_225_600)).unwrap();
-    let der = vendor.machine(&MachineConfig::for_line(ProductLine::Milan, 3, [7; 48])).unwrap().vek_der().to_vec();
+    let der =
+        vendor.machine(&MachineConfig::for_line(ProductLine::Milan, 3, [7; 48])).unwrap().vek_der().to_vec();
     let text = base64::engine::general_purpose::STANDARD.encode(&der);
     let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     (der, format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n")))
