@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use ::der::DateTime;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -296,32 +296,39 @@ fn same(what: &'static str, collateral: &str, quote: &[u8]) -> Result<(), TdxRej
     Err(TdxRejection::TcbInfoPlatform { what, collateral: collateral.to_owned(), quote: hex::encode(quote) })
 }
 
-/// The leaf first. The pinned root, which is valid by itself, is left out behind it. Text in another armour than that of a
-/// certificate would be skipped by the reader: it is refused.
+/// The leaf first. The pinned root, which is valid by itself, is left out behind it.
 fn chain_of(pem: &[u8], what: &'static str, root: &Certificate) -> Result<Vec<Certificate>, TdxRejection> {
-    let mut chain = Vec::new();
-    let mut found = 0_usize;
-    for section in CertificateDer::pem_slice_iter(pem) {
-        let der = section.map_err(|_| malformed(what))?;
-        if found == MAX_CHAIN {
-            return Err(malformed(what));
-        }
-        if found == 0 || *der != *root.der {
-            chain.push(Certificate::parse(&der).map_err(|_| malformed(what))?);
-        }
-        found = found.saturating_add(1);
-    }
-    if chain.is_empty() {
+    let mut rest = core::str::from_utf8(pem).map_err(|_| malformed(what))?.trim_ascii();
+    if !rest.contains(BEGIN) {
         return Err(TdxRejection::Missing { what });
     }
-    match core::str::from_utf8(pem) {
-        Ok(text) if text.matches(ARMOUR).count() == found => Ok(chain),
-        _ => Err(malformed(what)),
+    let mut chain = Vec::new();
+    for position in 0.. {
+        if rest.is_empty() {
+            break;
+        }
+        if position == MAX_CHAIN {
+            return Err(malformed(what));
+        }
+        let (der, behind) = section(rest).ok_or(malformed(what))?;
+        if position == 0 || der != root.der {
+            chain.push(Certificate::parse(&der).map_err(|_| malformed(what))?);
+        }
+        rest = behind;
     }
+    Ok(chain)
 }
 
-/// How every section of PEM begins (RFC 7468).
-const ARMOUR: &str = "-----BEGIN ";
+/// Takes one certificate from the front (RFC 7468): nothing before it, canonical Base64 in lines, whitespace behind it.
+fn section(text: &str) -> Option<(Vec<u8>, &str)> {
+    let (body, behind) = text.strip_prefix(BEGIN)?.split_once(END)?;
+    let octets: Vec<u8> = body.bytes().filter(|octet| !octet.is_ascii_whitespace()).collect();
+    Some((STANDARD.decode(octets).ok()?, behind.trim_ascii_start()))
+}
+
+/// Around a certificate.
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
 
 fn dated(what: &'static str, from: &str, until: &str) -> Result<Dated, TdxRejection> {
     let seconds = |text: &str| date(text).ok_or(malformed(what));
