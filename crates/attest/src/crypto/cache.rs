@@ -1,4 +1,4 @@
-//! What was found about issuers once, so that it is not computed again (spec/attest.md §8). No verdict on evidence is among
+//! What was found about issuers once, so that it is not computed again (spec/attest.md §1.8). No verdict on evidence is among
 //! it.
 //!
 //! *Signatures* over certificates and revocation lists: whether one over exact bytes by an exact key is valid does not depend
