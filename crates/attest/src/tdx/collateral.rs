@@ -7,9 +7,8 @@ use ::der::DateTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::list::List;
 use super::pck::Pck;
 use super::qe::QeIdentity;
 use super::quote::{PCK_CHAIN, Quote};
@@ -88,16 +87,6 @@ pub(crate) struct Signed {
     dated: Dated,
 }
 
-/// A revocation list.
-#[derive(Debug)]
-pub(crate) struct List {
-    pub(crate) der: Vec<u8>,
-    /// The issuer's `Name`, DER.
-    pub(crate) issuer: Vec<u8>,
-    serials: Vec<Vec<u8>>,
-    dated: Dated,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Dated {
     from: UnixTime,
@@ -172,8 +161,8 @@ impl Collateral {
             },
             tcb,
             qe,
-            root_list: list("root CA CRL", root_crl)?,
-            pck_list: list("PCK CRL", pck_crl)?,
+            root_list: List::read("root CA CRL", root_crl)?,
+            pck_list: List::read("PCK CRL", pck_crl)?,
             pck_chain: file.pck_certificate_chain,
             root_serial: root.serial.clone(),
             root_until: root.not_after,
@@ -202,10 +191,10 @@ impl Collateral {
 
     /// TDX-05. Both lists are asked about every certificate, the pinned root included.
     pub(crate) fn not_revoked(&self) -> Result<usize, TdxRejection> {
-        let lists = [&self.published.root_list.serials, &self.published.pck_list.serials];
+        let lists = [&self.published.root_list, &self.published.pck_list];
         let certificates = self.certificates().map(|(what, one)| (what, &one.serial));
         for (what, serial) in certificates.chain([("root", &self.published.root_serial)]) {
-            if lists.iter().any(|list| list.contains(serial)) {
+            if lists.iter().any(|list| list.has(serial)) {
                 return Err(TdxRejection::Revoked { what, serial: hex::encode(serial) });
             }
         }
@@ -233,8 +222,8 @@ impl Published {
         [
             ("TCB info", self.tcb_info.dated),
             ("QE identity", self.qe_identity.dated),
-            ("root CA CRL", self.root_list.dated),
-            ("PCK CRL", self.pck_list.dated),
+            ("root CA CRL", Dated::of(&self.root_list)),
+            ("PCK CRL", Dated::of(&self.pck_list)),
         ]
     }
 
@@ -243,6 +232,12 @@ impl Published {
         let documents = self.documents().into_iter().map(|(_, dated)| dated.until);
         let certificates = self.certificates().map(|(_, one)| one.not_after);
         documents.chain(certificates).fold(self.root_until, UnixTime::min)
+    }
+}
+
+impl Dated {
+    fn of(list: &List) -> Self {
+        Self { from: list.this_update, until: list.next_update }
     }
 }
 
@@ -286,7 +281,10 @@ fn present(text: String, what: &'static str) -> Result<String, TdxRejection> {
 }
 
 fn binary(text: String, what: &'static str) -> Result<Vec<u8>, TdxRejection> {
-    hex::decode(present(text, what)?).map_err(|_| malformed(what))
+    let text = present(text, what)?;
+    let mut bytes = vec![0; text.len() / 2];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| malformed(what))?;
+    Ok(bytes)
 }
 
 fn same(what: &'static str, collateral: &str, quote: &[u8]) -> Result<(), TdxRejection> {
@@ -298,7 +296,7 @@ fn same(what: &'static str, collateral: &str, quote: &[u8]) -> Result<(), TdxRej
 
 /// The leaf first. The pinned root, which is valid by itself, is left out behind it.
 fn chain_of(pem: &[u8], what: &'static str, root: &Certificate) -> Result<Vec<Certificate>, TdxRejection> {
-    let mut rest = core::str::from_utf8(pem).map_err(|_| malformed(what))?.trim_ascii();
+    let mut rest = core::str::from_utf8(pem).map_err(|_| malformed(what))?.trim_matches(BETWEEN);
     if !rest.contains(BEGIN) {
         return Err(TdxRejection::Missing { what });
     }
@@ -322,13 +320,15 @@ fn chain_of(pem: &[u8], what: &'static str, root: &Certificate) -> Result<Vec<Ce
 /// Takes one certificate from the front (RFC 7468): nothing before it, canonical Base64 in lines, whitespace behind it.
 fn section(text: &str) -> Option<(Vec<u8>, &str)> {
     let (body, behind) = text.strip_prefix(BEGIN)?.split_once(END)?;
-    let octets: Vec<u8> = body.bytes().filter(|octet| !octet.is_ascii_whitespace()).collect();
-    Some((STANDARD.decode(octets).ok()?, behind.trim_ascii_start()))
+    let octets: Vec<u8> = body.bytes().filter(|octet| !BETWEEN.contains(&char::from(*octet))).collect();
+    Some((STANDARD.decode(octets).ok()?, behind.trim_start_matches(BETWEEN)))
 }
 
 /// Around a certificate.
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
+/// Between lines, and around all of it.
+const BETWEEN: &[char] = &[' ', '\n', '\r'];
 
 fn dated(what: &'static str, from: &str, until: &str) -> Result<Dated, TdxRejection> {
     let seconds = |text: &str| date(text).ok_or(malformed(what));
@@ -339,18 +339,4 @@ fn dated(what: &'static str, from: &str, until: &str) -> Result<Dated, TdxReject
 pub(crate) fn date(text: &str) -> Option<UnixTime> {
     let date: DateTime = text.parse().ok()?;
     Some(UnixTime(date.unix_duration().as_secs()))
-}
-
-fn list(what: &'static str, der: Vec<u8>) -> Result<List, TdxRejection> {
-    let (rest, list) = CertificateRevocationList::from_der(&der).map_err(|_| malformed(what))?;
-    if !rest.is_empty() {
-        return Err(malformed(what));
-    }
-    let seconds = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| malformed(what));
-    let until =
-        list.next_update().ok_or(TdxRejection::Missing { what: "date of the next revocation list" })?;
-    let dated = Dated { from: seconds(list.last_update().timestamp())?, until: seconds(until.timestamp())? };
-    let issuer = list.issuer().as_raw().to_vec();
-    let serials = list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect();
-    Ok(List { der, issuer, serials, dated })
 }

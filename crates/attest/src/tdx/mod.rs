@@ -9,6 +9,7 @@ mod deny;
 mod format;
 mod genuine;
 mod level;
+mod list;
 mod pck;
 mod policy;
 mod policy_file;

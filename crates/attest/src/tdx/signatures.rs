@@ -6,7 +6,8 @@ use core::time::Duration;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime as WebpkiTime, alg_id};
 use webpki::{BorrowedCertRevocationList, CertRevocationList, EndEntityCert, KeyUsage as Purpose};
 
-use super::collateral::{Collateral, List, Published, Signed};
+use super::collateral::{Collateral, Published, Signed};
+use super::list::List;
 use super::qe::QeReport;
 use super::quote::Quote;
 use super::reject::TdxRejection;
