@@ -11,6 +11,10 @@ pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
+/// `OBJECT IDENTIFIER`.
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+/// `ENUMERATED`.
+pub(crate) const ENUMERATED: u8 = 0x0a;
 /// `BOOLEAN`.
 pub(crate) const BOOLEAN: u8 = 0x01;
 /// `UTF8String`.

@@ -12,11 +12,13 @@ mod backend;
 mod backend;
 mod cache;
 mod certificates;
+mod pinned;
 
 use subtle::ConstantTimeEq;
 
 pub use cache::IssuerCache;
 pub(crate) use certificates::{ECDSA_P256, ECDSA_P384, RSA_PKCS1, RSA_PSS_SHA384};
+pub(crate) use pinned::pin;
 
 use crate::der;
 
@@ -92,7 +94,9 @@ fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool 
         }
     };
     well_formed
-        && cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
+        && pinned::once(scheme, key, message, signature, || {
+            cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
+        })
 }
 
 /// 2048 to 8192 bits, in whole octets, with the exponent 65537: what every vendor's keys are.

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::azure::HardwareReport;
 use crate::evidence::{Evidence, Kind, Platform};
 use crate::snp::{self, ProductLine, RawTcb, Signer, Tcb};
-use crate::tdx::{self, Dcap, PCK_CHAIN};
+use crate::tdx::{self, PCK_CHAIN, Pck};
 use crate::x509::Certificate;
 
 /// Whose services have the endorsements, and under which name.
@@ -191,7 +191,7 @@ fn intel(quote: &tdx::Quote) -> Result<IntelNeeds, NeedsError> {
     }
     let leaf = CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)?;
     let certificate = Certificate::parse(&leaf).map_err(|_| NeedsError::Pck)?;
-    let pck = dcap_qvl::intel::parse_pck_extension_with::<Dcap>(&leaf).map_err(|_| NeedsError::Pck)?;
+    let pck = Pck::read(&certificate).ok_or(NeedsError::Pck)?;
     let authority = match certificate.issuer_cn.as_str() {
         "Intel SGX PCK Platform CA" => PckAuthority::Platform,
         "Intel SGX PCK Processor CA" => PckAuthority::Processor,

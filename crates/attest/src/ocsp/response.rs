@@ -17,7 +17,9 @@ use ::der::Decode;
 use ::der::asn1::GeneralizedTime;
 
 use super::OcspError;
-use crate::der::{self, BIT_STRING, INTEGER, OCTET_STRING, SEQUENCE, Signed};
+use crate::der::{
+    self, BIT_STRING, BOOLEAN, ENUMERATED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, Signed,
+};
 use crate::time::UnixTime;
 
 /// Longer answers are refused before they are parsed; with a responder's certificate they have about 2 KiB.
@@ -30,9 +32,6 @@ const MAX_CERTIFICATES: usize = 4;
 /// CRLReason certificateHold (RFC 5280 §5.3.1).
 pub(super) const CERTIFICATE_HOLD: u8 = 6;
 
-const BOOLEAN: u8 = 0x01;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const ENUMERATED: u8 = 0x0a;
 const GENERALIZED_TIME: u8 = 0x18;
 /// `[0]`, `[1]` and `[2]`, constructed.
 const CONTEXT: [u8; 3] = [0xa0, 0xa1, 0xa2];
