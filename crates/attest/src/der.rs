@@ -9,6 +9,8 @@ pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const INTEGER: u8 = 0x02;
 /// `BIT STRING`.
 pub(crate) const BIT_STRING: u8 = 0x03;
+/// `OBJECT IDENTIFIER`.
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
 /// `BOOLEAN`.
@@ -95,6 +97,19 @@ pub(crate) fn take(input: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
     let header_and_content = input.len().checked_sub(rest.len())?;
     let (whole, _) = input.split_at_checked(header_and_content)?;
     Some((Element { whole, content }, rest))
+}
+
+/// Writes one element. Contents of 64 KiB and more are not written here.
+pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let mut whole = vec![tag];
+    match u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes() {
+        [0, short @ 0..=0x7f] => whole.push(short),
+        [0, one] => whole.extend([0x81, one]),
+        two => whole.extend([0x82].iter().chain(&two)),
+    }
+    whole.extend(content);
+    whole
 }
 
 fn length(input: &[u8]) -> Option<(usize, &[u8])> {
