@@ -116,10 +116,7 @@ fn endorse(error: &EndorseError) -> Exit {
         EndorseKind::Local => Exit::Internal,
         EndorseKind::Unreachable => Exit::Unreachable,
         EndorseKind::Undecidable => Exit::Undecidable,
-        EndorseKind::Rejected => match error {
-            EndorseError::Rejected(e) => rejected(e),
-            _ => Exit::NotGenuine,
-        },
+        EndorseKind::Rejected => Exit::NotGenuine,
     }
 }
 
