@@ -71,6 +71,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Anchor(_)
         | CliError::DeviceAnchor(_)
         | CliError::IssuerKeys { .. }
+        | CliError::IssuerTwice { .. }
         | CliError::KeySet(_)
         | CliError::NoCacheFolder
         | CliError::Policy(_)
