@@ -148,6 +148,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_written_is_read() {
+        for length in [0, 1, 127, 128, 255, 256, 65_535] {
+            let content = vec![7; length];
+            let (first, second) = content.split_at(length / 2);
+            assert_eq!(
+                only(&element(OCTET_STRING, &[first, second]), OCTET_STRING),
+                Some(content.as_slice())
+            );
+        }
+    }
+
+    #[test]
     fn an_spl_above_127_is_two_octets() {
         assert_eq!(integer_u8(&[0x02, 0x02, 0x00, 0xd9]), Some(0xd9));
         assert_eq!(integer_u8(&[0x02, 0x01, 0x00]), Some(0));
