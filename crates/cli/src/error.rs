@@ -26,8 +26,8 @@ pub(crate) enum CliError {
     ProductLine { found: String },
     #[error("`{flag}` is missing")]
     MissingFlag { flag: &'static str },
-    #[error("`{flag}` has no use here: the document carries its endorsements itself")]
-    SuperfluousFlag { flag: &'static str },
+    #[error("`{flag}` says nothing about {of}")]
+    SuperfluousFlag { flag: &'static str, of: &'static str },
     #[error("{} is not of a kind that can be inspected", path.display())]
     UnknownKind { path: PathBuf },
     #[error("{}: {reason}", path.display())]
@@ -94,6 +94,8 @@ pub(crate) enum CliError {
     TokenParse(#[from] casemate_attest::token::TokenError),
     #[error("{named:?} is not ISSUER=FILE")]
     IssuerKeys { named: String },
+    #[error("the keys of {issuer} are named twice")]
+    IssuerTwice { issuer: String },
     #[error(transparent)]
     KeySet(#[from] casemate_attest::token::KeySetError),
     #[error(transparent)]
@@ -189,6 +191,7 @@ impl CliError {
             Self::NoCacheFolder => "endorse.no-cache-folder",
             Self::TokenParse(e) => e.code(),
             Self::IssuerKeys { .. } => "cli.issuer-keys",
+            Self::IssuerTwice { .. } => "cli.issuer-twice",
             Self::KeySet(e) => e.code(),
             Self::TokenRejected(e) => e.code(),
             Self::TokenDenied(e) => e.code(),
@@ -236,6 +239,9 @@ impl CliError {
                     "the machine has its VLEK's certificate from its host (extended report): give it with --vek FILE"
                 }
                 "endorse.line-unknown" => "name it with --line milan or --line genoa",
+                "ocsp.nonce" => {
+                    "a cache in front of NVIDIA's responder cannot repeat a nonce: ask it with --ocsp-without-nonce"
+                }
                 "endorse.busy" => "run it again later: what was had is in the cache folder",
                 "endorse.cache.missing" | "endorse.cache.stale" | "endorse.cache.damaged" => {
                     "run it once without --offline where there is a network, and carry the cache folder"

@@ -71,6 +71,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Anchor(_)
         | CliError::DeviceAnchor(_)
         | CliError::IssuerKeys { .. }
+        | CliError::IssuerTwice { .. }
         | CliError::KeySet(_)
         | CliError::NoCacheFolder
         | CliError::Policy(_)
@@ -116,10 +117,7 @@ fn endorse(error: &EndorseError) -> Exit {
         EndorseKind::Local => Exit::Internal,
         EndorseKind::Unreachable => Exit::Unreachable,
         EndorseKind::Undecidable => Exit::Undecidable,
-        EndorseKind::Rejected => match error {
-            EndorseError::Rejected(e) => rejected(e),
-            _ => Exit::NotGenuine,
-        },
+        EndorseKind::Rejected => Exit::NotGenuine,
     }
 }
 

@@ -4,7 +4,9 @@
 mod bundle;
 mod intel;
 mod needs;
+mod nvidia;
 
-pub use bundle::{BUNDLE_SCHEMA, BundleError, EndorsementBundle, MAX_BUNDLE};
+pub use bundle::{BUNDLE_SCHEMA, BundleError, DeviceEndorsements, EndorsementBundle, MAX_BUNDLE};
 pub use intel::{AnswerError, Collateral, Dated, SignedDocument, qe_identity, revocation_list, tcb_info};
 pub use needs::{AmdNeeds, IntelNeeds, Needs, NeedsError, PckAuthority};
+pub use nvidia::ManifestNeed;

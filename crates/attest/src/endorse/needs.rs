@@ -63,6 +63,15 @@ pub enum NeedsError {
         /// Of the evidence.
         platform: Platform,
     },
+    /// Certificates that are named after no known chip.
+    #[error("the device's certificates are not of a known chip of NVIDIA's")]
+    Device,
+    /// A device that does not say which firmware it runs, so that no manifest can be named.
+    #[error("the device's report has no {what}, and manifests are found by nothing else")]
+    Firmware {
+        /// What is missing.
+        what: &'static str,
+    },
     /// Hardware below a virtual TPM that cannot be verified.
     #[error("the hardware report below the virtual TPM is neither a SEV-SNP report nor has it a TD quote")]
     Hardware,
@@ -146,6 +155,8 @@ impl NeedsError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Nothing { .. } => "endorse.nothing-to-fetch",
+            Self::Device => "endorse.device",
+            Self::Firmware { .. } => "endorse.firmware",
             Self::Hardware => "endorse.hardware",
             Self::Signer { .. } => "endorse.signer",
             Self::Chip => "endorse.chip",

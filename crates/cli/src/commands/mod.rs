@@ -7,6 +7,7 @@ pub(crate) mod endorse;
 pub(crate) mod inspect;
 mod inspect_log;
 pub(crate) mod keygen;
+mod kind;
 pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod seal;
