@@ -6,7 +6,7 @@ use casemate_attest::{Danger, UnixTime};
 use serde_json::{Value, json};
 
 use crate::Case;
-use crate::machine::{APP_ID, Asked, COMPOSE, Measured, NONCE, vendor};
+use crate::machine::{APP_ID, Asked, COMPOSE, Measured, NONCE, swept, vendor};
 use crate::tdx_vendor::{NOON, Td, sha256};
 
 /// A service before it is asked.
@@ -39,9 +39,8 @@ impl Service {
         }
     }
 
-    /// Members in the order of their names, and nothing between them: for these values the canonical form.
     fn digest(&self) -> String {
-        format!("sha256:{}", hex::encode(sha256(self.keyset.to_string().as_bytes())))
+        format!("sha256:{}", hex::encode(sha256(canonical(&self.keyset).as_bytes())))
     }
 
     fn report_data(&self) -> [u8; 32] {
@@ -77,6 +76,20 @@ impl Service {
             },
             "service_capabilities": { "serving": "direct" },
         })
+    }
+}
+
+/// Members in the order of their names, and nothing between them: for these values RFC 8785.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> =
+                members.iter().map(|(name, value)| format!("\"{name}\":{}", canonical(value))).collect();
+            members.sort();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
     }
 }
 
@@ -168,13 +181,19 @@ fn shortened() -> String {
     let mut codes = Vec::new();
     for path in ["", "/attestation", "/attestation/evidence", "/attestation/workload_keyset"] {
         let object = report.pointer(path).and_then(Value::as_object).expect("an object");
-        for member in object.keys() {
+        let mut members: Vec<_> = object.keys().collect();
+        members.sort();
+        for member in members {
             let mut shorter = report.clone();
             without(shorter.pointer_mut(path).expect("an object"), member);
             codes.push(format!("{member}: {}", asker(DstackVersion::V1).answer(shorter.to_string().as_bytes())));
         }
     }
     codes.join("; ")
+}
+
+fn sweep() -> String {
+    swept(Service::new().report().to_string().as_bytes(), || asker(DstackVersion::V1))
 }
 
 const GOOD: &str = "verified, waived: BUN-A05";
@@ -191,6 +210,7 @@ const SHORTENED: &str = "api_version: bundle.unknown-system; attestation: bundle
     tls_public_keys: BUN-A02 bundle.digest";
 
 pub(crate) const CASES: &[Case] = &[
+    ("aci: one bit of every byte", sweep, "what is accepted says the same"),
     ("aci: keyset and nonce", || good(|_| {}), GOOD),
     (
         "aci: what comes out",
@@ -232,11 +252,11 @@ pub(crate) const CASES: &[Case] = &[
         || {
             sent(|r| {
                 r["intel_quote"] = r["attestation"]["evidence"]["quote"].clone();
-                r["signing_address"] = "0x00".into();
+                r["signing_address"] = format!("0x{}", "e7".repeat(20)).into();
                 r["signing_algo"] = "ecdsa".into();
             })
         },
-        "bundle.member.encoding",
+        "bundle.member.missing",
     ),
     // BUN-02, BUN-03.
     ("aci: no collateral", || asked(|a| a.endorsed = false), "BUN-02 bundle.endorsements.missing"),
@@ -271,7 +291,7 @@ pub(crate) const CASES: &[Case] = &[
     // The evidence's own rules.
     ("aci: a quote over something else", || good(|s| s.td = |td| td.report_data[0] ^= 1), "TDX-28 binding.report-data"),
     ("aci: a quote with something behind the digest", || good(|s| s.td = |td| td.report_data[63] = 1), "TDX-28 binding.report-data"),
-    ("aci: a debug TD", || good(|s| s.td = |td| td.attributes |= 1), "TDX-16 tdx.debug"),
+    ("aci: a debug TD", || good(|s| s.td = |td| td.attributes |= 1), "TDX-16 tdx.td.debug"),
     ("aci: another compose file", || good(|s| s.measured.set("compose-hash", &[7; 32])), "LOG-06 log.event.required"),
     // BUN-04, BUN-A06 to BUN-A10.
     (

@@ -175,3 +175,24 @@ impl Asked {
         }
     }
 }
+
+/// One bit of every byte of a bundle, in turn: what is accepted all the same says the same.
+pub(crate) fn swept(bundle: &[u8], asked: impl Fn() -> Asked) -> String {
+    let values = |bytes: &[u8]| {
+        let verified = asked().parse(bytes).ok().and_then(|bundle| asked().verify(&bundle).ok())?;
+        Some(verified.values().to_vec())
+    };
+    let original = values(bundle).expect("verified");
+    let mut accepted = 0_usize;
+    for (index, position) in (0..bundle.len()).enumerate() {
+        let mut flipped = bundle.to_vec();
+        flipped[position] ^= 1 << (index % 8);
+        if let Some(found) = values(&flipped) {
+            assert_eq!(found, original, "byte {position}");
+            accepted += 1;
+        }
+    }
+    // Of more than ten thousand bytes, most are the quote's, the log's and the keys'.
+    assert!(accepted * 4 < bundle.len(), "{accepted} of {}", bundle.len());
+    "what is accepted says the same".to_owned()
+}

@@ -70,6 +70,11 @@ impl Aci {
         Ok(Bound { report_data: Some(report_data), values: self.keyset.values(&digest), until: Some(until) })
     }
 
+    /// What the keyset says of itself.
+    pub(super) fn unverified(&self) -> Vec<BoundValue> {
+        self.keyset.values(&self.keyset.digest())
+    }
+
     /// BUN-A06 to BUN-A10.
     pub(super) fn confirm(
         &self,
