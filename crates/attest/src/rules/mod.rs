@@ -1,6 +1,7 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
 pub(crate) mod azure;
+pub(crate) mod bundle;
 pub(crate) mod event_log;
 pub(crate) mod gce;
 pub(crate) mod nitro;
@@ -11,6 +12,7 @@ pub(crate) mod tdx;
 pub(crate) mod token;
 
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
+pub use bundle::{BUNDLE, TINFOIL};
 pub use event_log::EVENT_LOG;
 pub use gce::GCE;
 pub use nitro::NITRO;
@@ -47,7 +49,7 @@ pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
 pub static ALL: &[&[Rule]] =
-    &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE];
+    &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE, BUNDLE, TINFOIL];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -73,10 +75,10 @@ mod tests {
     #[test]
     fn ids_count_up_without_a_gap() {
         for (rules, family) in
-            ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "RIM", "TDX", "MAA", "CS", "LOG", "GV"])
+            ALL.iter().zip(["SNP-", "NIT-", "AZ-", "NV-", "RIM-", "TDX-", "MAA-", "CS-", "LOG-", "GV-", "BUN-", "BUN-T"])
         {
             for (index, rule) in rules.iter().enumerate() {
-                assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
+                assert_eq!(rule.id, format!("{family}{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
                 assert_eq!(explain(rule.id), Some(rule.why));
             }
