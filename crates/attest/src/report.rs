@@ -196,10 +196,17 @@ impl Report {
     }
 
     /// Of a bundle that is refused; this is its evidence's, as far as it came.
-    pub(crate) fn of_refused_bundle(mut self, bundle: &Bundle, checks: &[Check], reason: &BundleRefusal) -> Self {
+    pub(crate) fn of_refused_bundle(
+        mut self,
+        bundle: &Bundle,
+        checks: &[Check],
+        reason: &BundleRefusal,
+    ) -> Self {
         self.checks.extend(checks.iter().map(ReportedCheck::new));
         let (verdict, word) = match reason {
-            BundleRefusal::Rejected(_) | BundleRefusal::DeviceRejected { .. } => (Verdict::Rejected, "REJECTED"),
+            BundleRefusal::Rejected(_) | BundleRefusal::DeviceRejected { .. } => {
+                (Verdict::Rejected, "REJECTED")
+            }
             BundleRefusal::Denied(_)
             | BundleRefusal::Bundle(_)
             | BundleRefusal::DeviceDenied { .. }
@@ -219,7 +226,8 @@ impl Report {
 
     /// Of bytes that are not a bundle.
     pub fn from_bundle_error(error: &BundleError, anchors: &TrustAnchors) -> Self {
-        let format = Check { rule: &rules::bundle::FORM, outcome: Outcome::Fail, compared: error.to_string() };
+        let format =
+            Check { rule: &rules::bundle::FORM, outcome: Outcome::Fail, compared: error.to_string() };
         let headline = format!("MALFORMED: {error}");
         Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[format])
     }

@@ -343,7 +343,8 @@ fn dstack_events_of_version_2_are_measured_as_canonical_json() {
     let measured = br#"{"name":"compose-hash","payload":"abcd","type":134217729}"#;
     assert_eq!(DstackVersion::V2.measured("compose-hash", &[0xab, 0xcd]), measured);
     let escaped = DstackVersion::V2.measured("\u{8}\u{c}\n\r\t\u{1}\"\\/\u{7f}é", &[]);
-    let expected = "{\"name\":\"\\b\\f\\n\\r\\t\\u0001\\\"\\\\/\u{7f}é\",\"payload\":\"\",\"type\":134217729}";
+    let expected =
+        "{\"name\":\"\\b\\f\\n\\r\\t\\u0001\\\"\\\\/\u{7f}é\",\"payload\":\"\",\"type\":134217729}";
     assert_eq!(String::from_utf8_lossy(&escaped), expected);
     let digest = hex::encode(crypto::sha384(measured));
     let good = format!(

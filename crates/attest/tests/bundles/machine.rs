@@ -162,13 +162,20 @@ impl Asked {
                 assert!(verified.simulated());
                 let waived = verified.checks().iter().filter(|check| check.outcome == Outcome::Waived);
                 let waived: Vec<_> = waived.map(|check| check.rule.id).collect();
-                if waived.is_empty() { "verified".to_owned() } else { format!("verified, waived: {}", waived.join(", ")) }
+                if waived.is_empty() {
+                    "verified".to_owned()
+                } else {
+                    format!("verified, waived: {}", waived.join(", "))
+                }
             }
             Err(refused) => {
                 let report = refused.report();
                 assert_eq!(report.code(), Some(refused.code()));
-                let failed: Vec<_> =
-                    report.rows().filter(|(_, outcome, ..)| *outcome == Outcome::Fail).map(|(id, ..)| id).collect();
+                let failed: Vec<_> = report
+                    .rows()
+                    .filter(|(_, outcome, ..)| *outcome == Outcome::Fail)
+                    .map(|(id, ..)| id)
+                    .collect();
                 let [failed] = failed[..] else { panic!("one rule fails: {failed:?}") };
                 format!("{failed} {}", refused.code())
             }
@@ -176,7 +183,8 @@ impl Asked {
     }
 }
 
-/// One bit of every byte of a bundle, in turn: what is accepted all the same says the same.
+/// One bit of every byte of a bundle, in turn: what is accepted all the same says nothing else. It may say less, where the name of
+/// an optional member was hit.
 pub(crate) fn swept(bundle: &[u8], asked: impl Fn() -> Asked) -> String {
     let values = |bytes: &[u8]| {
         let verified = asked().parse(bytes).ok().and_then(|bundle| asked().verify(&bundle).ok())?;
@@ -188,11 +196,11 @@ pub(crate) fn swept(bundle: &[u8], asked: impl Fn() -> Asked) -> String {
         let mut flipped = bundle.to_vec();
         flipped[position] ^= 1 << (index % 8);
         if let Some(found) = values(&flipped) {
-            assert_eq!(found, original, "byte {position}");
+            assert!(found.iter().all(|value| original.contains(value)), "byte {position}: {found:?}");
             accepted += 1;
         }
     }
     // Of more than ten thousand bytes, most are the quote's, the log's and the keys'.
     assert!(accepted * 4 < bundle.len(), "{accepted} of {}", bundle.len());
-    "what is accepted says the same".to_owned()
+    "what is accepted says nothing else".to_owned()
 }

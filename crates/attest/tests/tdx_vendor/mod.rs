@@ -11,8 +11,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use casemate_attest::{TrustAnchors, UnixTime};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnType, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -132,14 +132,8 @@ impl TdxVendor {
         report[320..352].copy_from_slice(digest(&SHA256, &[public, &authentication].concat()).as_ref());
 
         let certification = [&[5, 0][..], &length(self.pck_chain.len()), self.pck_chain.as_bytes()].concat();
-        let inner = [
-            &report[..],
-            &sign(&self.pck, &report),
-            &[32, 0],
-            &authentication,
-            &certification,
-        ]
-        .concat();
+        let inner =
+            [&report[..], &sign(&self.pck, &report), &[32, 0], &authentication, &certification].concat();
         let data = [&signature[..], public, &[6, 0], &length(inner.len()), &inner].concat();
         quote.extend(length(data.len()));
         quote.extend(data);
@@ -209,8 +203,10 @@ fn sgx_extension() -> Vec<u8> {
     let mut tcb: Vec<u8> = (1..=16).flat_map(|number| entry(&[2, number], &tlv(0x02, &[1]))).collect();
     tcb.extend(entry(&[2, 17], &tlv(0x02, &[11])));
     tcb.extend(entry(&[2, 18], &octets(&[1; 16])));
-    let configuration: Vec<u8> =
-        [(1, 0), (2, 0xff), (3, 0xff)].iter().flat_map(|(number, flag)| entry(&[7, *number], &tlv(0x01, &[*flag]))).collect();
+    let configuration: Vec<u8> = [(1, 0), (2, 0xff), (3, 0xff)]
+        .iter()
+        .flat_map(|(number, flag)| entry(&[7, *number], &tlv(0x01, &[*flag])))
+        .collect();
     let entries = [
         entry(&[1], &octets(&[0xbb; 16])),
         entry(&[2], &tlv(0x30, &tcb)),

@@ -53,12 +53,13 @@ struct TlsKey {
 impl Keyset {
     pub(super) fn read(value: Value) -> Result<Self, BundleError> {
         plain(&value)?;
-        let canonical = serde_json_canonicalizer::to_vec(&value)
-            .map_err(|_| BundleError::Encoding { member: KEYSET, expected: "JSON that RFC 8785 can write" })?;
+        let canonical = serde_json_canonicalizer::to_vec(&value).map_err(|_| BundleError::Encoding {
+            member: KEYSET,
+            expected: "JSON that RFC 8785 can write",
+        })?;
         let mut keyset = Members::of(value, KEYSET)?;
         let subject = keyset.given("attestation.workload_keyset.subject");
-        let subject =
-            subject.map(|value| short(value, "attestation.workload_keyset.subject")).transpose()?;
+        let subject = subject.map(|value| short(value, "attestation.workload_keyset.subject")).transpose()?;
         let not_after = keyset.take("attestation.workload_keyset.not_after")?;
         let not_after = not_after.as_u64().ok_or(BundleError::Type {
             member: "attestation.workload_keyset.not_after",
@@ -84,9 +85,10 @@ impl Keyset {
 
     /// BUN-A01.
     pub(super) fn roles(&self) -> Result<((), Finding), BundleDenial> {
-        let both = self.signing.iter().find(|key| {
-            self.e2ee.iter().any(|other| other.public.eq_ignore_ascii_case(&key.public))
-        });
+        let both = self
+            .signing
+            .iter()
+            .find(|key| self.e2ee.iter().any(|other| other.public.eq_ignore_ascii_case(&key.public)));
         if let Some(key) = both {
             return Err(BundleDenial::TwoRoles { id: json::shorten(&key.id) });
         }
@@ -117,9 +119,8 @@ impl Keyset {
             // A key of one host is no key of another: it has a name of its own, so that nobody takes it for one.
             values.push(match &key.domain {
                 None => BoundValue::new("tls-spki-sha256", &key.spki_sha256),
-                Some(domain) => {
-                    BoundValue::new("tls-spki-sha256-of-host", &key.spki_sha256).of(json::shorten_to(domain, 253))
-                }
+                Some(domain) => BoundValue::new("tls-spki-sha256-of-host", &key.spki_sha256)
+                    .of(json::shorten_to(domain, 253)),
             });
         }
         values

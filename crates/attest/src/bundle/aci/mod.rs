@@ -98,7 +98,11 @@ impl Aci {
     }
 
     /// What the evidence must bind. Without a nonce it is the form that answers none.
-    fn statement(&self, digest: &[u8; 32], challenge: &Challenge) -> Result<(Vec<u8>, Finding), BundleDenial> {
+    fn statement(
+        &self,
+        digest: &[u8; 32],
+        challenge: &Challenge,
+    ) -> Result<(Vec<u8>, Finding), BundleDenial> {
         let nonce = match challenge {
             Challenge::Nonce(nonce) if nonce.len() == NONCE_LEN => format!("\"{}\"", hex::encode(nonce)),
             Challenge::Nonce(nonce) => {

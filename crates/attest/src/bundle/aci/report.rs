@@ -61,7 +61,7 @@ pub(super) fn open(members: Map<String, Value>) -> Result<Opened, BundleError> {
         device_nonce: None,
         // The report does not repeat it: it goes into the statement.
         nonce: None,
-        content: Content::Aci(Box::new(Aci { keyset, stated_digest, stated_report_data, stated_slot, app_compose })),
+        content: Content::Aci(Aci { keyset, stated_digest, stated_report_data, stated_slot, app_compose }),
         not_asked,
     })
 }
@@ -73,6 +73,7 @@ fn known(found: &str, expected: &str, member: &'static str) -> Result<(), Bundle
 fn digest(text: &str) -> Result<[u8; 32], BundleError> {
     const MEMBER: &str = "workload_keyset_digest";
     let digits = text.strip_prefix("sha256:");
-    let digits = digits.ok_or(BundleError::Encoding { member: MEMBER, expected: "sha256: and hexadecimal" })?;
+    let digits =
+        digits.ok_or(BundleError::Encoding { member: MEMBER, expected: "sha256: and hexadecimal" })?;
     members::hex(digits, MEMBER)
 }

@@ -116,14 +116,21 @@ impl Boot {
         let app = app.ok_or(BundleDenial::NoEvent { name: "app-id" })?;
         let compose = self.payload("compose-hash").ok_or(BundleDenial::NoEvent { name: "compose-hash" })?;
         if compose.len() != 32 {
-            return Err(BundleDenial::EventLength { name: "compose-hash", expected: 32, found: compose.len() });
+            return Err(BundleDenial::EventLength {
+                name: "compose-hash",
+                expected: 32,
+                found: compose.len(),
+            });
         }
         let finding = format!("application {}, compose file {}", hex::encode(app), hex::encode(compose));
         Ok(((), Finding::Pass(finding)))
     }
 
     /// The compose file is the one that was measured.
-    pub(in crate::bundle) fn compose(&self, app_compose: Option<&str>) -> Result<((), Finding), BundleDenial> {
+    pub(in crate::bundle) fn compose(
+        &self,
+        app_compose: Option<&str>,
+    ) -> Result<((), Finding), BundleDenial> {
         let Some(text) = app_compose else {
             return Ok(((), Finding::Pass("the report carries none".to_owned())));
         };
@@ -132,7 +139,11 @@ impl Boot {
         if crypto::equal(expected, &found) {
             return Ok(((), Finding::Pass(format!("{} bytes, with the measured digest", text.len()))));
         }
-        Err(BundleDenial::Digest { member: "app_compose", expected: expected.to_vec(), found: found.to_vec() })
+        Err(BundleDenial::Digest {
+            member: "app_compose",
+            expected: expected.to_vec(),
+            found: found.to_vec(),
+        })
     }
 
     /// What comes out.

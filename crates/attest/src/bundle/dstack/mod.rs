@@ -37,6 +37,14 @@ const ETHEREUM: &str = "signer-ethereum-address";
 /// What signs the server's answers: an Ed25519 public key.
 const ED25519: &str = "signer-ed25519";
 
+/// The point of an address, x and y: what answers are signed with, and what clients encrypt to.
+const SECP256K1: &str = "signer-secp256k1";
+
+/// x and y.
+const POINT_LEN: usize = 64;
+
+type Step<T> = Result<(T, Finding), BundleDenial>;
+
 /// What a report binds.
 #[derive(Debug, Clone)]
 pub(crate) struct Dstack {
@@ -55,6 +63,8 @@ struct Signer {
     algorithm: Algorithm,
     /// As long as the report has it.
     address: Vec<u8>,
+    /// Beside the address; as long as the report has it.
+    public: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +78,9 @@ pub(super) fn is_marked(members: &Map<String, Value>) -> bool {
     let has = |name: &str| members.get(name).is_some_and(|value| !value.is_null());
     // What Chutes answers has lists of the same name, and a form of its own.
     !has("attestation_type")
-        && ((has("intel_quote") && has("signing_address")) || has("gateway_attestation") || has("model_attestations"))
+        && ((has("intel_quote") && has("signing_address"))
+            || has("gateway_attestation")
+            || has("model_attestations"))
 }
 
 /// One report of those in the bundle: the one of this name, or the only one.
@@ -78,14 +90,15 @@ pub(super) fn open(members: Map<String, Value>, part: Option<&str>) -> Result<Op
 }
 
 impl Dstack {
-    /// BUN-D01 and BUN-D02.
+    /// BUN-D01 to BUN-D03.
     pub(super) fn bind(&self, ledger: &mut Ledger) -> Result<Bound, BundleDenial> {
-        let (report_data, values) = ledger.record(&rule::SIGNER, self.report_data())?;
+        let mut bound = ledger.record(&rule::SIGNER, self.report_data())?;
+        bound.values.extend(ledger.record(&rule::PUBLIC_KEY, self.signer.public_key())?);
         ledger.record(&rule::DEVICE_NONCE, self.devices())?;
-        Ok(Bound { report_data: Some(report_data), values, until: None })
+        Ok(bound)
     }
 
-    /// BUN-D03 to BUN-D07.
+    /// BUN-D04 to BUN-D08.
     pub(super) fn confirm(
         &self,
         opened: &Opened,
@@ -99,8 +112,8 @@ impl Dstack {
         Ok(boot.values())
     }
 
-    fn report_data(&self) -> Result<((Vec<u8>, Vec<BoundValue>), Finding), BundleDenial> {
-        let Signer { algorithm, address } = &self.signer;
+    fn report_data(&self) -> Step<Bound> {
+        let Signer { algorithm, address, .. } = &self.signer;
         let (expected, name) = match algorithm {
             Algorithm::Ecdsa => (20, ETHEREUM),
             Algorithm::Ed25519 => (32, ED25519),
@@ -112,7 +125,10 @@ impl Dstack {
         let (first, formula) = match &self.tls {
             Some(tls) => {
                 values.push(BoundValue::new(TLS, tls));
-                (crypto::sha256(&[address.as_slice(), tls].concat()).to_vec(), "SHA-256(signer || TLS key) || nonce")
+                (
+                    crypto::sha256(&[address.as_slice(), tls].concat()).to_vec(),
+                    "SHA-256(signer || TLS key) || nonce",
+                )
             }
             None => {
                 let mut padded = address.clone();
@@ -122,12 +138,12 @@ impl Dstack {
         };
         let report_data = [first.as_slice(), &self.nonce].concat();
         let finding = format!("{formula} is to be {}", hex::encode(&report_data));
-        Ok(((report_data, values), Finding::Pass(finding)))
+        Ok((Bound { report_data: Some(report_data), values, until: None }, Finding::Pass(finding)))
     }
 
-    fn devices(&self) -> Result<((), Finding), BundleDenial> {
+    fn devices(&self) -> Step<()> {
         match &self.device_nonce {
-            None => Ok(((), Finding::Pass("the report has no devices".to_owned()))),
+            None => Ok(((), Finding::Pass("the report says nothing of devices".to_owned()))),
             Some(nonce) if *nonce == self.nonce => Ok(((), Finding::Pass("all 32 bytes equal".to_owned()))),
             Some(nonce) => Err(BundleDenial::Digest {
                 member: "nvidia_payload.nonce",
@@ -135,6 +151,32 @@ impl Dstack {
                 found: nonce.to_vec(),
             }),
         }
+    }
+}
+
+impl Signer {
+    /// BUN-D02. An address is the last 20 bytes of Keccak-256 of x and y; of Ed25519 it is the key.
+    fn public_key(&self) -> Step<Option<BoundValue>> {
+        let Some(public) = &self.public else {
+            return Ok((None, Finding::Pass("the report has none".to_owned())));
+        };
+        let point = match (self.algorithm, public.as_slice()) {
+            (Algorithm::Ed25519, key) if key == self.address => {
+                return Ok((None, Finding::Pass("equal to the address".to_owned())));
+            }
+            (Algorithm::Ed25519, _) => None,
+            // Uncompressed, with or without the octet that says so.
+            (Algorithm::Ecdsa, [0x04, point @ ..]) if point.len() == POINT_LEN => Some(point),
+            (Algorithm::Ecdsa, point) => Some(point).filter(|point| point.len() == POINT_LEN),
+        };
+        let point = point.ok_or(BundleDenial::Value { member: "signing_public_key" })?;
+        if crypto::keccak256(point).get(12..) != Some(self.address.as_slice()) {
+            return Err(BundleDenial::Value { member: "signing_public_key" });
+        }
+        Ok((
+            Some(BoundValue::new(SECP256K1, point)),
+            Finding::Pass("its address is the one that is bound".to_owned()),
+        ))
     }
 }
 

@@ -69,7 +69,8 @@ pub(super) fn choose(
         .map(|part| NotAsked { what: part.name.clone(), why: "a report of its own: name it to verify it" })
         .collect();
     let beside = members.keys().filter(|name| !chosen.members.contains_key(*name));
-    not_asked.extend(beside.map(|name| NotAsked { what: json::shorten(name), why: super::report::why(name) }));
+    not_asked
+        .extend(beside.map(|name| NotAsked { what: json::shorten(name), why: super::report::why(name) }));
     Ok((chosen.members, not_asked))
 }
 

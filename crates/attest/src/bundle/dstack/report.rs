@@ -18,10 +18,12 @@ use crate::nvidia::GpuEvidence;
 /// Longer addresses are refused before they are decoded; an Ed25519 key has 64 digits.
 const MAX_ADDRESS: usize = 128;
 
+/// And longer keys; an uncompressed point has 132 digits with what may be before it.
+const MAX_KEY: usize = 256;
+
 /// What else a report may have, and why it is not looked at.
 const NOT_ASKED: &[(&str, &str)] = &[
     ("model_name", "the server's own word: nothing binds the name of a model"),
-    ("signing_public_key", "an address is bound, and Keccak-256 of the key is not computed here"),
     ("compose_manager_attestation", "a quote of its own, which is not verified here"),
     ("ohttp_key_config", "no rule binds it to the evidence"),
     ("ohttp_attestation", "a signature by the signer, which is not verified here"),
@@ -48,20 +50,21 @@ pub(super) fn open(report: Map<String, Value>, mut not_asked: Vec<NotAsked>) -> 
         other => return Err(BundleError::Version { member: "signing_algo", found: json::shorten(other) }),
     };
     let address = address(&report.text("signing_address")?, algorithm)?;
+    let public = report.given("signing_public_key").map(public_key).transpose()?;
     let nonce = hex32(&report.text("request_nonce")?, "request_nonce")?;
     let tls = match report.given("tls_cert_fingerprint") {
         None => None,
-        Some(value) => {
-            Some(hex32(&members::text(value, "tls_cert_fingerprint")?, "tls_cert_fingerprint")?)
-        }
+        Some(value) => Some(hex32(&members::text(value, "tls_cert_fingerprint")?, "tls_cert_fingerprint")?),
     };
     let event_log = event_log(report.given("event_log"), "event_log")?;
     let stated = Stated::read(&mut report)?;
     let (devices, device_nonce) = devices(report.given("nvidia_payload"))?;
-    not_asked.extend(report.rest().into_iter().map(|name| NotAsked { why: why(&name), what: json::shorten(&name) }));
+    not_asked.extend(
+        report.rest().into_iter().map(|name| NotAsked { why: why(&name), what: json::shorten(&name) }),
+    );
     not_asked.extend(stated.not_asked());
     let variant = if tls.is_some() { "signer and TLS key" } else { "signer" };
-    let signer = Signer { algorithm, address };
+    let signer = Signer { algorithm, address, public };
     Ok(Opened {
         variant,
         evidence,
@@ -71,7 +74,7 @@ pub(super) fn open(report: Map<String, Value>, mut not_asked: Vec<NotAsked>) -> 
         // Every device answers the nonce of the report.
         device_nonce: Some(nonce),
         nonce: Some(nonce.to_vec()),
-        content: Content::Dstack(Box::new(Dstack { signer, tls, nonce, device_nonce, stated })),
+        content: Content::Dstack(Dstack { signer, tls, nonce, device_nonce, stated }),
         not_asked,
     })
 }
@@ -125,6 +128,15 @@ fn address(text: &str, algorithm: Algorithm) -> Result<Vec<u8>, BundleError> {
     }
 }
 
+fn public_key(value: Value) -> Result<Vec<u8>, BundleError> {
+    const MEMBER: &str = "signing_public_key";
+    let text = members::text(value, MEMBER)?;
+    if text.len() > MAX_KEY {
+        return Err(BundleError::Encoding { member: MEMBER, expected: "a public key in hexadecimal" });
+    }
+    decoded(text.strip_prefix("0x").unwrap_or(&text), MEMBER)
+}
+
 type Devices = (Vec<GpuEvidence>, Option<[u8; 32]>);
 
 /// `{"nonce":…,"evidence_list":[{"certificate":…,"evidence":…}],"arch":…}`, or the text of it. What else stands there is a
@@ -140,15 +152,16 @@ fn devices(payload: Option<Value>) -> Result<Devices, BundleError> {
     let list = payload.list("nvidia_payload.evidence_list", MAX_DEVICES)?;
     let nonce = hex32(&payload.text("nvidia_payload.nonce")?, "nvidia_payload.nonce")?;
     let devices = list.into_iter().map(device).collect::<Result<Vec<_>, _>>()?;
-    let nonce = (!devices.is_empty()).then_some(nonce);
-    Ok((devices, nonce))
+    Ok((devices, Some(nonce)))
 }
 
 fn device(value: Value) -> Result<GpuEvidence, BundleError> {
     let mut device = Members::of(value, "nvidia_payload.evidence_list")?;
     let mut decode = |path: &'static str| {
         let text = device.text(path)?;
-        STANDARD.decode(text).map_err(|_| BundleError::Encoding { member: path, expected: "standard base64 with padding" })
+        STANDARD
+            .decode(text)
+            .map_err(|_| BundleError::Encoding { member: path, expected: "standard base64 with padding" })
     };
     let report = decode("nvidia_payload.evidence_list.evidence")?;
     let chain = decode("nvidia_payload.evidence_list.certificate")?;

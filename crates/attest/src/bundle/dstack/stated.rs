@@ -72,10 +72,13 @@ impl Stated {
 
     /// What of it nobody looks at.
     pub(super) fn not_asked(&self) -> impl Iterator<Item = NotAsked> {
-        self.rest.iter().map(|what| NotAsked { what: what.clone(), why: "the guest agent's word; nothing authenticates it" })
+        self.rest.iter().map(|what| NotAsked {
+            what: what.clone(),
+            why: "the guest agent's word; nothing authenticates it",
+        })
     }
 
-    /// BUN-D07.
+    /// BUN-D08.
     pub(super) fn compare(&self, evidence: &Evidence, boot: &Boot) -> Result<((), Finding), BundleDenial> {
         let mut unmeasured = Vec::new();
         for (member, of, found) in &self.repeated {
@@ -88,7 +91,9 @@ impl Stated {
             };
             match expected {
                 Some(expected) if expected == *found => {}
-                Some(expected) => return Err(BundleDenial::Digest { member, expected, found: found.clone() }),
+                Some(expected) => {
+                    return Err(BundleDenial::Digest { member, expected, found: found.clone() });
+                }
                 None => unmeasured.push(*member),
             }
         }

@@ -112,7 +112,10 @@ fn intel(data: Value, evidence: &Evidence) -> Result<Vec<u8>, BundleError> {
     let responses = data.list("collateral.data.responses", MAX_RESPONSES)?;
     data.end()?;
     let answers = responses.into_iter().map(answer).collect::<Result<Vec<_>, _>>()?;
-    let wrong = || BundleError::Type { member: "collateral.data.responses", expected: "Intel's answers for this quote" };
+    let wrong = || BundleError::Type {
+        member: "collateral.data.responses",
+        expected: "Intel's answers for this quote",
+    };
     let Ok(Needs::Intel(needs)) = Needs::of(evidence, None) else { return Err(wrong()) };
     let one = |path: &str| {
         let mut of_path = answers.iter().filter(|answer| answer.url.contains(path));
@@ -125,7 +128,9 @@ fn intel(data: Value, evidence: &Evidence) -> Result<Vec<u8>, BundleError> {
     let (pck, root) = (one("/certification/v4/pckcrl?")?, one("IntelSGXRootCA.der")?);
     let tcb_info = endorse::tcb_info(&info.body, &needs.fmspc).map_err(|_| wrong())?;
     let qe_identity = endorse::qe_identity(&identity.body).map_err(|_| wrong())?;
-    let list = |answer: &Answer| endorse::revocation_list(&answer.body).map(|(der, _)| hex::encode(der)).map_err(|_| wrong());
+    let list = |answer: &Answer| {
+        endorse::revocation_list(&answer.body).map(|(der, _)| hex::encode(der)).map_err(|_| wrong())
+    };
     let collateral = Collateral {
         pck_crl: list(pck)?,
         pck_crl_issuer_chain: pck.chain("sgx-pck-crl-issuer-chain")?,
@@ -145,7 +150,12 @@ fn answer(response: Value) -> Result<Answer, BundleError> {
     let url = response.text("collateral.data.responses.url")?;
     let headers = match response.take("collateral.data.responses.headers")? {
         Value::Object(headers) => headers,
-        _ => return Err(BundleError::Type { member: "collateral.data.responses.headers", expected: "an object" }),
+        _ => {
+            return Err(BundleError::Type {
+                member: "collateral.data.responses.headers",
+                expected: "an object",
+            });
+        }
     };
     let body = response.base64("collateral.data.responses.body_base64")?;
     response.end()?;

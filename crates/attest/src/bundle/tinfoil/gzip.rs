@@ -1,8 +1,8 @@
 //! One gzip member (RFC 1952) without optional fields, to the end, over at most so many bytes.
 
+use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
-use miniz_oxide::inflate::TINFLStatus;
 
 /// Magic, deflate, no optional fields. What follows, up to the data: time, extra flags and system, which say nothing.
 const HEADER: [u8; 4] = [0x1f, 0x8b, 0x08, 0x00];
@@ -35,7 +35,10 @@ pub(super) fn inflate(input: &[u8], maximum: usize) -> Option<Vec<u8>> {
 /// CRC-32 of ISO 3309, as RFC 1952 §8 has it.
 fn crc32(bytes: &[u8]) -> u32 {
     let crc = bytes.iter().fold(u32::MAX, |crc, octet| {
-        (0..8).fold(crc ^ u32::from(*octet), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*octet),
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     });
     !crc
 }

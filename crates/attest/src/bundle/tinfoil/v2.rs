@@ -47,7 +47,10 @@ pub(super) fn open_bundle(members: Map<String, Value>) -> Result<Opened, BundleE
     }
     for (member, why) in [
         ("domain", "the name of a host is not bound to the evidence"),
-        ("digest", "the digest of a release is an argument of the Sigstore bundle, which is not verified here"),
+        (
+            "digest",
+            "the digest of a release is an argument of the Sigstore bundle, which is not verified here",
+        ),
         ("sigstoreBundle", "code provenance is not verified here: the policy names the measurements"),
     ] {
         if members.optional(member).is_some() {
@@ -72,7 +75,7 @@ fn document(mut members: Members) -> Result<Opened, BundleError> {
     let evidence = Evidence::parse(&bytes)?;
     let report_data = match (named, evidence.snp(), evidence.tdx()) {
         (Platform::SevSnp, Some(report), _) => report.report_data(),
-        (Platform::Tdx, _, Some(quote)) => quote.body().report_data(),
+        (Platform::Tdx, _, Some(quote)) => quote.report_data(),
         _ => return Err(BundleError::Platform { named, found: evidence.platform() }),
     };
     Ok(Opened {
@@ -97,9 +100,8 @@ fn given(members: &mut Members, path: &'static str) -> Result<Option<String>, Bu
 
 fn certificate_key(pem: &str) -> Result<[u8; 32], BundleError> {
     let wrong = || BundleError::Encoding { member: "enclaveCert", expected: "one certificate in PEM" };
-    let ders: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|_| wrong())?;
+    let ders: Vec<_> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| wrong())?;
     let der = ders.first().ok_or_else(wrong)?;
     let certificate = Certificate::parse_unnamed(der).map_err(|_| wrong())?;
     Ok(crypto::sha256(&certificate.spki))

@@ -125,8 +125,16 @@ impl Sections {
         let message = [REPORT_DATA_V1.as_bytes(), nonce, &crypto_material, &device_evidence].concat();
         let report_data = [crypto::sha256(&message), [0; 32]].concat();
         for (member, expected, found) in [
-            ("cpu_evidence.endorsed.crypto_material_hash", &crypto_material[..], &self.stated_crypto_material[..]),
-            ("cpu_evidence.endorsed.device_evidence_hash", &device_evidence[..], &self.stated_device_evidence[..]),
+            (
+                "cpu_evidence.endorsed.crypto_material_hash",
+                &crypto_material[..],
+                &self.stated_crypto_material[..],
+            ),
+            (
+                "cpu_evidence.endorsed.device_evidence_hash",
+                &device_evidence[..],
+                &self.stated_device_evidence[..],
+            ),
             ("challenge.report_data", &report_data[..], &self.stated_report_data[..]),
         ] {
             if expected != found {
