@@ -102,6 +102,24 @@ pub enum BundleError {
         /// At most.
         maximum: usize,
     },
+    /// Several reports, of which one has to be named.
+    #[error("there are several reports, and none was named: {names}")]
+    Several {
+        /// Their names.
+        names: String,
+    },
+    /// No report of this name.
+    #[error("there is no report {name:?}")]
+    NoPart {
+        /// What was named, shortened.
+        name: String,
+    },
+    /// Two members that must say the same, and do not.
+    #[error("{member} is not what stands around it")]
+    Contradiction {
+        /// Of the bundle.
+        member: &'static str,
+    },
     /// Damaged compression.
     #[error("{member} is not one gzip member over at most {maximum} bytes")]
     Gzip {
@@ -146,6 +164,9 @@ impl BundleError {
             Self::Length { .. } => "bundle.member.length",
             Self::Duplicate { .. } => "bundle.item.duplicate",
             Self::TooMany { .. } => "bundle.item.too-many",
+            Self::Several { .. } => "bundle.part.several",
+            Self::NoPart { .. } => "bundle.part.unknown",
+            Self::Contradiction { .. } => "bundle.contradiction",
             Self::Gzip { .. } => "bundle.gzip",
             Self::Platform { .. } => "bundle.platform",
             Self::Evidence(error) => error.code(),

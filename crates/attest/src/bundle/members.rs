@@ -67,6 +67,18 @@ impl Members {
         hex(&self.text(path)?, path)
     }
 
+    /// The member that the path ends in, where it is there and not `null`.
+    pub(super) fn given(&mut self, path: &'static str) -> Option<Value> {
+        self.optional(path).filter(|value| !value.is_null())
+    }
+
+    /// What is left, in the order of the names, for forms that others add members to.
+    pub(super) fn rest(self) -> Vec<String> {
+        let mut names: Vec<_> = self.members.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
+    }
+
     /// Nothing is left.
     pub(super) fn end(self) -> Result<(), BundleError> {
         match self.members.keys().next() {

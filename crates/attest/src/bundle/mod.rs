@@ -11,6 +11,8 @@
 //! [`VerifiedBundle::bound`]; what a bundle carries and nothing authenticates does not come out at all, and
 //! [`VerifiedBundle::not_asked`] lists it.
 
+mod aci;
+mod dstack;
 mod error;
 mod members;
 mod refused;
@@ -32,6 +34,8 @@ use crate::eventlog::EventLog;
 use crate::evidence::Evidence;
 use crate::nvidia::{GpuEvidence, NONCE_LEN};
 use crate::rules::{self, Rule};
+use crate::time::UnixTime;
+use crate::verdict::Verified;
 
 /// Longer bundles are refused before they are parsed. Documents with eight GPUs have 200 KiB; the longest recorded event
 /// log takes 1.4 MiB in base64.
@@ -47,6 +51,10 @@ pub(crate) const MAX_DEVICES: usize = 64;
 pub enum System {
     /// Tinfoil's attestation documents.
     Tinfoil,
+    /// Reports of inference servers on dstack: RedPill, Phala, NEAR AI.
+    Dstack,
+    /// Reports of Attested Confidential Inference.
+    Aci,
 }
 
 /// A bundle as it arrived. Believed by nobody yet.
@@ -77,6 +85,8 @@ pub(crate) struct Opened {
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Tinfoil(tinfoil::Tinfoil),
+    Dstack(dstack::Dstack),
+    Aci(aci::Aci),
 }
 
 /// What the evidence must bind, and what is bound by it then.
@@ -85,6 +95,8 @@ pub(crate) struct Bound {
     /// As computed from the parts of the bundle; `None` where the system has no formula.
     pub(crate) report_data: Option<Vec<u8>>,
     pub(crate) values: Vec<BoundValue>,
+    /// The last second at which the bundle itself says that it holds.
+    pub(crate) until: Option<UnixTime>,
 }
 
 /// A value that the evidence binds.
@@ -92,6 +104,9 @@ pub(crate) struct Bound {
 pub struct BoundValue {
     /// What it is, as in spec/bundles.md.
     pub name: &'static str,
+    /// Which, where there are several of a name, or of a name that is good for something only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// Its bytes.
     #[serde(with = "hex::serde")]
     pub value: Vec<u8>,
@@ -120,6 +135,8 @@ impl System {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tinfoil => "tinfoil",
+            Self::Dstack => "dstack",
+            Self::Aci => "aci",
         }
     }
 
@@ -127,6 +144,8 @@ impl System {
     pub(crate) fn rules(self) -> &'static [Rule] {
         match self {
             Self::Tinfoil => rules::TINFOIL,
+            Self::Dstack => rules::DSTACK,
+            Self::Aci => rules::ACI,
         }
     }
 }
@@ -137,8 +156,14 @@ impl fmt::Display for System {
     }
 }
 
+type Marker = fn(&Map<String, Value>) -> bool;
+
 /// Each system with its marker: what its own documentation says tells it from others.
-static MARKERS: &[(System, fn(&Map<String, Value>) -> bool)] = &[(System::Tinfoil, tinfoil::is_marked)];
+static MARKERS: &[(System, Marker)] = &[
+    (System::Tinfoil, tinfoil::is_marked),
+    (System::Dstack, dstack::is_marked),
+    (System::Aci, aci::is_marked),
+];
 
 impl Bundle {
     /// Whether bytes are a JSON object with the marker of a known system. They may be malformed otherwise.
@@ -156,6 +181,14 @@ impl Bundle {
     /// # Errors
     /// Every departure from the system's form (spec/bundles.md, rule BUN-01), and from the forms of the parts.
     pub fn parse(input: &[u8]) -> Result<Self, BundleError> {
+        Self::parse_part(input, None)
+    }
+
+    /// As [`Bundle::parse`]; `part` names one report of several (spec/bundles-dstack.md §1).
+    ///
+    /// # Errors
+    /// As [`Bundle::parse`]; and where there are several and none is named, or none of this name.
+    pub fn parse_part(input: &[u8], part: Option<&str>) -> Result<Self, BundleError> {
         if input.len() > MAX_BUNDLE {
             return Err(BundleError::TooLong { found: input.len() });
         }
@@ -164,7 +197,12 @@ impl Bundle {
         };
         let system = recognise(&members)?;
         let opened = match system {
+            System::Dstack => dstack::open(members, part)?,
+            _ if part.is_some() => {
+                return Err(BundleError::NoPart { name: crate::json::shorten(part.unwrap_or_default()) });
+            }
             System::Tinfoil => tinfoil::open(members)?,
+            System::Aci => aci::open(members)?,
         };
         Ok(Self { system, opened })
     }
@@ -211,17 +249,64 @@ impl Bundle {
 
     /// What the bundle says of itself, as text for a person: nothing of it is proven.
     pub fn unverified(&self) -> Vec<BoundValue> {
-        let mut ledger = Ledger::new(self.system.rules());
-        self.opened.content.bind(&self.opened, &mut ledger).map(|bound| bound.values).unwrap_or_default()
+        self.opened.content.unverified(&self.opened)
     }
 }
 
 impl Content {
     /// Applies the system's own rules: what must the evidence bind?
-    pub(crate) fn bind(&self, opened: &Opened, ledger: &mut Ledger) -> Result<Bound, BundleDenial> {
+    pub(crate) fn bind(
+        &self,
+        opened: &Opened,
+        question: &BundleQuestion<'_>,
+        ledger: &mut Ledger,
+    ) -> Result<Bound, BundleDenial> {
         match self {
             Self::Tinfoil(content) => content.bind(opened, ledger),
+            Self::Dstack(content) => content.bind(ledger),
+            Self::Aci(content) => content.bind(question, ledger),
         }
+    }
+
+    /// Applies those of the system's own rules that need the evidence to be verified: what else does it bind?
+    pub(crate) fn confirm(
+        &self,
+        opened: &Opened,
+        verified: &Verified,
+        ledger: &mut Ledger,
+    ) -> Result<Vec<BoundValue>, BundleDenial> {
+        match self {
+            Self::Tinfoil(_) => Ok(Vec::new()),
+            Self::Dstack(content) => content.confirm(opened, verified, ledger),
+            Self::Aci(content) => content.confirm(opened, verified, ledger),
+        }
+    }
+
+    /// Whether the nonce that was asked goes into what the evidence must bind, and is not repeated in the bundle.
+    pub(crate) fn takes_nonce(&self) -> bool {
+        match self {
+            Self::Aci(_) => true,
+            Self::Tinfoil(_) | Self::Dstack(_) => false,
+        }
+    }
+
+    fn unverified(&self, opened: &Opened) -> Vec<BoundValue> {
+        let bound = match self {
+            Self::Tinfoil(content) => content.bind(opened, &mut Ledger::new(rules::TINFOIL)),
+            Self::Dstack(content) => content.bind(&mut Ledger::new(rules::DSTACK)),
+            Self::Aci(content) => return content.unverified(),
+        };
+        bound.map(|bound| bound.values).unwrap_or_default()
+    }
+}
+
+impl BoundValue {
+    pub(crate) fn new(name: &'static str, value: &[u8]) -> Self {
+        Self { name, of: None, value: value.to_vec() }
+    }
+
+    pub(crate) fn of(self, of: String) -> Self {
+        Self { of: Some(of), ..self }
     }
 }
 

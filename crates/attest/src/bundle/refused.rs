@@ -8,6 +8,7 @@ use super::System;
 use crate::nvidia::{GpuDenial, GpuRejection, SetDenied};
 use crate::report::Report;
 use crate::snp::RejectionKind;
+use crate::time::UnixTime;
 use crate::verdict::{Denial, Rejection};
 
 /// A bundle that is refused, with all that was looked at.
@@ -105,6 +106,87 @@ pub enum BundleDenial {
         /// Which.
         name: &'static str,
     },
+    /// A nonce of another length than the system's.
+    #[error("the nonce has {found} bytes instead of {expected}")]
+    NonceLength {
+        /// Of the system.
+        expected: usize,
+        /// Of the verifier.
+        found: usize,
+    },
+    /// An address or key that its algorithm cannot have.
+    #[error("{name} has {found} bytes instead of {expected}, or is nobody's")]
+    Signer {
+        /// Which.
+        name: &'static str,
+        /// Bytes that it must have.
+        expected: usize,
+        /// Bytes that it has.
+        found: usize,
+    },
+    /// One key in two roles.
+    #[error("key {id:?} signs receipts, and is listed for encryption")]
+    TwoRoles {
+        /// Its name, shortened.
+        id: String,
+    },
+    /// Keys that are no longer accepted.
+    #[error("the keyset expired at {not_after}; it is {now}")]
+    KeysetExpired {
+        /// The time of the check.
+        now: UnixTime,
+        /// The first second at which it is not accepted.
+        not_after: UnixTime,
+    },
+    /// Who has the private keys is not verified, and nobody decided that it need not be.
+    #[error(
+        "who else has the private keys is not verified here, and nobody wrote down why that is acceptable"
+    )]
+    CustodyNotDecided,
+    /// What was started is in a register that the policy does not speak of.
+    #[error("the policy asks for no event log of register {register}, which says what was started")]
+    RegisterNotAsked {
+        /// RTMR.
+        register: u8,
+    },
+    /// An event that shows nothing of what was measured, or not one of dstack's.
+    #[error("event {position} of RTMR3 does not show what was measured")]
+    EventUnproven {
+        /// Within the register, from 1.
+        position: usize,
+    },
+    /// The boot measured a name twice.
+    #[error("event {position} of RTMR3 is a second {name}")]
+    EventTwice {
+        /// Within the register, from 1.
+        position: usize,
+        /// Of the event.
+        name: &'static str,
+    },
+    /// An event with the name of the boot's, after the boot.
+    #[error("event {position} of RTMR3, after the boot, is called {name}, as one of the boot's")]
+    EventLate {
+        /// Within the register, from 1.
+        position: usize,
+        /// Of the event.
+        name: &'static str,
+    },
+    /// The boot did not measure something.
+    #[error("the boot measured no {name}")]
+    NoEvent {
+        /// Of the event.
+        name: &'static str,
+    },
+    /// An event with a payload of another length.
+    #[error("the boot measured a {name} of {found} bytes instead of {expected}")]
+    EventLength {
+        /// Of the event.
+        name: &'static str,
+        /// Bytes that it must have.
+        expected: usize,
+        /// Bytes that it has.
+        found: usize,
+    },
     /// Devices whose answer nobody can know.
     #[error("the bundle does not say which nonce its devices answer")]
     DeviceNonce,
@@ -164,6 +246,17 @@ impl BundleDenial {
             Self::Digest { .. } => "bundle.digest",
             Self::Value { .. } => "bundle.value",
             Self::NoKey { .. } => "bundle.no-key",
+            Self::NonceLength { .. } => "bundle.challenge.nonce-length",
+            Self::Signer { .. } => "bundle.dstack.signer",
+            Self::TwoRoles { .. } => "bundle.aci.two-roles",
+            Self::KeysetExpired { .. } => "bundle.aci.expired",
+            Self::CustodyNotDecided => "bundle.aci.custody",
+            Self::RegisterNotAsked { .. } => "bundle.register-not-asked",
+            Self::EventUnproven { .. } => "bundle.boot.unproven",
+            Self::EventTwice { .. } => "bundle.boot.twice",
+            Self::EventLate { .. } => "bundle.boot.late",
+            Self::NoEvent { .. } => "bundle.boot.no-event",
+            Self::EventLength { .. } => "bundle.boot.length",
             Self::DeviceNonce => "bundle.devices.nonce",
             Self::DevicesNotExpected { .. } => "bundle.devices.not-expected",
         }

@@ -10,7 +10,7 @@ use crate::eventlog::EventLog;
 use crate::nvidia::{
     Manifest, NvidiaAnchors, NvidiaEndorsements, SetDenied, VerifiedSet, verify_gpu, verify_set,
 };
-use crate::policy::Policy;
+use crate::policy::{Danger, Policy};
 use crate::report::Report;
 use crate::rules::{self, bundle as rule};
 use crate::time::UnixTime;
@@ -37,6 +37,9 @@ pub struct BundleQuestion<'a> {
     pub event_log: Option<EventLog>,
     /// What is asked of devices.
     pub devices: DeviceTerms<'a>,
+    /// Whether it is acceptable that nobody knows who else has the private keys that the bundle names: asked of bundles of ACI,
+    /// whose specification demands a check that is not here.
+    pub key_custody: Danger,
 }
 
 /// What a bundle must answer.
@@ -108,6 +111,7 @@ pub struct VerifiedBundle {
     checks: Vec<Check>,
     values: Vec<BoundValue>,
     not_asked: Vec<NotAsked>,
+    until: Option<UnixTime>,
 }
 
 impl Bundle {
@@ -177,7 +181,8 @@ impl VerifiedBundle {
     /// Last second at which all of it is verified.
     pub fn valid_until(&self) -> UnixTime {
         let devices = self.devices.as_ref().map(VerifiedSet::valid_until);
-        devices.map_or(self.verified.valid_until(), |until| until.min(self.verified.valid_until()))
+        let until = [devices, self.until].into_iter().flatten();
+        until.fold(self.verified.valid_until(), UnixTime::min)
     }
 
     /// The verdict as data.
@@ -216,7 +221,7 @@ impl Run<'_> {
             })?;
         // What must it bind?
         let challenge = self.common.record(&rule::CHALLENGE, self.challenge());
-        let bound = challenge.and_then(|()| opened.content.bind(opened, &mut self.own));
+        let bound = challenge.and_then(|()| opened.content.bind(opened, question, &mut self.own));
         let bound = match bound.and_then(|bound| Ok((self.binding(&bound)?, bound))) {
             Ok(bound) => bound,
             Err(denial) => {
@@ -239,6 +244,11 @@ impl Run<'_> {
             let report = Report::from_denied(&denied);
             self.refused(BundleRefusal::Denied(denied.reason), report)
         })?;
+        // What else does it bind?
+        let confirmed = opened.content.confirm(opened, &verified, &mut self.own);
+        let confirmed = confirmed.map_err(|denial| {
+            self.refused(BundleRefusal::Bundle(denial), Report::from_verified(&verified))
+        })?;
         let devices = self.judge_devices(verified.simulated());
         let devices = devices.map_err(|reason| self.refused(reason, Report::from_verified(&verified)))?;
         if !(self.common.is_complete() && self.own.is_complete()) {
@@ -251,8 +261,9 @@ impl Run<'_> {
             verified,
             devices,
             checks: self.checks(),
-            values: bound.values,
+            values: [bound.values, confirmed].concat(),
             not_asked: opened.not_asked.clone(),
+            until: bound.until,
         })
     }
 
@@ -283,8 +294,14 @@ impl Run<'_> {
                     found: found.clone(),
                 });
             }
+            (Challenge::Nonce(expected), None) if self.bundle.opened.content.takes_nonce() => {
+                Finding::Pass(format!("{} bytes, which go into what the evidence must bind", expected.len()))
+            }
             (Challenge::Nonce(_), None) => return Err(BundleDenial::NoNonce),
             (Challenge::ReportData(_), Some(_)) => return Err(BundleDenial::NotReportData),
+            (Challenge::ReportData(_), None) if self.bundle.opened.content.takes_nonce() => {
+                return Err(BundleDenial::NotReportData);
+            }
             (Challenge::ReportData(_), None) => {
                 Finding::Pass("the bundle states no nonce; report data is compared".to_owned())
             }

@@ -2,6 +2,8 @@
 
 pub(crate) mod azure;
 pub(crate) mod bundle;
+pub(crate) mod bundle_aci;
+pub(crate) mod bundle_dstack;
 pub(crate) mod event_log;
 pub(crate) mod gce;
 pub(crate) mod nitro;
@@ -13,6 +15,8 @@ pub(crate) mod token;
 
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
 pub use bundle::{BUNDLE, TINFOIL};
+pub use bundle_aci::ACI;
+pub use bundle_dstack::DSTACK;
 pub use event_log::EVENT_LOG;
 pub use gce::GCE;
 pub use nitro::NITRO;
@@ -61,6 +65,8 @@ pub static ALL: &[&[Rule]] = &[
     GCE,
     BUNDLE,
     TINFOIL,
+    DSTACK,
+    ACI,
 ];
 
 /// The rules for evidence of this platform.
@@ -88,6 +94,7 @@ mod tests {
     fn ids_count_up_without_a_gap() {
         for (rules, family) in ALL.iter().zip([
             "SNP-", "NIT-", "AZ-", "NV-", "RIM-", "TDX-", "MAA-", "CS-", "LOG-", "GV-", "BUN-", "BUN-T",
+            "BUN-D", "BUN-A",
         ]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}{:02}", index + 1));

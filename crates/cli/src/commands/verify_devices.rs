@@ -241,7 +241,7 @@ fn malformed(error: &GpuParseError) -> (String, Vec<Check>) {
     ("devices".to_owned(), checks.collect())
 }
 
-fn anchors(args: &VerifyArgs) -> Result<NvidiaAnchors, CliError> {
+pub(crate) fn anchors(args: &VerifyArgs) -> Result<NvidiaAnchors, CliError> {
     match &args.anchors.danger_simulated_root {
         None => Ok(NvidiaAnchors::nvidia()),
         Some(path) => Ok(NvidiaAnchors::danger_only_pem(&files::read_text(path)?)?),
@@ -249,7 +249,7 @@ fn anchors(args: &VerifyArgs) -> Result<NvidiaAnchors, CliError> {
 }
 
 /// Answers in files were fetched by somebody else: which nonce was sent is not known here, so none is compared.
-fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
+pub(crate) fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
     let answers = args
         .devices
         .ocsp

@@ -70,14 +70,14 @@ impl Tinfoil {
                 let nonce = opened.nonce.as_deref().unwrap_or_default();
                 let report_data = ledger.record(&rule::DIGESTS, sections.digests(nonce))?;
                 let values = ledger.record(&rule::KEYS, sections.keys())?;
-                Ok(Bound { report_data: Some(report_data), values })
+                Ok(Bound { report_data: Some(report_data), values, until: None })
             }
             Self::V2(keys) => {
                 let none = Finding::Pass("this version states none".to_owned());
                 let none: Result<_, BundleDenial> = Ok(((), none));
                 ledger.record(&rule::DIGESTS, none)?;
                 let values = ledger.record(&rule::KEYS, keys.named())?;
-                Ok(Bound { report_data: None, values })
+                Ok(Bound { report_data: None, values, until: None })
             }
         }
     }
@@ -90,7 +90,7 @@ fn unknown(member: &'static str, found: &str) -> BundleError {
 
 /// The TLS key and the one for HPKE.
 fn values(tls: &[u8], hpke: Option<&[u8]>) -> Vec<BoundValue> {
-    let value = |name, bytes: &[u8]| BoundValue { name, value: bytes.to_vec() };
+    let value = |name, bytes: &[u8]| BoundValue::new(name, bytes);
     let tls = value(TLS, tls);
     [tls].into_iter().chain(hpke.map(|key| value(HPKE, key))).collect()
 }
