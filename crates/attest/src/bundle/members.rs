@@ -67,6 +67,35 @@ impl Members {
         hex(&self.text(path)?, path)
     }
 
+    /// An integer from 0 to `maximum`.
+    pub(super) fn number(&mut self, path: &'static str, maximum: u64) -> Result<u64, BundleError> {
+        number(&self.take(path)?, path, maximum)
+    }
+
+    /// An integer from 0 to `maximum`, where it is there and not `null`.
+    pub(super) fn number_or_null(
+        &mut self,
+        path: &'static str,
+        maximum: u64,
+    ) -> Result<Option<u64>, BundleError> {
+        self.given(path).map(|value| number(&value, path, maximum)).transpose()
+    }
+
+    /// A list of at most so many octets, each as an integer.
+    pub(super) fn bytes(&mut self, path: &'static str, maximum: usize) -> Result<Vec<u8>, BundleError> {
+        let wrong = BundleError::Type { member: path, expected: "a list of octets" };
+        let octets = self.list(path, maximum)?;
+        let octet = |value: &Value| value.as_u64().and_then(|number| u8::try_from(number).ok());
+        octets.iter().map(octet).collect::<Option<_>>().ok_or(wrong)
+    }
+
+    /// A list of exactly so many octets.
+    pub(super) fn octets<const N: usize>(&mut self, path: &'static str) -> Result<[u8; N], BundleError> {
+        let bytes = self.bytes(path, N)?;
+        let found = bytes.len();
+        bytes.try_into().map_err(|_| BundleError::Length { member: path, expected: N, found })
+    }
+
     /// The member that the path ends in, where it is there and not `null`.
     pub(super) fn given(&mut self, path: &'static str) -> Option<Value> {
         self.optional(path).filter(|value| !value.is_null())
@@ -110,6 +139,11 @@ pub(super) fn list(value: Value, path: &'static str, maximum: usize) -> Result<V
     }
 }
 
+fn number(value: &Value, path: &'static str, maximum: u64) -> Result<u64, BundleError> {
+    let number = value.as_u64().filter(|number| *number <= maximum);
+    number.ok_or(BundleError::Type { member: path, expected: "an integer of its range" })
+}
+
 /// Standard base64 with padding. The decoder refuses every other spelling of the same bytes.
 pub(super) fn base64(text: &str, path: &'static str) -> Result<Vec<u8>, BundleError> {
     STANDARD
@@ -117,13 +151,18 @@ pub(super) fn base64(text: &str, path: &'static str) -> Result<Vec<u8>, BundleEr
         .map_err(|_| BundleError::Encoding { member: path, expected: "standard base64 with padding" })
 }
 
-/// Hexadecimal in lower case, of exactly this many bytes.
-pub(super) fn hex<const N: usize>(text: &str, path: &'static str) -> Result<[u8; N], BundleError> {
+/// Hexadecimal in lower case.
+pub(super) fn hex_bytes(text: &str, path: &'static str) -> Result<Vec<u8>, BundleError> {
     let wrong = BundleError::Encoding { member: path, expected: "hexadecimal in lower case" };
     if text.bytes().any(|octet| octet.is_ascii_uppercase()) {
         return Err(wrong);
     }
-    let bytes = ::hex::decode(text).map_err(|_| wrong)?;
+    ::hex::decode(text).map_err(|_| wrong)
+}
+
+/// Hexadecimal in lower case, of exactly this many bytes.
+pub(super) fn hex<const N: usize>(text: &str, path: &'static str) -> Result<[u8; N], BundleError> {
+    let bytes = hex_bytes(text, path)?;
     let found = bytes.len();
     bytes.try_into().map_err(|_| BundleError::Length { member: path, expected: N, found })
 }

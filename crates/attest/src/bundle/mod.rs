@@ -12,6 +12,7 @@
 //! [`VerifiedBundle::not_asked`] lists it.
 
 mod aci;
+mod coco;
 mod dstack;
 mod error;
 mod members;
@@ -51,6 +52,8 @@ pub(crate) const MAX_DEVICES: usize = 64;
 pub enum System {
     /// Tinfoil's attestation documents.
     Tinfoil,
+    /// Evidence of Confidential Containers.
+    Coco,
     /// Reports of inference servers on dstack: RedPill, Phala, NEAR AI.
     Dstack,
     /// Reports of Attested Confidential Inference.
@@ -85,6 +88,7 @@ pub(crate) struct Opened {
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Tinfoil(tinfoil::Tinfoil),
+    Coco(coco::Coco),
     Dstack(dstack::Dstack),
     Aci(aci::Aci),
 }
@@ -135,6 +139,7 @@ impl System {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tinfoil => "tinfoil",
+            Self::Coco => "coco",
             Self::Dstack => "dstack",
             Self::Aci => "aci",
         }
@@ -144,6 +149,7 @@ impl System {
     pub(crate) fn rules(self) -> &'static [Rule] {
         match self {
             Self::Tinfoil => rules::TINFOIL,
+            Self::Coco => rules::COCO,
             Self::Dstack => rules::DSTACK,
             Self::Aci => rules::ACI,
         }
@@ -161,6 +167,7 @@ type Marker = fn(&Map<String, Value>) -> bool;
 /// Each system with its marker: what its own documentation says tells it from others.
 static MARKERS: &[(System, Marker)] = &[
     (System::Tinfoil, tinfoil::is_marked),
+    (System::Coco, coco::is_marked),
     (System::Dstack, dstack::is_marked),
     (System::Aci, aci::is_marked),
 ];
@@ -202,6 +209,7 @@ impl Bundle {
                 return Err(BundleError::NoPart { name: crate::json::shorten(part.unwrap_or_default()) });
             }
             System::Tinfoil => tinfoil::open(members)?,
+            System::Coco => coco::open(members)?,
             System::Aci => aci::open(members)?,
         };
         Ok(Self { system, opened })
@@ -263,6 +271,7 @@ impl Content {
     ) -> Result<Bound, BundleDenial> {
         match self {
             Self::Tinfoil(content) => content.bind(opened, ledger),
+            Self::Coco(content) => content.bind(opened, ledger),
             Self::Dstack(content) => content.bind(ledger),
             Self::Aci(content) => content.bind(question, ledger),
         }
@@ -277,6 +286,7 @@ impl Content {
     ) -> Result<Vec<BoundValue>, BundleDenial> {
         match self {
             Self::Tinfoil(_) => Ok(Vec::new()),
+            Self::Coco(content) => content.confirm(verified, ledger),
             Self::Dstack(content) => content.confirm(opened, verified, ledger),
             Self::Aci(content) => content.confirm(opened, verified, ledger),
         }
@@ -286,13 +296,14 @@ impl Content {
     pub(crate) fn takes_nonce(&self) -> bool {
         match self {
             Self::Aci(_) => true,
-            Self::Tinfoil(_) | Self::Dstack(_) => false,
+            Self::Tinfoil(_) | Self::Coco(_) | Self::Dstack(_) => false,
         }
     }
 
     fn unverified(&self, opened: &Opened) -> Vec<BoundValue> {
         let bound = match self {
             Self::Tinfoil(content) => content.bind(opened, &mut Ledger::new(rules::TINFOIL)),
+            Self::Coco(content) => content.bind(opened, &mut Ledger::new(rules::COCO)),
             Self::Dstack(content) => content.bind(&mut Ledger::new(rules::DSTACK)),
             Self::Aci(content) => return content.unverified(),
         };

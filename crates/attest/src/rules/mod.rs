@@ -3,6 +3,7 @@
 pub(crate) mod azure;
 pub(crate) mod bundle;
 pub(crate) mod bundle_aci;
+pub(crate) mod bundle_coco;
 pub(crate) mod bundle_dstack;
 pub(crate) mod event_log;
 pub(crate) mod gce;
@@ -16,6 +17,7 @@ pub(crate) mod token;
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
 pub use bundle::{BUNDLE, TINFOIL};
 pub use bundle_aci::ACI;
+pub use bundle_coco::COCO;
 pub use bundle_dstack::DSTACK;
 pub use event_log::EVENT_LOG;
 pub use gce::GCE;
@@ -67,6 +69,7 @@ pub static ALL: &[&[Rule]] = &[
     TINFOIL,
     DSTACK,
     ACI,
+    COCO,
 ];
 
 /// The rules for evidence of this platform.
@@ -94,7 +97,7 @@ mod tests {
     fn ids_count_up_without_a_gap() {
         for (rules, family) in ALL.iter().zip([
             "SNP-", "NIT-", "AZ-", "NV-", "RIM-", "TDX-", "MAA-", "CS-", "LOG-", "GV-", "BUN-", "BUN-T",
-            "BUN-D", "BUN-A",
+            "BUN-D", "BUN-A", "BUN-C",
         ]) {
             for (index, rule) in rules.iter().enumerate() {
                 assert_eq!(rule.id, format!("{family}{:02}", index + 1));
