@@ -1,12 +1,18 @@
 //! Bundles of other systems.
 
 mod aci;
+mod coco;
 mod dstack;
 mod machine;
+#[allow(dead_code)]
+#[path = "../nvidia/vendor.rs"]
+mod nvidia_vendor;
 #[path = "../recorded/mod.rs"]
 mod recorded;
+mod snp;
 #[path = "../tdx_vendor/mod.rs"]
 mod tdx_vendor;
+mod tinfoil;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -16,8 +22,12 @@ pub(crate) type Case = (&'static str, fn() -> String, &'static str);
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
-    let made = [dstack::CASES, aci::CASES].concat().into_iter().map(|case| (case, false));
-    let recorded = dstack::RECORDED.iter().map(|case| (*case, absent));
+    let made = [dstack::CASES, aci::CASES, tinfoil::CASES, coco::CASES]
+        .concat()
+        .into_iter()
+        .map(|case| (case, false));
+    let recorded =
+        [dstack::RECORDED, tinfoil::RECORDED, coco::RECORDED].concat().into_iter().map(|case| (case, absent));
     let trials = made.chain(recorded).map(|((name, answer, expected), ignored)| {
         let run = move || {
             let found = answer();

@@ -213,7 +213,8 @@ impl InitData {
         if format != "toml" {
             return Err(BundleError::Version { member: "init-data.format", found: json::shorten(&format) });
         }
-        let wrong = BundleError::Encoding { member: "init-data.body", expected: "TOML that names its algorithm" };
+        let wrong =
+            BundleError::Encoding { member: "init-data.body", expected: "TOML that names its algorithm" };
         let document: toml::Table = toml::from_str(&body).map_err(|_| wrong.clone())?;
         let algorithm = document.get("algorithm").and_then(toml::Value::as_str).ok_or(wrong)?;
         let hash = match algorithm {

@@ -15,7 +15,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{HPKE, TLS, Tinfoil, V3, collateral, unknown, values};
+use super::{HPKE, TLS, Tinfoil, V3, collateral, unknown};
 use crate::bundle::error::BundleError;
 use crate::bundle::members::{self, Members};
 use crate::bundle::refused::BundleDenial;
@@ -50,9 +50,7 @@ pub(crate) struct Sections {
     stated_crypto_material: [u8; 32],
     stated_device_evidence: [u8; 32],
     stated_report_data: [u8; 64],
-    /// SHA-256 of the SubjectPublicKeyInfo.
-    tls: Option<[u8; 32]>,
-    hpke: Option<[u8; 32]>,
+    keys: Vec<BoundValue>,
 }
 
 pub(super) fn open(document: Map<String, Value>) -> Result<Opened, BundleError> {
@@ -87,7 +85,7 @@ pub(super) fn open(document: Map<String, Value>) -> Result<Opened, BundleError> 
 
     let mut not_asked = Vec::new();
     let crypto_material = document.base64("crypto_material")?;
-    let (tls, hpke) = keys(&crypto_material, &mut not_asked)?;
+    let keys = keys(&crypto_material, &mut not_asked)?;
     let device_evidence = document.base64("device_evidence")?;
     let devices = devices(&device_evidence)?;
     let entries = document.list("collateral", collateral::MAX_ENTRIES)?;
@@ -100,8 +98,7 @@ pub(super) fn open(document: Map<String, Value>) -> Result<Opened, BundleError> 
         stated_crypto_material,
         stated_device_evidence,
         stated_report_data,
-        tls,
-        hpke,
+        keys,
     };
     Ok(Opened {
         variant: "attestation/v3",
@@ -148,44 +145,48 @@ impl Sections {
 
     /// BUN-T02.
     pub(super) fn keys(&self) -> Result<(Vec<BoundValue>, Finding), BundleDenial> {
-        let tls = self.tls.filter(|digest| *digest != [0; 32]).ok_or(BundleDenial::NoKey { name: TLS })?;
-        if self.hpke == Some([0; 32]) {
-            return Err(BundleDenial::NoKey { name: HPKE });
+        if self.keys.is_empty() {
+            return Err(BundleDenial::NoKey { name: "key" });
         }
-        let finding = Finding::Pass("the keys of the section whose digest is bound".to_owned());
-        Ok((values(&tls, self.hpke.as_ref().map(|key| &key[..])), finding))
+        if let Some(zero) = self.keys.iter().find(|key| key.value.iter().all(|octet| *octet == 0)) {
+            return Err(BundleDenial::NoKey { name: zero.name });
+        }
+        let finding = format!("{} of the section whose digest is bound", self.keys.len());
+        Ok((self.keys.clone(), Finding::Pass(finding)))
     }
 }
 
-type Key = Option<[u8; 32]>;
-
-/// The items of crypto_material: the key named `tls`, and the one named `hpke`.
-fn keys(section: &[u8], not_asked: &mut Vec<NotAsked>) -> Result<(Key, Key), BundleError> {
+/// The items of crypto_material. Two of them have a meaning by their name; of others whoever knows the name knows it.
+fn keys(section: &[u8], not_asked: &mut Vec<NotAsked>) -> Result<Vec<BoundValue>, BundleError> {
     let mut section = Members::parse(section, "crypto_material")?;
     expect(section.text("crypto_material.format")?, CRYPTO_MATERIAL, "crypto_material.format")?;
     let items = section.list("crypto_material.items", MAX_KEYS)?;
     section.end()?;
     let mut ids = Vec::with_capacity(items.len());
-    let (mut tls, mut hpke) = (None, None);
+    let mut keys = Vec::with_capacity(items.len());
     for item in items {
         let mut item = Members::of(item, "crypto_material.items")?;
         let id = item.text("crypto_material.items.id")?;
         let format = item.text("crypto_material.items.format")?;
         let data = item.text("crypto_material.items.data")?;
         item.end()?;
+        let digest = || members::hex::<32>(&data, "crypto_material.items.data");
         match (id.as_str(), format.as_str()) {
-            ("tls", SPKI_DIGEST) => tls = Some(members::hex(&data, "crypto_material.items.data")?),
-            ("tls", SPKI) => tls = Some(crypto::sha256(&spki(&data)?)),
-            ("hpke", X25519) => hpke = Some(members::hex(&data, "crypto_material.items.data")?),
+            ("tls", SPKI_DIGEST) => keys.push(BoundValue::new(TLS, &digest()?)),
+            ("tls", SPKI) => keys.push(BoundValue::new(TLS, &crypto::sha256(&spki(&data)?))),
+            ("hpke", X25519) => keys.push(BoundValue::new(HPKE, &digest()?)),
             ("tls" | "hpke", other) => return Err(unknown("crypto_material.items.format", other)),
-            _ => not_asked.push(NotAsked {
-                what: format!("key {:?} of crypto_material", json::shorten(&id)),
-                why: "nobody here knows what it is for",
+            (_, SPKI_DIGEST) => keys.push(BoundValue::new("spki-sha256", &digest()?).of(json::shorten(&id))),
+            (_, SPKI) => keys.push(BoundValue::new("spki", &spki(&data)?).of(json::shorten(&id))),
+            (_, X25519) => keys.push(BoundValue::new("x25519", &digest()?).of(json::shorten(&id))),
+            (_, other) => not_asked.push(NotAsked {
+                what: format!("key {:?} of crypto_material: {}", json::shorten(&id), json::shorten(other)),
+                why: "keys of this format are not known here",
             }),
         }
         once(&mut ids, id, "crypto_material.items")?;
     }
-    Ok((tls, hpke))
+    Ok(keys)
 }
 
 fn spki(data: &str) -> Result<Vec<u8>, BundleError> {
