@@ -9,8 +9,6 @@ pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const INTEGER: u8 = 0x02;
 /// `BIT STRING`.
 pub(crate) const BIT_STRING: u8 = 0x03;
-/// `OBJECT IDENTIFIER`.
-pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
 /// `OBJECT IDENTIFIER`.

@@ -381,6 +381,23 @@ pub(crate) struct VerifyArgs {
     pub(crate) devices: DeviceArgs,
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,
+    #[command(flatten)]
+    pub(crate) bundles: BundleArgs,
+}
+
+/// For what other systems hand out (spec/bundles.md).
+#[derive(clap::Args)]
+#[command(next_help_heading = "Bundles of other systems")]
+pub(crate) struct BundleArgs {
+    /// Which report of several: gateway, model-1, …, instance-1, …
+    #[arg(long, value_name = "NAME")]
+    pub(crate) part: Option<String>,
+    /// Do not look at the bundle's devices, because … (listed as waived)
+    #[arg(long, value_name = "REASON")]
+    pub(crate) danger_devices_not_verified: Option<String>,
+    /// Accept that nobody knows who else has the private keys of an ACI service, because … (listed as waived)
+    #[arg(long, value_name = "REASON")]
+    pub(crate) danger_custody_not_verified: Option<String>,
 }
 
 /// For attestation results of other verifiers.
@@ -491,6 +508,9 @@ pub(crate) struct InspectArgs {
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Which report of several in a bundle of another system
+    #[arg(long, value_name = "NAME")]
+    pub(crate) part: Option<String>,
 }
 
 /// Print a policy to start from

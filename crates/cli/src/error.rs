@@ -88,6 +88,10 @@ pub(crate) enum CliError {
     Endorse(#[from] casemate_client::endorse::EndorseError),
     #[error(transparent)]
     Bundle(#[from] casemate_attest::endorse::BundleError),
+    #[error(transparent)]
+    SystemBundle(#[from] casemate_attest::bundle::BundleError),
+    #[error(transparent)]
+    BundleRefused(#[from] casemate_attest::bundle::BundleRefused),
     #[error("no cache folder is known: neither XDG_CACHE_HOME nor HOME is an absolute path")]
     NoCacheFolder,
     #[error(transparent)]
@@ -188,6 +192,8 @@ impl CliError {
             Self::DeviceParse(e) => e.code(),
             Self::Endorse(e) => e.code(),
             Self::Bundle(e) => e.code(),
+            Self::SystemBundle(e) => e.code(),
+            Self::BundleRefused(e) => e.code(),
             Self::NoCacheFolder => "endorse.no-cache-folder",
             Self::TokenParse(e) => e.code(),
             Self::IssuerKeys { .. } => "cli.issuer-keys",
@@ -245,6 +251,17 @@ impl CliError {
                 "endorse.busy" => "run it again later: what was had is in the cache folder",
                 "endorse.cache.missing" | "endorse.cache.stale" | "endorse.cache.damaged" => {
                     "run it once without --offline where there is a network, and carry the cache folder"
+                }
+                _ => return None,
+            },
+            Self::SystemBundle(e) if e.code() == "bundle.part.several" => "name one of them with --part NAME",
+            Self::BundleRefused(e) => match e.code() {
+                "bundle.endorsements.missing" => {
+                    "fetch them with `casemate endorse fetch`, and give them with --endorsements FILE"
+                }
+                "bundle.register-not-asked" => "give the policy terms for RTMR3: [tdx.event-log.register.3]",
+                "bundle.aci.custody" => {
+                    "write down why that is acceptable: --danger-custody-not-verified REASON"
                 }
                 _ => return None,
             },

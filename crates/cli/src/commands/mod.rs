@@ -14,6 +14,7 @@ pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
+mod verify_bundle;
 mod verify_devices;
 mod verify_token;
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use casemate_attest::bundle::Bundle;
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::eventlog::EventLog;
 use casemate_attest::token::Token;
@@ -96,6 +97,9 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     }
     if let Some(devices) = Devices::recognize(&bytes) {
         return super::verify_devices::run(args, devices, &bytes);
+    }
+    if Bundle::looks_like(&bytes) {
+        return super::verify_bundle::run(args, &bytes);
     }
     let text = files::read_text(&args.policy)?;
     let anchors = files::anchors(&args.anchors)?;
@@ -228,7 +232,7 @@ pub(crate) fn nonce(text: &str) -> Result<Vec<u8>, CliError> {
 }
 
 /// Certificates above that of an attestation key.
-fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
+pub(crate) fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
     let path = args.ak_chain.as_deref().ok_or(CliError::MissingFlag { flag: "--ak-chain" })?;
     casemate_attest::tpm::certificates(&files::read(path)?)
         .ok_or_else(|| CliError::UnknownKind { path: path.to_path_buf() })

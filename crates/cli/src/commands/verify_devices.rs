@@ -281,7 +281,7 @@ fn endorsements(args: &VerifyArgs) -> Result<(GpuRevocation, Vec<Document>), Cli
 }
 
 /// Answers in files were fetched by somebody else: which nonce was sent is not known here, so none is compared.
-fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
+pub(crate) fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
     let answers = args
         .devices
         .ocsp
