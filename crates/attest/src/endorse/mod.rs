@@ -7,4 +7,5 @@ mod needs;
 
 pub use bundle::{BUNDLE_SCHEMA, BundleError, EndorsementBundle, MAX_BUNDLE};
 pub use intel::{AnswerError, Collateral, Dated, SignedDocument, qe_identity, revocation_list, tcb_info};
+pub(crate) use needs::fmspc;
 pub use needs::{AmdNeeds, IntelNeeds, Needs, NeedsError, PckAuthority};

@@ -189,13 +189,22 @@ fn intel(quote: &tdx::Quote) -> Result<IntelNeeds, NeedsError> {
     if quote.certification() != PCK_CHAIN {
         return Err(NeedsError::NoPckChain { found: quote.certification() });
     }
-    let leaf = CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)?;
+    let leaf = pck(quote)?;
     let certificate = Certificate::parse(&leaf).map_err(|_| NeedsError::Pck)?;
-    let pck = dcap_qvl::intel::parse_pck_extension_with::<Dcap>(&leaf).map_err(|_| NeedsError::Pck)?;
     let authority = match certificate.issuer_cn.as_str() {
         "Intel SGX PCK Platform CA" => PckAuthority::Platform,
         "Intel SGX PCK Processor CA" => PckAuthority::Processor,
         _ => return Err(NeedsError::PckIssuer),
     };
-    Ok(IntelNeeds { fmspc: pck.fmspc, authority })
+    Ok(IntelNeeds { fmspc: fmspc(quote)?, authority })
+}
+
+/// Of the platform that made this quote, as its PCK certificate says.
+pub(crate) fn fmspc(quote: &tdx::Quote) -> Result<[u8; 6], NeedsError> {
+    let extension = dcap_qvl::intel::parse_pck_extension_with::<Dcap>(&pck(quote)?);
+    extension.map(|pck| pck.fmspc).map_err(|_| NeedsError::Pck)
+}
+
+fn pck(quote: &tdx::Quote) -> Result<CertificateDer<'static>, NeedsError> {
+    CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)
 }
