@@ -200,13 +200,21 @@ fn intel(quote: &tdx::Quote) -> Result<IntelNeeds, NeedsError> {
     if quote.certification() != PCK_CHAIN {
         return Err(NeedsError::NoPckChain { found: quote.certification() });
     }
-    let leaf = CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)?;
-    let certificate = Certificate::parse(&leaf).map_err(|_| NeedsError::Pck)?;
-    let pck = Pck::read(&certificate).ok_or(NeedsError::Pck)?;
+    let certificate = pck(quote)?;
     let authority = match certificate.issuer_cn.as_str() {
         "Intel SGX PCK Platform CA" => PckAuthority::Platform,
         "Intel SGX PCK Processor CA" => PckAuthority::Processor,
         _ => return Err(NeedsError::PckIssuer),
     };
-    Ok(IntelNeeds { fmspc: pck.fmspc, authority })
+    Ok(IntelNeeds { fmspc: fmspc(quote)?, authority })
+}
+
+/// Of the platform that made this quote, as its PCK certificate says.
+pub(crate) fn fmspc(quote: &tdx::Quote) -> Result<[u8; 6], NeedsError> {
+    Ok(Pck::read(&pck(quote)?).ok_or(NeedsError::Pck)?.fmspc)
+}
+
+fn pck(quote: &tdx::Quote) -> Result<Certificate, NeedsError> {
+    let der = CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)?;
+    Certificate::parse(&der).map_err(|_| NeedsError::Pck)
 }

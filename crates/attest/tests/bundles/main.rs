@@ -2,6 +2,7 @@
 
 mod aci;
 mod coco;
+mod coco_recorded;
 mod dstack;
 mod machine;
 #[allow(dead_code)]
@@ -13,6 +14,8 @@ mod snp;
 #[path = "../tdx_vendor/mod.rs"]
 mod tdx_vendor;
 mod tinfoil;
+mod tinfoil_carried;
+mod tinfoil_v2;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -22,12 +25,14 @@ pub(crate) type Case = (&'static str, fn() -> String, &'static str);
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
-    let made = [dstack::CASES, aci::CASES, tinfoil::CASES, coco::CASES]
+    let made = [dstack::CASES, aci::CASES, tinfoil::CASES, tinfoil_carried::CASES, coco::CASES]
         .concat()
         .into_iter()
         .map(|case| (case, false));
-    let recorded =
-        [dstack::RECORDED, tinfoil::RECORDED, coco::RECORDED].concat().into_iter().map(|case| (case, absent));
+    let recorded = [dstack::RECORDED, tinfoil_v2::RECORDED, coco_recorded::RECORDED]
+        .concat()
+        .into_iter()
+        .map(|case| (case, absent));
     let trials = made.chain(recorded).map(|((name, answer, expected), ignored)| {
         let run = move || {
             let found = answer();

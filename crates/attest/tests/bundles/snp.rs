@@ -4,11 +4,12 @@ use casemate_attest::bundle::{Bundle, BundleQuestion, Challenge, DeviceTerms};
 use casemate_attest::{Danger, Endorsements, Outcome, Policy, TrustAnchors};
 use serde_json::Value;
 
-use crate::recorded::{JUNE_2025, Recording, crl, genoa, not_checked, turin, vlek};
+use crate::recorded::{JANUARY_2026, JUNE_2025, Recording, crl, genoa, not_checked, turin, vlek};
 
 pub(crate) struct Recorded(Recording);
 
 impl Recorded {
+    /// Version 3. It binds zeros.
     pub(crate) fn genoa() -> Self {
         Self(genoa())
     }
@@ -21,7 +22,7 @@ impl Recorded {
         Self(vlek())
     }
 
-    /// Version 2, Milan.
+    /// Version 2, Milan. It binds 64 bytes of which neither half is zero.
     pub(crate) fn milan() -> Self {
         let folder = "snp/virtee_milan";
         let (report, vek) = (format!("{folder}/report.bin"), format!("{folder}/vcek.der"));
@@ -32,19 +33,7 @@ impl Recorded {
     pub(crate) fn version_5() -> Self {
         let folder = "snp/clerk_v5";
         let (report, vek) = (format!("{folder}/report.bin"), format!("{folder}/vcek_chain.pem"));
-        Self(Recording::new(&report, &vek, not_checked(), crate::recorded::OCTOBER_2025))
-    }
-
-    /// One that binds nothing.
-    pub(crate) fn zero_report_data() -> Self {
-        let folders = ["clerk_genoa", "clerk_milan", "clerk_default", "clerk_v5"];
-        let recordings = folders.into_iter().map(|folder| {
-            let path = |name: &str| format!("snp/{folder}/{name}");
-            Recording::new(&path("report.bin"), &path("vcek_chain.pem"), not_checked(), JUNE_2025)
-        });
-        let mut zero =
-            recordings.filter(|recording| recording.report[0x50..0x90].iter().all(|octet| *octet == 0));
-        Self(zero.next().expect("one of them"))
+        Self(Recording::new(&report, &vek, not_checked(), JANUARY_2026))
     }
 
     pub(crate) fn report(&self) -> Vec<u8> {

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
         policy: &policy,
         anchors: &anchors,
         now,
-        challenge: challenge(args)?,
+        challenge: challenge(args, &bundle)?,
         endorsements: endorsements(args, &bundle)?,
         revocation: revocation(args)?,
         ak_certificate,
@@ -68,8 +68,11 @@ pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
     }
 }
 
-fn challenge(args: &VerifyArgs) -> Result<Challenge, CliError> {
+fn challenge(args: &VerifyArgs, bundle: &Bundle) -> Result<Challenge, CliError> {
+    let quoted = matches!(bundle.evidence().platform(), Platform::AzureVtpm | Platform::AzureVtpmTdx);
     match (&args.nonce, &args.report_data, &args.danger_unbound) {
+        // As of bare evidence: what a TPM's quote binds, which the bundle does not repeat.
+        (Some(hex), _, _) if quoted && bundle.nonce().is_none() => Ok(Challenge::ReportData(nonce(hex)?)),
         (Some(hex), _, _) => Ok(Challenge::Nonce(nonce(hex)?)),
         (None, Some(hex), _) => {
             Ok(Challenge::ReportData(files::hex_bytes::<64>("--report-data", hex)?.to_vec()))

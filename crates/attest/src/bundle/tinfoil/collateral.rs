@@ -6,7 +6,7 @@ use super::v3::once;
 use crate::bundle::error::BundleError;
 use crate::bundle::members::{self, Members};
 use crate::bundle::{Carried, NotAsked};
-use crate::endorse::{self, Collateral, Needs};
+use crate::endorse::{self, Collateral};
 use crate::evidence::{Evidence, Platform};
 use crate::json;
 
@@ -116,7 +116,8 @@ fn intel(data: Value, evidence: &Evidence) -> Result<Vec<u8>, BundleError> {
         member: "collateral.data.responses",
         expected: "Intel's answers for this quote",
     };
-    let Ok(Needs::Intel(needs)) = Needs::of(evidence, None) else { return Err(wrong()) };
+    let quote = evidence.tdx().ok_or_else(wrong)?;
+    let fmspc = endorse::fmspc(quote).map_err(|_| wrong())?;
     let one = |path: &str| {
         let mut of_path = answers.iter().filter(|answer| answer.url.contains(path));
         match (of_path.next(), of_path.next()) {
@@ -126,7 +127,7 @@ fn intel(data: Value, evidence: &Evidence) -> Result<Vec<u8>, BundleError> {
     };
     let (info, identity) = (one("/tdx/certification/v4/tcb?")?, one("/tdx/certification/v4/qe/identity")?);
     let (pck, root) = (one("/certification/v4/pckcrl?")?, one("IntelSGXRootCA.der")?);
-    let tcb_info = endorse::tcb_info(&info.body, &needs.fmspc).map_err(|_| wrong())?;
+    let tcb_info = endorse::tcb_info(&info.body, &fmspc).map_err(|_| wrong())?;
     let qe_identity = endorse::qe_identity(&identity.body).map_err(|_| wrong())?;
     let list = |answer: &Answer| {
         endorse::revocation_list(&answer.body).map(|(der, _)| hex::encode(der)).map_err(|_| wrong())
