@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use casemate_attest::rules::{
-    ACI, AZURE, BUNDLE, COCO, CONFIDENTIAL_SPACE, DSTACK, EAR, EVENT_LOG, GCE, MAA, NITRO, NRAS, NVIDIA, NVIDIA_RIM,
-    Rule, SEV_SNP, TDX, TINFOIL,
+    ACI, AZURE, BUNDLE, COCO, CONFIDENTIAL_SPACE, DSTACK, EAR, EVENT_LOG, GCE, MAA, NITRO, NRAS, NVIDIA,
+    NVIDIA_RIM, Rule, SEV_SNP, TDX, TINFOIL,
 };
 use walkdir::WalkDir;
 

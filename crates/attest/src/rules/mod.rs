@@ -1,11 +1,11 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
 pub(crate) mod azure;
-pub(crate) mod ear;
 pub(crate) mod bundle;
 pub(crate) mod bundle_aci;
 pub(crate) mod bundle_coco;
 pub(crate) mod bundle_dstack;
+pub(crate) mod ear;
 pub(crate) mod event_log;
 pub(crate) mod gce;
 pub(crate) mod nitro;

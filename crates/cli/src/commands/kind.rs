@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Devices,
     /// Another verifier's token.
     Token,
+    /// What another system hands out, with evidence of this platform where it could be read.
+    Bundle(Option<Platform>),
 }
 
 impl Kind {
@@ -43,14 +45,15 @@ impl Kind {
             Self::Device => "the report of an NVIDIA device",
             Self::Devices => "a list of NVIDIA devices, which has their chains",
             Self::Token => "a token of another verifier",
+            Self::Bundle(_) => "a bundle of another system, with this evidence",
         }
     }
 
     /// Who makes the hardware, or vouches for it: whom a simulator is taken for.
     pub(crate) fn vendor(self) -> &'static str {
         match self {
-            Self::Server | Self::Document => "the maker of the hardware",
-            Self::Evidence(platform) => vendor(platform),
+            Self::Server | Self::Document | Self::Bundle(None) => "the maker of the hardware",
+            Self::Evidence(platform) | Self::Bundle(Some(platform)) => vendor(platform),
             Self::Device | Self::Devices => "NVIDIA",
             Self::Token => "the token's issuer",
         }
@@ -59,9 +62,13 @@ impl Kind {
     /// Refuses the flags that say nothing about it.
     pub(crate) fn refuse_others(self, args: &VerifyArgs) -> Result<(), CliError> {
         use Platform::{AzureVtpm, AzureVtpmTdx, GceVtpm, Nitro, SevSnp, Tdx};
-        let raw = matches!(self, Self::Evidence(_));
-        let devices = matches!(self, Self::Device | Self::Devices);
-        let on = |platforms: &[Platform]| matches!(self, Self::Evidence(it) if platforms.contains(&it));
+        let bundle = matches!(self, Self::Bundle(_));
+        let raw = matches!(self, Self::Evidence(_)) || bundle;
+        let devices = matches!(self, Self::Device | Self::Devices) || bundle;
+        let on = |platforms: &[Platform]| match self {
+            Self::Evidence(it) | Self::Bundle(Some(it)) => platforms.contains(&it),
+            _ => false,
+        };
         let token = self == Self::Token;
         let flags = [
             ("--endorsements", args.endorsements.is_some(), raw || devices),
@@ -83,6 +90,9 @@ impl Kind {
             ("--rim", !args.devices.rim.is_empty(), devices),
             ("--ocsp", !args.devices.ocsp.is_empty(), devices),
             ("--devices", args.devices.devices.is_some(), devices),
+            ("--part", args.bundles.part.is_some(), bundle),
+            ("--danger-devices-not-verified", args.bundles.danger_devices_not_verified.is_some(), bundle),
+            ("--danger-custody-not-verified", args.bundles.danger_custody_not_verified.is_some(), bundle),
             ("--jwks", !args.tokens.jwks.is_empty(), token),
             ("--nonce-text", args.tokens.nonce_text.is_some(), token),
         ];

@@ -7,6 +7,7 @@ use casemate_attest::nvidia::{Manifest, NvidiaEndorsements};
 use casemate_attest::{Danger, Endorsements, Platform, PlatformPolicy, Report, Revocation};
 use casemate_client::ClientPolicy;
 
+use super::kind::Kind;
 use super::verify::{ak_chain, nonce, show, time};
 use super::verify_devices;
 use crate::args::VerifyArgs;
@@ -19,10 +20,12 @@ pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
     let bundle = match Bundle::parse_part(bytes, args.bundles.part.as_deref()) {
         Ok(bundle) => bundle,
         Err(error) => {
-            show(args, &Report::from_bundle_error(&error, &anchors))?;
+            show(args, Kind::Bundle(None), &Report::from_bundle_error(&error, &anchors))?;
             return Err(error.into());
         }
     };
+    let kind = Kind::Bundle(Some(bundle.evidence().platform()));
+    kind.refuse_others(args)?;
     let now = time(args)?;
     let event_log = args.event_log.as_deref().map(files::read).transpose()?;
     let event_log = event_log.as_deref().map(EventLog::parse).transpose()?;
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
     let devices = match (&args.bundles.danger_devices_not_verified, &policy.nvidia) {
         (Some(reason), _) => DeviceTerms::DangerNotVerified { reason: reason.clone() },
         (None, PlatformPolicy::Accepted(_)) => DeviceTerms::Exactly(BundleDevices {
-            count: args.devices.devices,
+            count: args.devices.devices.unwrap_or(1),
             anchors: &device_anchors,
             endorsements: &device_endorsements,
             manifests: &manifests,
@@ -60,9 +63,9 @@ pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
         },
     });
     match verified {
-        Ok(verified) => show(args, &verified.report()),
+        Ok(verified) => show(args, kind, &verified.report()),
         Err(refused) => {
-            show(args, refused.report())?;
+            show(args, kind, refused.report())?;
             Err(refused.into())
         }
     }
@@ -95,9 +98,7 @@ fn endorsements(args: &VerifyArgs, bundle: &Bundle) -> Result<Option<Endorsement
         (Platform::SevSnp | Platform::AzureVtpm, _, Some(path)) => {
             Some(Endorsements::snp(files::certificate(path)?, revocation(args)?))
         }
-        (_, Some(_), _) => return Err(CliError::SuperfluousFlag { flag: "--collateral" }),
-        (_, _, Some(_)) => return Err(CliError::SuperfluousFlag { flag: "--vek" }),
-        (_, None, None) => None,
+        _ => None,
     })
 }
 

@@ -142,7 +142,7 @@ fn refused_manifests() -> Result<(), Failed> {
             "NV_SWITCH_BIOS_5612_0002_890_9610550001",
             "NV_SWITCH_BIOS_5612_0002_890_9610550001_invalid_signature.xml",
             FEBRUARY_2026,
-            "nvidia.manifest.signature",
+            "nvidia.manifest.digest",
             EndorseKind::Rejected,
         ),
     ] {
