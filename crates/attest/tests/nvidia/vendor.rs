@@ -151,6 +151,7 @@ impl Vendor {
     }
 
     /// Its two roots, PEM.
+    #[allow(dead_code)] // the command line's cases give it to a process
     pub(crate) fn roots(&self) -> String {
         format!("{}{}", self.root.pem, self.rim_root.pem)
     }
