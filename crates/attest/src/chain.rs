@@ -4,10 +4,6 @@
 //! keyUsage, at the validity of the trust anchor, or at the size of a key; this module does, so that an error can also
 //! name the certificate at fault.
 
-mod lists;
-
-pub(crate) use lists::{distribution_points, path_revocation};
-
 use core::fmt;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
@@ -170,18 +166,6 @@ pub enum CrlError {
     /// None was given.
     #[error("the revocation list is missing")]
     Missing,
-    /// None of this authority, though a certificate names one.
-    #[error("no revocation list of {issuer} was given, and a certificate says that there is one")]
-    MissingOf {
-        /// Common name.
-        issuer: String,
-    },
-    /// More than there are authorities.
-    #[error("{found} revocation lists are more than there are authorities")]
-    TooMany {
-        /// Lists that were given.
-        found: usize,
-    },
     /// Not one complete version 2 CRL in DER with a nextUpdate, or more than 1 MiB.
     #[error("the revocation list is not one complete X.509 CRL in DER")]
     Malformed,
@@ -189,13 +173,13 @@ pub enum CrlError {
     #[error("the revocation list is limited in scope by an issuingDistributionPoint")]
     Scoped,
     /// Issued by somebody else.
-    #[error("the revocation list is not issued by an authority that it could be of")]
+    #[error("the revocation list is not issued by the pinned root")]
     Issuer,
-    /// Not signed by its issuer's key with the platform's algorithm.
-    #[error("the revocation list is not signed by its issuer's key")]
+    /// Not signed by the root's key with the platform's algorithm.
+    #[error("the revocation list is not signed by the pinned root's key")]
     Signature,
-    /// The issuer's key usage does not include cRLSign.
-    #[error("the issuer may not sign revocation lists")]
+    /// The root's key usage does not include cRLSign.
+    #[error("the pinned root may not sign revocation lists")]
     KeyUsage,
     /// Time is before thisUpdate.
     #[error("the revocation list is issued at {this_update}, and the time is {now}")]
@@ -222,26 +206,10 @@ pub enum CrlError {
 }
 
 impl CrlError {
-    /// What kind of answer this is.
-    pub fn kind(&self) -> RejectionKind {
-        match self {
-            Self::Missing | Self::MissingOf { .. } => RejectionKind::Missing,
-            Self::NotYetValid { .. } | Self::Expired { .. } => RejectionKind::Stale,
-            Self::TooMany { .. }
-            | Self::Malformed
-            | Self::Scoped
-            | Self::Issuer
-            | Self::Signature
-            | Self::KeyUsage
-            | Self::Revoked { .. } => RejectionKind::NotGenuine,
-        }
-    }
-
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Missing | Self::MissingOf { .. } => "crl.missing",
-            Self::TooMany { .. } => "crl.too-many",
+            Self::Missing => "crl.missing",
             Self::Malformed => "crl.malformed",
             Self::Scoped => "crl.scoped",
             Self::Issuer => "crl.issuer",
@@ -359,54 +327,6 @@ pub(crate) fn check_revocation(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<Cleared, CrlError> {
-    let (signed, fields, list) = read_list(crl_der)?;
-    if fields.issuer != issuers.anchor.subject.as_slice() {
-        return Err(CrlError::Issuer);
-    }
-    if !matches!(issuers.anchor.key_usage, KeyUsage::Present { crl_sign: true, .. }) {
-        return Err(CrlError::KeyUsage);
-    }
-    if !is_signed_by(&signed, &issuers.anchor.spki, profile) {
-        return Err(CrlError::Signature);
-    }
-
-    fields.holds(now)?;
-    if list.issuing_distribution_point().is_some() {
-        return Err(CrlError::Scoped);
-    }
-    for (role, serial) in [(Role::Intermediate, &issuers.intermediate.serial), (Role::Leaf, &leaf.serial)] {
-        if list.find_serial(serial).map_err(|_| CrlError::Malformed)?.is_some() {
-            return Err(CrlError::Revoked { role });
-        }
-    }
-    Ok(Cleared { this_update: fields.this_update, next_update: fields.next_update })
-}
-
-/// What a revocation list says of itself, believed by nobody.
-struct ListFields<'a> {
-    /// `Name`, DER.
-    issuer: &'a [u8],
-    this_update: UnixTime,
-    next_update: UnixTime,
-}
-
-impl ListFields<'_> {
-    fn holds(&self, now: UnixTime) -> Result<(), CrlError> {
-        let Self { this_update, next_update, .. } = *self;
-        if now < this_update {
-            return Err(CrlError::NotYetValid { this_update, now });
-        }
-        if now > next_update {
-            return Err(CrlError::Expired { next_update, now });
-        }
-        Ok(())
-    }
-}
-
-type ReadList<'a> = (der::Signed<'a>, ListFields<'a>, webpki::CertRevocationList<'a>);
-
-/// Reads exactly one list.
-fn read_list(crl_der: &[u8]) -> Result<ReadList<'_>, CrlError> {
     if crl_der.is_empty() {
         return Err(CrlError::Missing);
     }
@@ -419,11 +339,37 @@ fn read_list(crl_der: &[u8]) -> Result<ReadList<'_>, CrlError> {
     if !rest.is_empty() {
         return Err(CrlError::Malformed);
     }
+
+    if fields.issuer().as_raw() != issuers.anchor.subject.as_slice() {
+        return Err(CrlError::Issuer);
+    }
+    if !matches!(issuers.anchor.key_usage, KeyUsage::Present { crl_sign: true, .. }) {
+        return Err(CrlError::KeyUsage);
+    }
+    if !is_signed_by(&signed, &issuers.anchor.spki, profile) {
+        return Err(CrlError::Signature);
+    }
+
     let time = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| CrlError::Malformed);
     let this_update = time(fields.last_update().timestamp())?;
     let next_update = time(fields.next_update().ok_or(CrlError::Malformed)?.timestamp())?;
-    let fields = ListFields { issuer: fields.tbs_cert_list.issuer.as_raw(), this_update, next_update };
-    Ok((signed, fields, list.into()))
+    if now < this_update {
+        return Err(CrlError::NotYetValid { this_update, now });
+    }
+    if now > next_update {
+        return Err(CrlError::Expired { next_update, now });
+    }
+
+    let list = webpki::CertRevocationList::from(list);
+    if list.issuing_distribution_point().is_some() {
+        return Err(CrlError::Scoped);
+    }
+    for (role, serial) in [(Role::Intermediate, &issuers.intermediate.serial), (Role::Leaf, &leaf.serial)] {
+        if list.find_serial(serial).map_err(|_| CrlError::Malformed)?.is_some() {
+            return Err(CrlError::Revoked { role });
+        }
+    }
+    Ok(Cleared { this_update, next_update })
 }
 
 /// Names, signatures, validity and basic constraints, by webpki.

@@ -32,8 +32,6 @@ pub(crate) enum Kind {
 pub enum Revocation {
     /// The vendor's certificate revocation list, DER.
     Crl(Vec<u8>),
-    /// Lists of several authorities, DER, in any order: for paths of which each authority publishes its own.
-    Crls(Vec<Vec<u8>>),
     /// Nothing is known. Verification fails with `crl.missing`.
     Missing,
     /// Somebody decided not to ask. Verification goes on, and rule SNP-07 is listed as waived.
@@ -43,25 +41,14 @@ pub enum Revocation {
     },
 }
 
-impl Revocation {
-    /// The lists, where there are any.
-    pub(crate) fn lists(&self) -> Option<&[Vec<u8>]> {
-        match self {
-            Self::Crl(one) => Some(core::slice::from_ref(one)),
-            Self::Crls(lists) => Some(lists),
-            Self::Missing | Self::DangerNotChecked { .. } => None,
-        }
-    }
-}
-
 impl Endorsements {
     /// Of a SEV-SNP report: the VCEK's or VLEK's certificate in DER, and the product line's revocation list.
     pub fn snp(vek_der: Vec<u8>, revocation: Revocation) -> Self {
         Self { kind: Kind::SevSnp { vek_der, revocation }, ak_certificate: None }
     }
 
-    /// Of a Nitro Enclaves document, which carries its certificates itself: the revocation lists of the authorities whose
-    /// certificates name one (rule NIT-04).
+    /// Of a Nitro Enclaves document, which carries its certificates itself. AWS's revocation lists are one per authority
+    /// and are not read yet: only a written [`Revocation::DangerNotChecked`] passes rule NIT-04.
     pub fn nitro(revocation: Revocation) -> Self {
         Self { kind: Kind::Nitro { revocation }, ak_certificate: None }
     }
@@ -73,8 +60,8 @@ impl Endorsements {
     }
 
     /// Of a GCE virtual TPM: the certificates between that of the attestation key, which the evidence brings, and Google's
-    /// root, from the key's issuer up, in DER; and the revocation lists of the authorities whose certificates
-    /// name one (rule GV-05).
+    /// root, from the key's issuer up, in DER. Google's revocation lists are not read yet: only a written
+    /// [`Revocation::DangerNotChecked`] passes rule GV-05.
     pub fn gce_vtpm(intermediates: Vec<Vec<u8>>, revocation: Revocation) -> Self {
         Self { kind: Kind::Gce { intermediates, revocation }, ak_certificate: None }
     }

@@ -158,13 +158,9 @@ fn revoked(
     now: UnixTime,
     until: UnixTime,
 ) -> Step<UnixTime> {
-    use chain::CrlError::{self, Missing};
+    use chain::CrlError::Missing;
     match revocation {
-        Revocation::Crls(lists) if lists.len() != 1 => {
-            Err(SnpRejection::Revocation(CrlError::TooMany { found: lists.len() }))
-        }
-        Revocation::Crl(_) | Revocation::Crls(_) => {
-            let crl = revocation.lists().and_then(<[_]>::first).ok_or(SnpRejection::Revocation(Missing))?;
+        Revocation::Crl(crl) => {
             let cleared = chain::check_revocation(crl, issuers, &vek.certificate, &PROFILE, now)
                 .map_err(SnpRejection::Revocation)?;
             let compared =
