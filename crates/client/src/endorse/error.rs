@@ -157,7 +157,7 @@ pub enum EndorseError {
     Rejected(#[from] Rejected),
     /// A device does not verify.
     #[error("the device does not verify: {0}")]
-    Device(#[from] GpuRejected),
+    Device(Box<GpuRejected>),
     /// What the service gave is no manifest of NVIDIA's.
     #[error("{name}, of {service}: {rejected}")]
     Manifest {
@@ -166,7 +166,7 @@ pub enum EndorseError {
         /// Of which service: its address.
         service: String,
         /// Why.
-        rejected: ManifestRejected,
+        rejected: Box<ManifestRejected>,
     },
     /// What the service gave is not of the shape of a manifest.
     #[error("{name}, of {service}: {error}")]
@@ -176,7 +176,7 @@ pub enum EndorseError {
         /// Of which service: its address.
         service: String,
         /// Why.
-        error: ManifestError,
+        error: Box<ManifestError>,
     },
     /// What the responder gave does not clear the certificate.
     #[error("{name}, about {certificate}, of {service}: {error}")]
@@ -188,7 +188,7 @@ pub enum EndorseError {
         /// Common name.
         certificate: String,
         /// Why.
-        error: OcspError,
+        error: Box<OcspError>,
     },
     /// The bundle cannot be written down.
     #[error(transparent)]

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use aws_lc_rs::rand;
 use casemate_attest::endorse::{Dated, EndorsementBundle, ManifestNeed};
 use casemate_attest::nvidia::{
-    GpuEvidence, GpuRejected, GpuRevocation, Manifest, ManifestRejected, NvidiaAnchors, NvidiaEndorsements,
-    OcspQuestion, manifest_questions, verify_gpu,
+    GpuEvidence, GpuRevocation, Manifest, ManifestRejected, NvidiaAnchors, NvidiaEndorsements, OcspQuestion,
+    manifest_questions, verify_gpu,
 };
 use casemate_attest::{OcspError, OcspNonce, OcspResponse, RejectionKind, UnixTime};
 
@@ -52,7 +52,7 @@ pub(super) async fn collect(
         let asked = asked.map_err(|error| EndorseError::ManifestForm {
             name: name_of(need),
             service: collector.settings.nvidia.rim.clone(),
-            error,
+            error: Box::new(error),
         })?;
         questions.extend(asked.into_iter().map(|question| (question.id(), question)));
         documents.push((need, document));
@@ -72,7 +72,7 @@ pub(super) async fn collect(
             EndorseError::Manifest {
                 name: name_of(need),
                 service: collector.settings.nvidia.rim.clone(),
-                rejected,
+                rejected: Box::new(rejected),
             }
         })?;
         valid_until = valid_until.min(manifest.valid_until());
@@ -89,8 +89,10 @@ fn genuine(
     revocation: GpuRevocation,
     anchors: &NvidiaAnchors,
     now: UnixTime,
-) -> Result<UnixTime, GpuRejected> {
-    verify_gpu(device, &NvidiaEndorsements { revocation }, anchors, now).map(|device| device.valid_until())
+) -> Result<UnixTime, EndorseError> {
+    let genuine = verify_gpu(device, &NvidiaEndorsements { revocation }, anchors, now);
+    let genuine = genuine.map_err(|rejected| EndorseError::Device(Box::new(rejected)))?;
+    Ok(genuine.valid_until())
 }
 
 /// The document of a manifest that verifies, of this firmware.
@@ -169,7 +171,14 @@ fn name_of(need: &ManifestNeed) -> String {
 
 fn manifest_fault(request: &Request, rejected: ManifestRejected) -> Fault {
     let kind = rejected.kind();
-    fault(kind, EndorseError::Manifest { name: request.name.clone(), service: request.url.clone(), rejected })
+    fault(
+        kind,
+        EndorseError::Manifest {
+            name: request.name.clone(),
+            service: request.url.clone(),
+            rejected: Box::new(rejected),
+        },
+    )
 }
 
 fn ocsp_fault(request: &Request, question: &OcspQuestion, error: OcspError) -> Fault {
@@ -177,7 +186,12 @@ fn ocsp_fault(request: &Request, question: &OcspQuestion, error: OcspError) -> F
     let certificate = question.certificate().to_owned();
     fault(
         kind,
-        EndorseError::Ocsp { name: request.name.clone(), service: request.url.clone(), certificate, error },
+        EndorseError::Ocsp {
+            name: request.name.clone(),
+            service: request.url.clone(),
+            certificate,
+            error: Box::new(error),
+        },
     )
 }
 
