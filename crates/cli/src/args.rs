@@ -407,6 +407,9 @@ pub(crate) struct TokenArgs {
     /// Believe this issuer (as in the token's iss) by the keys in this JSON Web Key Set; again for each
     #[arg(long, value_name = "ISSUER=FILE")]
     pub(crate) jwks: Vec<String>,
+    /// Keys of NVIDIA's attestation service (JSON Web Key Set), believed where NVIDIA certified them
+    #[arg(long, value_name = "FILE", conflicts_with = "danger_simulated_root")]
+    pub(crate) nras_keys: Option<PathBuf>,
     /// The text that the token's nonce must be
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["nonce", "danger_unbound"])]
     pub(crate) nonce_text: Option<String>,

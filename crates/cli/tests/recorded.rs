@@ -97,6 +97,7 @@ fn main() {
         ("gce: without the certificates above the key's is a usage error", gce_without_chain),
         ("gce: inspect proves nothing, not even memory encryption", gce_inspected),
         ("token: verified, by whose word and with every waiver named", token_verified),
+        ("token: a bundle of NVIDIA's service, by named keys and by certified ones", nras),
         ("token: keys and a nonce must be named", token_usage),
         ("token: inspect proves nothing", token_inspected),
         ("token: two key sets for one issuer are an error", token_keys_twice),
@@ -361,6 +362,30 @@ fn token_verified() -> Result<(), Failed> {
         "{}",
         run.stderr
     );
+    Ok(())
+}
+
+/// The recorded keys were recovered from signatures: nobody certified them.
+fn nras() -> Result<(), Failed> {
+    let folder = "nvidia/attestation-sdk/sample_attestation_data";
+    let file = |name: &str| recorded(&format!("{folder}/hopperClaimsv3_detached_eat{name}.json"));
+    let keys = file("_recovered_jwks").display().to_string();
+    let named = format!("https://nras.attestation.nvidia.com={keys}");
+    let nonce = ["--nonce", "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb"];
+    let verify = |more: [&str; 2]| {
+        let policy = NamedTempFile::new().expect("a file");
+        std::fs::write(policy.path(), include_str!("../../attest/tests/policies/nras.toml")).expect("a policy");
+        let (bundle, policy) = (file("").display().to_string(), policy.path().display().to_string());
+        let first = ["verify", &bundle, "--policy", &policy, "--at", "1749601900"];
+        casemate(&[&first[..], &nonce, &more].concat())
+    };
+    let run = verify(["--jwks", &named]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let headline = "VERIFIED, by the word of https://nras.attestation.nvidia.com";
+    assert_eq!(run.stdout.lines().last().unwrap_or_default(), headline);
+    let run = verify(["--nras-keys", &keys]);
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("[token.key-unnamed]"), "{}", run.stderr);
     Ok(())
 }
 

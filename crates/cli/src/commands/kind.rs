@@ -94,6 +94,7 @@ impl Kind {
             ("--danger-devices-not-verified", args.bundles.danger_devices_not_verified.is_some(), bundle),
             ("--danger-custody-not-verified", args.bundles.danger_custody_not_verified.is_some(), bundle),
             ("--jwks", !args.tokens.jwks.is_empty(), token),
+            ("--nras-keys", args.tokens.nras_keys.is_some(), token),
             ("--nonce-text", args.tokens.nonce_text.is_some(), token),
         ];
         match flags.into_iter().find(|(_, given, applies)| *given && !applies) {

@@ -47,6 +47,9 @@ fn anchors(args: &VerifyArgs) -> Result<TokenAnchors, CliError> {
         None => TokenAnchors::embedded(),
         Some(_) => TokenAnchors::none().danger_simulated(),
     };
+    if let Some(path) = &args.tokens.nras_keys {
+        anchors = anchors.with_nras_keys(&files::read(path)?)?;
+    }
     let mut named_before = Vec::new();
     for named in &args.tokens.jwks {
         let (issuer, path) = named.split_once('=').ok_or(CliError::IssuerKeys { named: named.clone() })?;
