@@ -322,11 +322,14 @@ impl BoundValue {
 }
 
 impl Carried {
-    /// As endorsements. A list that the bundle carries is used; where it carries none, `revocation` is.
+    /// As endorsements. A revocation list of the verifier's own is used; else the bundle's; else what the verifier decided.
     pub(crate) fn endorsements(&self, revocation: &Revocation) -> Endorsements {
         match self {
             Self::Amd { vek, crl } => {
-                let revocation = crl.clone().map_or_else(|| revocation.clone(), Revocation::Crl);
+                let revocation = match (revocation, crl) {
+                    (Revocation::Crl(_), _) | (_, None) => revocation.clone(),
+                    (_, Some(crl)) => Revocation::Crl(crl.clone()),
+                };
                 Endorsements::snp(vek.clone(), revocation)
             }
             Self::Intel { collateral } => Endorsements::tdx(collateral.clone()),

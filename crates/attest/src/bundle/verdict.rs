@@ -29,7 +29,7 @@ pub struct BundleQuestion<'a> {
     pub challenge: Challenge,
     /// Endorsements instead of those that the bundle carries.
     pub endorsements: Option<Endorsements>,
-    /// Used where the bundle carries AMD's certificate without a revocation list.
+    /// Of AMD's certificate in the bundle: a list here is used instead of the bundle's, and a waiver where there is none.
     pub revocation: Revocation,
     /// The certificate of an Azure virtual TPM's attestation key, and those above it, in DER: no bundle carries them.
     pub ak_certificate: Option<(Vec<u8>, Vec<Vec<u8>>)>,

@@ -4,7 +4,7 @@
 use casemate_attest::azure::{AzurePolicy, PcrTerms};
 use casemate_attest::bundle::{Bundle, BundleQuestion, Challenge, DeviceTerms};
 use casemate_attest::snp::{Floor, HostTrustPolicy, MinimumTcb, SnpPolicy};
-use casemate_attest::{Danger, Expected, Outcome, Policy, TrustAnchors};
+use casemate_attest::{Danger, Expected, Outcome, Policy, Revocation, TrustAnchors};
 use serde_json::{Value, json};
 
 use crate::Case;
@@ -286,6 +286,19 @@ pub(crate) const RECORDED: &[Case] = &[
         },
         "binding.report-data",
     ),
+    ("coco snp: with a list of its own", || listed(Revocation::Missing), "verified"),
+    ("coco snp: without any list", || unlisted(Revocation::Missing), "crl.missing"),
+    (
+        "coco snp: without any list, for a reason",
+        || unlisted(Revocation::DangerNotChecked { reason: "an audit".into() }),
+        "verified, waived: SNP-07",
+    ),
+    ("coco snp: the verifier's list before its own", || listed(Revocation::Crl(Vec::new())), "crl.malformed"),
+    (
+        "coco snp: with a list of its own, and a waiver",
+        || listed(Revocation::DangerNotChecked { reason: "an audit".into() }),
+        "verified",
+    ),
     ("coco snp: every field", every_field, "none passes"),
     // Azure, exactly as trustee recorded it.
     ("coco azure: version 2, as recorded", || as_recorded(V2), "verified"),
@@ -368,6 +381,20 @@ pub(crate) const RECORDED: &[Case] = &[
     ),
     ("coco azure: version 1 called 2", || azure(V1, |e| e["version"] = 2.into(), |_| {}), "bundle.value"),
 ];
+
+/// The table has the revocation list.
+fn listed(revocation: Revocation) -> String {
+    let recorded = Recorded::genoa();
+    let mut evidence = attester(&recorded, "VCEK");
+    let entry = json!({ "cert_type": "CRL", "data": recorded.crl() });
+    evidence["cert_chain"].as_array_mut().expect("a list").push(entry);
+    recorded.with_revocation(&evidence, revocation)
+}
+
+fn unlisted(revocation: Revocation) -> String {
+    let recorded = Recorded::genoa();
+    recorded.with_revocation(&attester(&recorded, "VCEK"), revocation)
+}
 
 fn zeros(challenge: &mut Challenge) {
     if let Challenge::ReportData(data) = challenge {

@@ -1,7 +1,7 @@
 //! Recorded SEV-SNP reports within bundles, each under terms that it meets.
 
 use casemate_attest::bundle::{Bundle, BundleQuestion, Challenge, DeviceTerms};
-use casemate_attest::{Danger, Endorsements, Outcome, Policy, TrustAnchors};
+use casemate_attest::{Danger, Endorsements, Outcome, Policy, Revocation, TrustAnchors};
 use serde_json::Value;
 
 use crate::recorded::{JANUARY_2026, JUNE_2025, Recording, crl, genoa, not_checked, turin, vlek};
@@ -55,14 +55,33 @@ impl Recorded {
 
     /// "verified" and what was waived that the recording's own terms do not waive; or the code.
     pub(crate) fn answer(&self, bundle: &Value, endorsements: Option<Endorsements>) -> String {
-        self.judge(bundle, endorsements, self.challenge())
+        self.judge(bundle, endorsements, self.challenge(), self.0.revocation.clone())
     }
 
     pub(crate) fn asked(&self, bundle: &Value, challenge: Challenge) -> String {
-        self.judge(bundle, Some(self.endorsements()), challenge)
+        self.judge(bundle, Some(self.endorsements()), challenge, self.0.revocation.clone())
     }
 
-    fn judge(&self, bundle: &Value, endorsements: Option<Endorsements>, challenge: Challenge) -> String {
+    /// With the bundle's own endorsements, and with this about revocation.
+    pub(crate) fn with_revocation(&self, bundle: &Value, revocation: Revocation) -> String {
+        self.judge(bundle, None, self.challenge(), revocation)
+    }
+
+    /// The recorded list.
+    pub(crate) fn crl(&self) -> Vec<u8> {
+        match &self.0.revocation {
+            Revocation::Crl(crl) => crl.clone(),
+            _ => panic!("recorded with a list"),
+        }
+    }
+
+    fn judge(
+        &self,
+        bundle: &Value,
+        endorsements: Option<Endorsements>,
+        challenge: Challenge,
+        revocation: Revocation,
+    ) -> String {
         let bundle = match Bundle::parse(bundle.to_string().as_bytes()) {
             Ok(bundle) => bundle,
             Err(error) => return error.code().to_owned(),
@@ -73,7 +92,7 @@ impl Recorded {
             now: self.0.now,
             challenge,
             endorsements,
-            revocation: self.0.revocation.clone(),
+            revocation,
             ak_certificate: None,
             event_log: None,
             devices: DeviceTerms::None,

@@ -58,7 +58,11 @@ fn of_snp(mut members: Members) -> Result<Opened, BundleError> {
     let report = snp::report(members.object("attestation_report")?)?;
     let certificates = members.given("cert_chain");
     members.end()?;
-    let mut opened = alone("snp", Evidence::parse(&report)?, false);
+    let evidence = Evidence::parse(&report)?;
+    if evidence.snp().is_none() {
+        return Err(BundleError::Platform { named: Platform::SevSnp, found: evidence.platform() });
+    }
+    let mut opened = alone("snp", evidence, false);
     let Some(certificates) = certificates else { return Ok(opened) };
     let (mut vek, mut crl) = (None, None);
     for entry in members::list(certificates, "cert_chain", MAX_CERTIFICATES)? {

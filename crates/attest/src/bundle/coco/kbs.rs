@@ -23,6 +23,9 @@ use crate::nvidia::{GpuEvidence, NONCE_LEN};
 /// Longer nonces are refused; a broker's have 32 bytes.
 const MAX_NONCE: usize = 64;
 
+/// Of SEV-SNP and of TDX.
+const REPORT_DATA_LEN: usize = 64;
+
 /// A hash that a broker may choose; it may choose SM3 too, which is not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hash {
@@ -178,11 +181,11 @@ impl Runtime {
         match self.hash(found) {
             Some(hash) => {
                 let finding = Finding::Pass(format!("{} of it", hash.as_str()));
-                Ok((fitted(&hash.of(&self.guest), found.len()), finding))
+                Ok((self.expected(hash, found.len()), finding))
             }
             None => Err(BundleDenial::Digest {
                 member: "the evidence's report data",
-                expected: fitted(&Hash::Sha384.of(&self.guest), found.len()),
+                expected: self.expected(Hash::Sha384, found.len()),
                 found: found.to_vec(),
             }),
         }
@@ -191,10 +194,13 @@ impl Runtime {
     /// Under which hash the evidence binds this. Any of them binds; the broker's choice is not in the message.
     fn hash(&self, found: &[u8]) -> Option<Hash> {
         let hashes = [Hash::Sha384, Hash::Sha256, Hash::Sha512];
-        hashes.into_iter().find(|hash| {
-            let digest = hash.of(&self.guest);
-            found.len() >= digest.len() && crypto::equal(&fitted(&digest, found.len()), found)
-        })
+        hashes.into_iter().find(|hash| crypto::equal(&self.expected(*hash, found.len()), found))
+    }
+
+    /// A field of 64 bytes is filled with zeros; qualifying data has no fill.
+    fn expected(&self, hash: Hash, length: usize) -> Vec<u8> {
+        let digest = hash.of(&self.guest);
+        if length == REPORT_DATA_LEN { fitted(&digest, length) } else { digest }
     }
 
     fn device_nonce(&self, hash: Hash) -> [u8; NONCE_LEN] {

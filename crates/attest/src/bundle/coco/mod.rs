@@ -30,6 +30,9 @@ use kbs::{InitData, Runtime};
 /// PCR 8 of an Azure VM begins as zeros, and is extended once with the digest of the init data.
 const INIT_DATA_PCR: u8 = 8;
 
+/// Of an HCL report.
+const USER_DATA_LEN: usize = 64;
+
 /// What stands beside the evidence.
 #[derive(Debug, Clone)]
 pub(crate) struct Coco {
@@ -135,9 +138,12 @@ impl Coco {
         let Some(azure) = claims.azure().filter(|_| self.user_data) else {
             return Ok(((), Finding::Pass("this evidence has none".to_owned())));
         };
-        let bound = hex::encode(fitted(claims.report_data(), 64));
+        let quoted = claims.report_data();
+        let bound = hex::encode(fitted(quoted, USER_DATA_LEN));
         match &azure.user_data {
-            Some(found) if *found == bound => Ok(((), Finding::Pass("all 64 bytes equal".to_owned()))),
+            Some(found) if *found == bound && quoted.len() <= USER_DATA_LEN => {
+                Ok(((), Finding::Pass("all 64 bytes equal".to_owned())))
+            }
             _ => Err(BundleDenial::Value { member: "user-data of hcl_report" }),
         }
     }
