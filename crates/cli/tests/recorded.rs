@@ -78,7 +78,7 @@ events = "none"
 
 fn main() {
     let arguments = Arguments::from_args();
-    let cases: [Case; 23] = [
+    let cases: [Case; 24] = [
         ("nitro: verified, with every waiver named", verified),
         ("nitro: why each rule is there", explained),
         ("nitro: debug mode is refused with exit code 4", debug),
@@ -374,7 +374,8 @@ fn nras() -> Result<(), Failed> {
     let nonce = ["--nonce", "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb"];
     let verify = |more: [&str; 2]| {
         let policy = NamedTempFile::new().expect("a file");
-        std::fs::write(policy.path(), include_str!("../../attest/tests/policies/nras.toml")).expect("a policy");
+        std::fs::write(policy.path(), include_str!("../../attest/tests/policies/nras.toml"))
+            .expect("a policy");
         let (bundle, policy) = (file("").display().to_string(), policy.path().display().to_string());
         let first = ["verify", &bundle, "--policy", &policy, "--at", "1749601900"];
         casemate(&[&first[..], &nonce, &more].concat())
