@@ -134,7 +134,10 @@ fn of_azure(mut members: Members, kind: Kind) -> Result<Opened, BundleError> {
     });
     let (variant, carried) = match kind {
         Kind::AzureTdx => {
-            document["td_quote"] = STANDARD.encode(members.base64_url("td_quote")?).into();
+            let quote = STANDARD.encode(members.base64_url("td_quote")?);
+            if let Some(members) = document.as_object_mut() {
+                members.insert("td_quote".to_owned(), quote.into());
+            }
             ("az-tdx-vtpm", None)
         }
         _ => {
