@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 
+pub mod bundles;
 pub mod logs;
 pub mod nvidia;
 pub mod platforms;
@@ -23,6 +24,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("azure", platforms::azure),
     ("gce", platforms::gce),
     ("log", logs::log),
+    ("bundle", bundles::bundle),
     ("evidence", platforms::evidence),
     ("gpu", nvidia::gpu),
     ("manifest", nvidia::manifest),

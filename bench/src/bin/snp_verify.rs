@@ -5,6 +5,8 @@
 //! revocation list and verifies its signature, date and entries, verifies the report's signature, compares TCB, chip and
 //! product line, and appraises all 31 rules against a policy with the measurement and the report data.
 //!
+//! The ARK's signature over the ASK, both embedded, is computed once in a process (the warm-up does it).
+//!
 //! The peer verifies signatures only: ARK over itself, ARK over ASK, ASK over VEK, VEK over the report. It looks at no
 //! date, revocation list, TCB, chip or policy. Its ARK and ASK are parsed beforehand, as our roots are; a third row shows
 //! it with all three certificates parsed every time.

@@ -1,12 +1,11 @@
-//! Verification of one TDX quote with Intel's collateral from their bytes: ours against the crate `dcap-qvl`, which ours is
-//! built on.
+//! Verification of one TDX quote with Intel's collateral from their bytes: ours against the crate `dcap-qvl`.
 //!
 //! Ours does everything that a verdict needs: strict form of the quote, Intel's root, completeness, dates and revocation of
-//! the collateral by name, the DCAP checks of the library on our cryptography, and all 28 rules against a policy. A second
-//! row keeps an issuer cache: signatures of Intel's certificates, lists and documents are computed once.
+//! the collateral by name, the DCAP checks, and all 28 rules against a policy. A second row keeps an issuer cache:
+//! collateral is read once, and signatures of Intel's certificates, lists and documents are computed once.
 //!
-//! The peer does the DCAP checks on `ring`, with its strict policy; a last row without any policy. Both sides parse the
-//! collateral's JSON anew each time.
+//! The peer does the DCAP checks on `ring`, with its strict policy; a last row without any policy. Without a
+//! cache both sides parse the collateral's JSON anew each time.
 //!
 //! Settings: `ROUNDS` (1000), `CASEMATE_VECTORS` (`../shared/vectors` beside the workspace). Without recorded evidence
 //! nothing is measured.

@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 
+use crate::crypto;
 use crate::evidence::Platform;
 use crate::snp::{ProductLine, Signer};
 use crate::tpm::{self, Provider, VtpmRoot};
@@ -127,11 +128,14 @@ impl TrustAnchors {
         static LINES: OnceLock<Arc<[LineAnchors]>> = OnceLock::new();
         // Should the embedded files ever be unreadable, no line is pinned and nothing is genuine; a unit test reads them.
         let lines = LINES.get_or_init(|| {
-            AMD.iter()
+            let lines: Arc<[LineAnchors]> = AMD
+                .iter()
                 .filter_map(|pem| load(pem).ok())
                 .flat_map(|bundle| bundle.lines)
                 .map(|(anchors, _)| anchors)
-                .collect()
+                .collect();
+            crypto::pin(lines.iter().flat_map(|line| [(&line.ark, &line.ask), (&line.ark, &line.asvk)]));
+            lines
         });
         Self { lines: Arc::clone(lines), nitro: None, intel: None, vtpm: Arc::default(), simulated: false }
     }

@@ -308,9 +308,17 @@ pub(crate) fn validate_responder(
 
 /// Whether the key of this SubjectPublicKeyInfo signed, with one of the profile's algorithms.
 pub(crate) fn is_signed_by(signed: &der::Signed<'_>, spki: &[u8], profile: &Profile) -> bool {
+    is_signed_with(profile.algorithms, signed, spki)
+}
+
+/// Whether the key of this SubjectPublicKeyInfo signed, with one of these algorithms.
+pub(crate) fn is_signed_with(
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    signed: &der::Signed<'_>,
+    spki: &[u8],
+) -> bool {
     let Some((key_algorithm, key)) = der::public_key(spki) else { return false };
-    profile
-        .algorithms
+    algorithms
         .iter()
         .filter(|algorithm| algorithm.signature_alg_id().as_ref() == signed.algorithm)
         .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key_algorithm)

@@ -11,6 +11,10 @@ pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
+/// `OBJECT IDENTIFIER`.
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+/// `ENUMERATED`.
+pub(crate) const ENUMERATED: u8 = 0x0a;
 /// `BOOLEAN`.
 pub(crate) const BOOLEAN: u8 = 0x01;
 /// `UTF8String`.
@@ -97,6 +101,19 @@ pub(crate) fn take(input: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
     Some((Element { whole, content }, rest))
 }
 
+/// Writes one element. Contents of 64 KiB and more are not written here.
+pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let mut whole = vec![tag];
+    match u16::try_from(content.len()).unwrap_or(u16::MAX).to_be_bytes() {
+        [0, short @ 0..=0x7f] => whole.push(short),
+        [0, one] => whole.extend([0x81, one]),
+        two => whole.extend([0x82].iter().chain(&two)),
+    }
+    whole.extend(content);
+    whole
+}
+
 fn length(input: &[u8]) -> Option<(usize, &[u8])> {
     let (&first, rest) = input.split_first()?;
     if first < 0x80 {
@@ -131,6 +148,18 @@ pub(crate) fn unsigned(content: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for length in [0, 1, 127, 128, 255, 256, 65_535] {
+            let content = vec![7; length];
+            let (first, second) = content.split_at(length / 2);
+            assert_eq!(
+                only(&element(OCTET_STRING, &[first, second]), OCTET_STRING),
+                Some(content.as_slice())
+            );
+        }
+    }
 
     #[test]
     fn an_spl_above_127_is_two_octets() {

@@ -39,6 +39,7 @@
 
 mod anchors;
 pub mod azure;
+pub mod bundle;
 mod chain;
 mod checks;
 mod claims;

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use crate::anchors::TrustAnchors;
+use crate::bundle::{BoundValue, Bundle, BundleError, BundleRefusal, NotAsked, System, VerifiedBundle};
 use crate::checks::{Check, Outcome};
 use crate::claims::Claims;
-use crate::evidence::ParseError;
+use crate::evidence::{ParseError, Platform};
 use crate::rules;
 use crate::time::UnixTime;
 use crate::token::{TokenAnchors, TokenClaims, TokenDenied, TokenError, TokenRejected, VerifiedToken};
@@ -27,7 +28,20 @@ pub struct Report {
     /// Present only where the policy asked for an event log and it passed (spec/event-logs.md §6).
     #[serde(skip_serializing_if = "Option::is_none")]
     event_log: Option<serde_json::Value>,
+    /// Present only for bundles of other systems (spec/bundles.md §5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle: Option<ReportedBundle>,
     valid_until: Option<UnixTime>,
+}
+
+/// Whose bundle it is, what its evidence binds, and what nobody looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ReportedBundle {
+    system: System,
+    variant: &'static str,
+    /// Empty where the bundle is refused.
+    bound: Vec<BoundValue>,
+    not_asked: Vec<NotAsked>,
 }
 
 /// Whose word the claims are.
@@ -165,6 +179,65 @@ impl Report {
         self
     }
 
+    /// Of a bundle that passed everything; this is its evidence's.
+    pub(crate) fn of_bundle(mut self, bundle: &VerifiedBundle) -> Self {
+        self.checks.extend(bundle.checks().iter().map(ReportedCheck::new));
+        self.simulated = bundle.simulated();
+        let outcomes = self.checks.iter().map(|check| (check.id, check.outcome));
+        self.headline = headline(outcomes, self.simulated, &format!(", bundle of {}", bundle.system()));
+        self.valid_until = Some(bundle.valid_until());
+        self.bundle = Some(ReportedBundle {
+            system: bundle.system(),
+            variant: bundle.variant(),
+            bound: bundle.values().to_vec(),
+            not_asked: bundle.not_asked().to_vec(),
+        });
+        self
+    }
+
+    /// Of a bundle that is refused; this is its evidence's, as far as it came.
+    pub(crate) fn of_refused_bundle(
+        mut self,
+        bundle: &Bundle,
+        checks: &[Check],
+        reason: &BundleRefusal,
+    ) -> Self {
+        self.checks.extend(checks.iter().map(ReportedCheck::new));
+        let (verdict, word) = match reason {
+            BundleRefusal::Rejected(_) | BundleRefusal::DeviceRejected { .. } => {
+                (Verdict::Rejected, "REJECTED")
+            }
+            BundleRefusal::Denied(_)
+            | BundleRefusal::Bundle(_)
+            | BundleRefusal::DeviceDenied { .. }
+            | BundleRefusal::Devices(_) => (Verdict::Denied, "DENIED"),
+        };
+        self.verdict = verdict;
+        self.headline = format!("{word}: {reason}");
+        self.code = Some(reason.code());
+        self.bundle = Some(ReportedBundle {
+            system: bundle.system(),
+            variant: bundle.variant(),
+            bound: Vec::new(),
+            not_asked: bundle.not_asked().to_vec(),
+        });
+        self
+    }
+
+    /// Of bytes that are not a bundle.
+    pub fn from_bundle_error(error: &BundleError, anchors: &TrustAnchors) -> Self {
+        let format =
+            Check { rule: &rules::bundle::FORM, outcome: Outcome::Fail, compared: error.to_string() };
+        let headline = format!("MALFORMED: {error}");
+        Self::new(Verdict::Malformed, anchors.simulated(), headline, Some(error.code()), &[format])
+    }
+
+    /// Of evidence that nobody came to.
+    pub(crate) fn not_reached(platform: Platform, anchors: &TrustAnchors) -> Self {
+        let checks = crate::checks::Ledger::new(rules::of(platform)).finish();
+        Self::new(Verdict::Denied, anchors.simulated(), String::new(), None, &checks)
+    }
+
     /// The answer.
     pub fn verdict(&self) -> Verdict {
         self.verdict
@@ -219,6 +292,7 @@ impl Report {
             checks: reported,
             claims: None,
             event_log: None,
+            bundle: None,
             valid_until: None,
         }
     }

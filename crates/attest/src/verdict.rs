@@ -246,6 +246,11 @@ impl Authentic {
         Self { event_log: Some(log), ..self }
     }
 
+    /// Whether the policy has terms for an event log of this evidence.
+    pub(crate) fn asks_for_log(&self, policy: &Policy) -> bool {
+        matches!(log_policy(&self.inner, policy), LogPolicy::Demanded(_))
+    }
+
     /// Whether the trust anchors were a simulator's. Nothing about such evidence is real.
     pub fn simulated(&self) -> bool {
         self.simulated

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use casemate_attest::rules::{
-    AZURE, CONFIDENTIAL_SPACE, EAR, EVENT_LOG, GCE, MAA, NITRO, NRAS, NVIDIA, NVIDIA_RIM, Rule, SEV_SNP, TDX,
+    ACI, AZURE, BUNDLE, COCO, CONFIDENTIAL_SPACE, DSTACK, EAR, EVENT_LOG, GCE, MAA, NITRO, NRAS, NVIDIA,
+    NVIDIA_RIM, Rule, SEV_SNP, TDX, TINFOIL,
 };
 use walkdir::WalkDir;
 
 const EVENT_LOGS: &str = include_str!("../../../spec/event-logs.md");
 const TOKENS_EAR: &str = include_str!("../../../spec/tokens-ear.md");
 const TOKENS_NRAS: &str = include_str!("../../../spec/tokens-nras.md");
+const BUNDLES: &str = include_str!("../../../spec/bundles.md");
+const BUNDLES_ACI: &str = include_str!("../../../spec/bundles-aci.md");
+const BUNDLES_DSTACK: &str = include_str!("../../../spec/bundles-dstack.md");
 const TOKENS: &str = include_str!("../../../spec/tokens.md");
 const SPECIFICATION: &str = include_str!("../../../spec/attest.md");
 const FAMILIES: [&str; 16] = [
@@ -180,6 +184,54 @@ fn of_a_kind(specification: &str, family: &str, sources: &[&str], rules: &[Rule]
             assert!(table.contains(&format!("`{key}`")), "{key}");
         }
     }
+}
+
+#[test]
+fn every_code_and_rule_of_dstack_and_aci_is_in_their_own_pages() {
+    let pages = [(DSTACK, "BUN-D", BUNDLES_DSTACK), (ACI, "BUN-A", BUNDLES_ACI)];
+    let mut specified = BTreeSet::new();
+    for (rules, family, page) in pages {
+        let (_, section) = page.split_once("## 3. Rules").expect("section 3");
+        let (section, _) = section.split_once("## 4.").expect("section 4");
+        for Rule { id, .. } in rules {
+            assert!(section.contains(&format!("**{id} ")), "{id}");
+        }
+        assert!(!page.contains(&format!("{family}{:02}", rules.len() + 1)));
+        let (_, codes) = page.split_once("## 5. Codes").expect("section 5");
+        let (codes, _) = codes.split_once("## 6.").expect("section 6");
+        specified.extend(between(codes, '`').filter(is_of_dstack_or_aci));
+    }
+    let sources = [include_str!("../src/bundle/error.rs"), include_str!("../src/bundle/refused.rs")];
+    let written = sources.into_iter().flat_map(|source| between(source, '"')).filter(is_of_dstack_or_aci);
+    let written: BTreeSet<_> = written.collect();
+    assert!(written.len() > 12, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+}
+
+#[test]
+fn every_code_and_rule_of_bundles_is_in_their_own_page() {
+    for (rules, family) in [(BUNDLE, "BUN-"), (TINFOIL, "BUN-T"), (COCO, "BUN-C")] {
+        for Rule { id, .. } in rules {
+            assert!(BUNDLES.contains(&format!("**{id} ")), "{id}");
+        }
+        assert!(!BUNDLES.contains(&format!("{family}{:02}", rules.len() + 1)));
+    }
+    let (_, codes) = BUNDLES.split_once("## 6. Codes").expect("section 6");
+    let (codes, _) = codes.split_once("## 7.").expect("section 7");
+    let is_common = |text: &&str| text.starts_with("bundle.") && !is_of_dstack_or_aci(text);
+    let specified: BTreeSet<_> = between(codes, '`').filter(is_common).collect();
+    let sources = [include_str!("../src/bundle/error.rs"), include_str!("../src/bundle/refused.rs")];
+    let written: BTreeSet<_> =
+        sources.into_iter().flat_map(|source| between(source, '"')).filter(is_common).collect();
+    assert!(written.len() > 20, "the scan found only {} codes", written.len());
+    compare(&written, &specified);
+}
+
+/// Codes that no other system's bundles have.
+fn is_of_dstack_or_aci(text: &&str) -> bool {
+    let families = ["bundle.part.", "bundle.dstack.", "bundle.aci.", "bundle.boot."];
+    let own = ["bundle.contradiction", "bundle.register-not-asked", "bundle.challenge.nonce-length"];
+    families.iter().any(|family| text.starts_with(family)) || own.contains(text)
 }
 
 #[test]

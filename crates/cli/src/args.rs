@@ -335,8 +335,8 @@ pub(crate) struct VerifyArgs {
     /// Policy file (TOML). For a server also which models
     #[arg(long, env = "CASEMATE_POLICY")]
     pub(crate) policy: PathBuf,
-    /// What `endorse fetch` wrote, instead of --vek, --crl and --collateral
-    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["vek", "crl", "collateral", "danger_no_crl"])]
+    /// What `endorse fetch` wrote, instead of --vek, --crl, --collateral, --rim and --ocsp
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["vek", "crl", "collateral", "rim", "ocsp", "danger_no_crl"])]
     pub(crate) endorsements: Option<PathBuf>,
     /// VCEK or VLEK certificate of a raw report (DER, or PEM whose first certificate is taken)
     #[arg(long)]
@@ -385,6 +385,23 @@ pub(crate) struct VerifyArgs {
     pub(crate) devices: DeviceArgs,
     #[command(flatten)]
     pub(crate) tokens: TokenArgs,
+    #[command(flatten)]
+    pub(crate) bundles: BundleArgs,
+}
+
+/// For what other systems hand out (spec/bundles.md).
+#[derive(clap::Args)]
+#[command(next_help_heading = "Bundles of other systems")]
+pub(crate) struct BundleArgs {
+    /// Which report of several: gateway, model-1, …, instance-1, …
+    #[arg(long, value_name = "NAME")]
+    pub(crate) part: Option<String>,
+    /// Do not look at the bundle's devices, because … (listed as waived)
+    #[arg(long, value_name = "REASON")]
+    pub(crate) danger_devices_not_verified: Option<String>,
+    /// Accept that nobody knows who else has the private keys of an ACI service, because … (listed as waived)
+    #[arg(long, value_name = "REASON")]
+    pub(crate) danger_custody_not_verified: Option<String>,
 }
 
 /// For attestation results of other verifiers.
@@ -394,6 +411,9 @@ pub(crate) struct TokenArgs {
     /// Believe this issuer (as in the token's iss) by the keys in this JSON Web Key Set; again for each
     #[arg(long, value_name = "ISSUER=FILE")]
     pub(crate) jwks: Vec<String>,
+    /// Keys of NVIDIA's attestation service (JSON Web Key Set), believed where NVIDIA certified them
+    #[arg(long, value_name = "FILE", conflicts_with = "danger_simulated_root")]
+    pub(crate) nras_keys: Option<PathBuf>,
     /// The text that the token's nonce must be
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["nonce", "danger_unbound"])]
     pub(crate) nonce_text: Option<String>,
@@ -412,9 +432,9 @@ pub(crate) struct DeviceArgs {
     /// Answer about revocation (OCSP response, DER); again for each certificate
     #[arg(long, value_name = "FILE", conflicts_with = "danger_no_crl")]
     pub(crate) ocsp: Vec<PathBuf>,
-    /// How many devices there must be
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) devices: usize,
+    /// How many devices there must be [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) devices: Option<usize>,
 }
 
 /// Fetch what the vendors say about evidence
@@ -433,7 +453,7 @@ pub(crate) enum EndorseCommand {
 /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
 #[derive(clap::Args)]
 pub(crate) struct EndorseFetchArgs {
-    /// A raw SEV-SNP report, a TDX quote or Azure vTPM evidence
+    /// A raw SEV-SNP report, a TDX quote, Azure vTPM evidence or NVIDIA devices' evidence
     pub(crate) evidence: PathBuf,
     /// Where the bundle is written
     #[arg(short, long, value_name = "BUNDLE")]
@@ -453,6 +473,18 @@ pub(crate) struct EndorseFetchArgs {
     /// Azure's metadata service instead of AMD's, inside a virtual machine of Azure
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://169.254.169.254")]
     pub(crate) thim: Option<String>,
+    /// Certificate chain of an NVIDIA device's raw report (PEM); a list in JSON has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
+    /// NVIDIA's manifests, or a cache of them [default: https://rim.attestation.nvidia.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) rim_service: Option<String>,
+    /// NVIDIA's OCSP responder, or a cache of it [default: https://ocsp.ndis.nvidia.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) ocsp_service: Option<String>,
+    /// Ask the responder without a nonce: a cache of it cannot repeat one
+    #[arg(long)]
+    pub(crate) ocsp_without_nonce: bool,
     /// Believe only these certificate authorities (PEM) for the services' TLS
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_authority: Option<PathBuf>,
@@ -483,6 +515,9 @@ pub(crate) struct InspectArgs {
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Which report of several in a bundle of another system
+    #[arg(long, value_name = "NAME")]
+    pub(crate) part: Option<String>,
 }
 
 /// Print a policy to start from

@@ -26,8 +26,8 @@ pub(crate) enum CliError {
     ProductLine { found: String },
     #[error("`{flag}` is missing")]
     MissingFlag { flag: &'static str },
-    #[error("`{flag}` has no use here: the document carries its endorsements itself")]
-    SuperfluousFlag { flag: &'static str },
+    #[error("`{flag}` says nothing about {of}")]
+    SuperfluousFlag { flag: &'static str, of: &'static str },
     #[error("{} is not of a kind that can be inspected", path.display())]
     UnknownKind { path: PathBuf },
     #[error("{}: {reason}", path.display())]
@@ -88,12 +88,18 @@ pub(crate) enum CliError {
     Endorse(#[from] casemate_client::endorse::EndorseError),
     #[error(transparent)]
     Bundle(#[from] casemate_attest::endorse::BundleError),
+    #[error(transparent)]
+    SystemBundle(#[from] casemate_attest::bundle::BundleError),
+    #[error(transparent)]
+    BundleRefused(#[from] casemate_attest::bundle::BundleRefused),
     #[error("no cache folder is known: neither XDG_CACHE_HOME nor HOME is an absolute path")]
     NoCacheFolder,
     #[error(transparent)]
     TokenParse(#[from] casemate_attest::token::TokenError),
     #[error("{named:?} is not ISSUER=FILE")]
     IssuerKeys { named: String },
+    #[error("the keys of {issuer} are named twice")]
+    IssuerTwice { issuer: String },
     #[error(transparent)]
     KeySet(#[from] casemate_attest::token::KeySetError),
     #[error(transparent)]
@@ -186,9 +192,12 @@ impl CliError {
             Self::DeviceParse(e) => e.code(),
             Self::Endorse(e) => e.code(),
             Self::Bundle(e) => e.code(),
+            Self::SystemBundle(e) => e.code(),
+            Self::BundleRefused(e) => e.code(),
             Self::NoCacheFolder => "endorse.no-cache-folder",
             Self::TokenParse(e) => e.code(),
             Self::IssuerKeys { .. } => "cli.issuer-keys",
+            Self::IssuerTwice { .. } => "cli.issuer-twice",
             Self::KeySet(e) => e.code(),
             Self::TokenRejected(e) => e.code(),
             Self::TokenDenied(e) => e.code(),
@@ -236,9 +245,23 @@ impl CliError {
                     "the machine has its VLEK's certificate from its host (extended report): give it with --vek FILE"
                 }
                 "endorse.line-unknown" => "name it with --line milan or --line genoa",
+                "ocsp.nonce" => {
+                    "a cache in front of NVIDIA's responder cannot repeat a nonce: ask it with --ocsp-without-nonce"
+                }
                 "endorse.busy" => "run it again later: what was had is in the cache folder",
                 "endorse.cache.missing" | "endorse.cache.stale" | "endorse.cache.damaged" => {
                     "run it once without --offline where there is a network, and carry the cache folder"
+                }
+                _ => return None,
+            },
+            Self::SystemBundle(e) if e.code() == "bundle.part.several" => "name one of them with --part NAME",
+            Self::BundleRefused(e) => match e.code() {
+                "bundle.endorsements.missing" => {
+                    "fetch them with `casemate endorse fetch`, and give them with --endorsements FILE"
+                }
+                "bundle.register-not-asked" => "give the policy terms for RTMR3: [tdx.event-log.register.3]",
+                "bundle.aci.custody" => {
+                    "write down why that is acceptable: --danger-custody-not-verified REASON"
                 }
                 _ => return None,
             },

@@ -71,6 +71,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Anchor(_)
         | CliError::DeviceAnchor(_)
         | CliError::IssuerKeys { .. }
+        | CliError::IssuerTwice { .. }
         | CliError::KeySet(_)
         | CliError::NoCacheFolder
         | CliError::Policy(_)
@@ -85,12 +86,14 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::DeviceParse(_)
         | CliError::TokenParse(_)
         | CliError::Bundle(_)
+        | CliError::SystemBundle(_)
         | CliError::Document(_) => Exit::Undecidable,
         CliError::Manifest(e) => manifest(e),
         CliError::Rejected(e) => rejected(e),
         CliError::DeviceRejected(e) => kind(e.reason.kind()),
         CliError::Endorse(e) => endorse(e),
         CliError::TokenRejected(e) => kind(e.reason.kind()),
+        CliError::BundleRefused(e) => e.reason.kind().map_or(Exit::Refused, kind),
         CliError::DeviceManifest { rejected, .. } => kind(rejected.kind()),
         CliError::DeviceDenied(e) => match e.reason {
             GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
@@ -116,10 +119,7 @@ fn endorse(error: &EndorseError) -> Exit {
         EndorseKind::Local => Exit::Internal,
         EndorseKind::Unreachable => Exit::Unreachable,
         EndorseKind::Undecidable => Exit::Undecidable,
-        EndorseKind::Rejected => match error {
-            EndorseError::Rejected(e) => rejected(e),
-            _ => Exit::NotGenuine,
-        },
+        EndorseKind::Rejected => Exit::NotGenuine,
     }
 }
 

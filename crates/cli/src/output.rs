@@ -44,11 +44,14 @@ pub(crate) fn error(error: &CliError) {
     }
 }
 
-/// The warning that goes with every output that rests on simulated hardware.
-pub(crate) fn simulated_banner() {
-    talk(
-        "SIMULATED: the root of trust was made on a computer by `casemate simulate`, not by AMD. This proves nothing about a real machine.",
-    );
+/// Whose machine `casemate simulate` makes, and `casemate serve` runs on.
+pub(crate) const SIMULATED_MACHINE: &str = "AMD";
+
+/// The warning that goes with every output that rests on simulated hardware, and whose it is taken for.
+pub(crate) fn simulated_banner(vendor: &str) {
+    talk(&format!(
+        "SIMULATED: the root of trust was made on a computer, not by {vendor}. This proves nothing about a real machine."
+    ));
 }
 
 /// The table of checks: rule, outcome, title, what was compared.

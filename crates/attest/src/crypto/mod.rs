@@ -12,11 +12,14 @@ mod backend;
 mod backend;
 mod cache;
 mod certificates;
+mod pinned;
 
+use sha3::Digest as _;
 use subtle::ConstantTimeEq;
 
 pub use cache::IssuerCache;
 pub(crate) use certificates::{ECDSA_P256, ECDSA_P384, RSA_PKCS1, RSA_PSS_SHA384};
+pub(crate) use pinned::pin;
 
 use crate::der;
 
@@ -92,7 +95,9 @@ fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool 
         }
     };
     well_formed
-        && cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
+        && pinned::once(scheme, key, message, signature, || {
+            cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
+        })
 }
 
 /// 2048 to 8192 bits, in whole octets, with the exponent 65537: what every vendor's keys are.
@@ -118,6 +123,11 @@ pub(crate) fn sha512(message: &[u8]) -> [u8; 64] {
     backend::sha512(message)
 }
 
+/// Keccak-256 of `message`, as Ethereum has it: not SHA3-256, which pads otherwise.
+pub(crate) fn keccak256(message: &[u8]) -> [u8; 32] {
+    sha3::Keccak256::digest(message).into()
+}
+
 /// Compares secrets-adjacent values without a data-dependent branch.
 pub(crate) fn equal(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
@@ -141,6 +151,12 @@ mod tests {
         assert!(!is_p384_scalar(&P384_ORDER));
         assert!(!is_p384_scalar(&above));
         assert!(!is_p384_scalar(&[0xff; 48]));
+    }
+
+    #[test]
+    fn keccak_is_ethereums() {
+        let empty = "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470";
+        assert_eq!(hex::encode(keccak256(b"")), empty);
     }
 
     #[test]

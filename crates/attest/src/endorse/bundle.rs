@@ -2,6 +2,7 @@
 //!
 //! ```json
 //! {"amd":{"crl":"base64 DER","vek":"base64 DER"},"schema":"casemate.endorsements/1"}
+//! {"nvidia":{"ocsp":["base64 DER", … ],"rim":["base64 XML", … ]},"schema":"casemate.endorsements/1"}
 //! {"intel":{"pck_crl":"hex","pck_crl_issuer_chain":"PEM", … },"schema":"casemate.endorsements/1"}
 //! ```
 //!
@@ -16,6 +17,8 @@ use thiserror::Error;
 use super::intel::Collateral;
 use crate::endorsements::{Endorsements, Revocation};
 use crate::evidence::{Evidence, Platform};
+use crate::nvidia::GpuRevocation;
+use crate::ocsp::{OcspNonce, OcspResponse};
 
 /// Name and version of the file.
 pub const BUNDLE_SCHEMA: &str = "casemate.endorsements/1";
@@ -29,6 +32,14 @@ pub const MAX_BUNDLE: usize = 8 * 1024 * 1024;
 pub struct EndorsementBundle {
     amd: Option<Amd>,
     intel: Option<Collateral>,
+    nvidia: Option<DeviceEndorsements>,
+}
+
+/// Of NVIDIA devices: reference manifests, and answers about revocation. Believed by nobody yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceEndorsements {
+    ocsp: Vec<Vec<u8>>,
+    rim: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +81,9 @@ pub enum BundleError {
         /// Of the evidence.
         platform: Platform,
     },
+    /// Nothing of NVIDIA is in it.
+    #[error("the bundle has no endorsement for NVIDIA devices")]
+    MissingDevices,
     /// Evidence that carries its certificates itself.
     #[error("evidence of {platform} takes no bundle of endorsements")]
     NotTaken {
@@ -86,7 +100,17 @@ struct File {
     amd: Option<AmdFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     intel: Option<Collateral>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nvidia: Option<NvidiaFile>,
     schema: String,
+}
+
+/// Each list in ascending order of its octets, each once.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NvidiaFile {
+    ocsp: Vec<String>,
+    rim: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +145,13 @@ impl EndorsementBundle {
         self.intel.as_ref()
     }
 
+    /// With NVIDIA's answers about revocation (OCSP responses, DER) and reference manifests (XML), in any order.
+    #[must_use]
+    pub fn with_nvidia(mut self, ocsp: Vec<Vec<u8>>, rim: Vec<Vec<u8>>) -> Self {
+        self.nvidia = Some(DeviceEndorsements { ocsp: sorted(ocsp), rim: sorted(rim) });
+        self
+    }
+
     /// Takes the file as it is.
     ///
     /// # Errors
@@ -137,7 +168,14 @@ impl EndorsementBundle {
             Some(amd) => Some(Amd { vek: base64(&amd.vek, "amd.vek")?, crl: base64(&amd.crl, "amd.crl")? }),
             None => None,
         };
-        let bundle = Self { amd, intel: file.intel };
+        let nvidia = match &file.nvidia {
+            Some(nvidia) => Some(DeviceEndorsements {
+                ocsp: sorted(base64_list(&nvidia.ocsp, "nvidia.ocsp")?),
+                rim: sorted(base64_list(&nvidia.rim, "nvidia.rim")?),
+            }),
+            None => None,
+        };
+        let bundle = Self { amd, intel: file.intel, nvidia };
         if bundle == Self::default() {
             return Err(BundleError::Empty);
         }
@@ -160,6 +198,10 @@ impl EndorsementBundle {
         let file = File {
             amd: amd.map(|amd| AmdFile { crl: STANDARD.encode(&amd.crl), vek: STANDARD.encode(&amd.vek) }),
             intel: self.intel.clone(),
+            nvidia: self.nvidia.as_ref().map(|nvidia| NvidiaFile {
+                ocsp: nvidia.ocsp.iter().map(|der| STANDARD.encode(der)).collect(),
+                rim: nvidia.rim.iter().map(|xml| STANDARD.encode(xml)).collect(),
+            }),
             schema: BUNDLE_SCHEMA.to_owned(),
         };
         serde_json::to_vec(&file).map_err(|_| BundleError::Form)
@@ -184,6 +226,32 @@ impl EndorsementBundle {
             }
             Platform::Nitro | Platform::GceVtpm => Err(BundleError::NotTaken { platform }),
         }
+    }
+}
+
+impl EndorsementBundle {
+    /// The endorsements of NVIDIA devices.
+    ///
+    /// # Errors
+    /// Where the bundle has none.
+    pub fn devices(&self) -> Result<&DeviceEndorsements, BundleError> {
+        self.nvidia.as_ref().ok_or(BundleError::MissingDevices)
+    }
+}
+
+impl DeviceEndorsements {
+    /// The reference manifests, for [`crate::nvidia::Manifest::verify`].
+    pub fn manifests(&self) -> impl Iterator<Item = &[u8]> {
+        self.rim.iter().map(Vec::as_slice)
+    }
+
+    /// The answers about revocation. Somebody else asked: which nonce was sent is not known here, so none is compared.
+    pub fn revocation(&self) -> GpuRevocation {
+        if self.ocsp.is_empty() {
+            return GpuRevocation::Missing;
+        }
+        let response = |der: &Vec<u8>| OcspResponse { der: der.clone(), nonce: OcspNonce::NotSent };
+        GpuRevocation::Ocsp(self.ocsp.iter().map(response).collect())
     }
 }
 
@@ -213,7 +281,7 @@ impl BundleError {
             Self::Base64 { .. } => "endorse.bundle.base64",
             Self::NotCanonical => "endorse.bundle.not-canonical",
             Self::Empty => "endorse.bundle.empty",
-            Self::Missing { .. } => "endorse.bundle.missing",
+            Self::Missing { .. } | Self::MissingDevices => "endorse.bundle.missing",
             Self::NotTaken { .. } => "endorse.bundle.not-taken",
         }
     }
@@ -221,6 +289,17 @@ impl BundleError {
 
 fn base64(text: &str, member: &'static str) -> Result<Vec<u8>, BundleError> {
     STANDARD.decode(text).map_err(|_| BundleError::Base64 { member })
+}
+
+fn base64_list(texts: &[String], member: &'static str) -> Result<Vec<Vec<u8>>, BundleError> {
+    texts.iter().map(|text| base64(text, member)).collect()
+}
+
+/// Equal endorsements are equal bytes, in whatever order they were fetched.
+fn sorted(mut items: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    items.sort_unstable();
+    items.dedup();
+    items
 }
 
 fn is_plain(text: &str) -> bool {

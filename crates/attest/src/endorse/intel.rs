@@ -2,12 +2,12 @@
 //! holds. Whether Intel signed it is decided with the quote at hand (rule TDX-06).
 
 use ::der::DateTime;
-use dcap_qvl::{QeIdentity, TcbInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
+use crate::tdx::{QeIdentity, TcbInfo};
 use crate::time::UnixTime;
 
 /// The nine fields that [`crate::Endorsements::tdx`] takes; binary ones are hexadecimal.
@@ -113,7 +113,7 @@ impl Dated {
 pub fn tcb_info(body: &[u8], fmspc: &[u8; 6]) -> Result<SignedDocument, AnswerError> {
     const WHAT: &str = "TDX TCB info";
     let answer: TcbInfoAnswer<'_> = serde_json::from_slice(body).map_err(|_| form(WHAT))?;
-    let info: TcbInfo = serde_json::from_str(answer.document.get()).map_err(|_| form(WHAT))?;
+    let info = TcbInfo::parse(answer.document.get()).ok_or(form(WHAT))?;
     other(WHAT, "TDX", &info.id)?;
     other(WHAT, &hex::encode_upper(fmspc), &info.fmspc.to_ascii_uppercase())?;
     signed(WHAT, answer.document, answer.signature, &info.issue_date, &info.next_update)
@@ -126,7 +126,7 @@ pub fn tcb_info(body: &[u8], fmspc: &[u8; 6]) -> Result<SignedDocument, AnswerEr
 pub fn qe_identity(body: &[u8]) -> Result<SignedDocument, AnswerError> {
     const WHAT: &str = "QE identity";
     let answer: QeIdentityAnswer<'_> = serde_json::from_slice(body).map_err(|_| form(WHAT))?;
-    let identity: QeIdentity = serde_json::from_str(answer.document.get()).map_err(|_| form(WHAT))?;
+    let identity = QeIdentity::parse(answer.document.get()).ok_or(form(WHAT))?;
     other(WHAT, "TD_QE", &identity.id)?;
     signed(WHAT, answer.document, answer.signature, &identity.issue_date, &identity.next_update)
 }

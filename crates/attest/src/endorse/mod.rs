@@ -4,7 +4,10 @@
 mod bundle;
 mod intel;
 mod needs;
+mod nvidia;
 
-pub use bundle::{BUNDLE_SCHEMA, BundleError, EndorsementBundle, MAX_BUNDLE};
+pub use bundle::{BUNDLE_SCHEMA, BundleError, DeviceEndorsements, EndorsementBundle, MAX_BUNDLE};
 pub use intel::{AnswerError, Collateral, Dated, SignedDocument, qe_identity, revocation_list, tcb_info};
+pub(crate) use needs::fmspc;
 pub use needs::{AmdNeeds, IntelNeeds, Needs, NeedsError, PckAuthority};
+pub use nvidia::ManifestNeed;

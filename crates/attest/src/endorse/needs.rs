@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::azure::HardwareReport;
 use crate::evidence::{Evidence, Kind, Platform};
 use crate::snp::{self, ProductLine, RawTcb, Signer, Tcb};
-use crate::tdx::{self, Dcap, PCK_CHAIN};
+use crate::tdx::{self, PCK_CHAIN, Pck};
 use crate::x509::Certificate;
 
 /// Whose services have the endorsements, and under which name.
@@ -62,6 +62,15 @@ pub enum NeedsError {
     Nothing {
         /// Of the evidence.
         platform: Platform,
+    },
+    /// Certificates that are named after no known chip.
+    #[error("the device's certificates are not of a known chip of NVIDIA's")]
+    Device,
+    /// A device that does not say which firmware it runs, so that no manifest can be named.
+    #[error("the device's report has no {what}, and manifests are found by nothing else")]
+    Firmware {
+        /// What is missing.
+        what: &'static str,
     },
     /// Hardware below a virtual TPM that cannot be verified.
     #[error("the hardware report below the virtual TPM is neither a SEV-SNP report nor has it a TD quote")]
@@ -146,6 +155,8 @@ impl NeedsError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Nothing { .. } => "endorse.nothing-to-fetch",
+            Self::Device => "endorse.device",
+            Self::Firmware { .. } => "endorse.firmware",
             Self::Hardware => "endorse.hardware",
             Self::Signer { .. } => "endorse.signer",
             Self::Chip => "endorse.chip",
@@ -189,13 +200,21 @@ fn intel(quote: &tdx::Quote) -> Result<IntelNeeds, NeedsError> {
     if quote.certification() != PCK_CHAIN {
         return Err(NeedsError::NoPckChain { found: quote.certification() });
     }
-    let leaf = CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)?;
-    let certificate = Certificate::parse(&leaf).map_err(|_| NeedsError::Pck)?;
-    let pck = dcap_qvl::intel::parse_pck_extension_with::<Dcap>(&leaf).map_err(|_| NeedsError::Pck)?;
+    let certificate = pck(quote)?;
     let authority = match certificate.issuer_cn.as_str() {
         "Intel SGX PCK Platform CA" => PckAuthority::Platform,
         "Intel SGX PCK Processor CA" => PckAuthority::Processor,
         _ => return Err(NeedsError::PckIssuer),
     };
-    Ok(IntelNeeds { fmspc: pck.fmspc, authority })
+    Ok(IntelNeeds { fmspc: fmspc(quote)?, authority })
+}
+
+/// Of the platform that made this quote, as its PCK certificate says.
+pub(crate) fn fmspc(quote: &tdx::Quote) -> Result<[u8; 6], NeedsError> {
+    Ok(Pck::read(&pck(quote)?).ok_or(NeedsError::Pck)?.fmspc)
+}
+
+fn pck(quote: &tdx::Quote) -> Result<Certificate, NeedsError> {
+    let der = CertificateDer::from_pem_slice(quote.certificates()).map_err(|_| NeedsError::Pck)?;
+    Certificate::parse(&der).map_err(|_| NeedsError::Pck)
 }

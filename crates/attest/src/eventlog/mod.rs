@@ -26,7 +26,7 @@ mod tcg;
 pub use bank::Bank;
 pub use content::Content;
 pub use deny::LogDenial;
-pub use dstack::dstack_event_digest;
+pub use dstack::{DstackEvent, DstackVersion, dstack_event_digest};
 pub use error::LogError;
 pub use event::{Event, event_type_name};
 pub use policy::{LogPolicy, LogTerms, RegisterTerms};
@@ -74,6 +74,15 @@ impl EventLog {
         }
         let (banks, events) = tcg::parse(input)?;
         Ok(Self { form: Form::Tcg, banks, events })
+    }
+
+    /// dstack's list, where it stands in a larger JSON document that was read by [`crate::json`].
+    ///
+    /// # Errors
+    /// Every departure from the form (spec/event-logs.md, rule LOG-02).
+    pub fn of_dstack(list: &serde_json::Value) -> Result<Self, LogError> {
+        let events = dstack::parse_value(list)?;
+        Ok(Self { form: Form::Dstack, banks: vec![Bank::Sha384], events })
     }
 
     /// Whether bytes mean to be a log of a known form. A log of the older form, which has SHA-1 only, is none.

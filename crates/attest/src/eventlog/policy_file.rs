@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::bank::Bank;
-use super::dstack::dstack_event_digest;
+use super::dstack::DstackVersion;
 use super::policy::{LogPolicy, LogTerms, RegisterTerms};
 use crate::policy::file::{DangerFile, ListOrAny, written};
 use crate::policy::{Expected, PolicyError};
@@ -58,6 +58,13 @@ struct TextFile {
 struct DstackFile {
     event: String,
     payload: String,
+    /// 1 or 2; see [`DstackVersion`].
+    #[serde(default = "first")]
+    version: u64,
+}
+
+fn first() -> u64 {
+    1
 }
 
 impl LogFile {
@@ -129,8 +136,13 @@ impl EntryFile {
                 if file.event.contains(':') || bank != Bank::Sha384 {
                     return Err(PolicyError::UnknownWord { field, found: file.event.clone() });
                 }
+                let version = match file.version {
+                    1 => DstackVersion::V1,
+                    2 => DstackVersion::V2,
+                    found => return Err(PolicyError::OutOfRange { field, found }),
+                };
                 let payload = hex::decode(&file.payload).map_err(|_| PolicyError::NotHex { field })?;
-                Ok(dstack_event_digest(&file.event, &payload).to_vec())
+                bank.hash(&version.measured(&file.event, &payload)).ok_or(PolicyError::EmptyList { field })
             }
         }
     }

@@ -309,7 +309,11 @@ fn dstack_logs_with_one_mistake_each() {
         ("app-id", "app-id", "log"),
         (&digest, "", "log"),
         ("}]", r#","version":1}]"#, "log"),
-        ("}]", r#","version":2}]"#, "log.format.dstack-version"),
+        ("}]", r#","version":2}]"#, "log.format.dstack-digest"),
+        ("}]", r#","version":0}]"#, "log.format.dstack-version"),
+        ("}]", r#","version":3}]"#, "log.format.dstack-version"),
+        ("}]", &format!(r#","preimage":"{input}"}}]"#), "log"),
+        ("}]", &format!(r#","preimage":"{input}","hash_input":"{input}"}}]"#), "log.format.json"),
         ("}]", &format!(r#","hash_input":"{input}"}}]"#), "log"),
         ("}]", r#","hash_input":"00"}]"#, "log.format.member"),
         ("}]", r#","hash_input":"zz"}]"#, "log.format.member"),
@@ -325,11 +329,67 @@ fn dstack_logs_with_one_mistake_each() {
         ("abcd", "abc", "log.format.member"),
         (&digest[..2], "zz", "log.format.member"),
         ("134217729", "4", "log"),
+        ("\"event_type\":134217729", "\"event_type\":4,\"version\":2", "log.format.member"),
         ("134217729", "3", "log.format.member"),
         (&format!("134217729,\"digest\":\"{digest}"), "4,\"digest\":\"", "log.format.member"),
         (&format!("134217729,\"digest\":\"{digest}"), "4,\"digest\":\"00", "log.format.member"),
     ] {
         assert_eq!(code(from, to), expected, "{to}");
+    }
+}
+
+#[test]
+fn dstack_events_of_version_2_are_measured_as_canonical_json() {
+    let measured = br#"{"name":"compose-hash","payload":"abcd","type":134217729}"#;
+    assert_eq!(DstackVersion::V2.measured("compose-hash", &[0xab, 0xcd]), measured);
+    let escaped = DstackVersion::V2.measured("\u{8}\u{c}\n\r\t\u{1}\"\\/\u{7f}é", &[]);
+    let expected =
+        "{\"name\":\"\\b\\f\\n\\r\\t\\u0001\\\"\\\\/\u{7f}é\",\"payload\":\"\",\"type\":134217729}";
+    assert_eq!(String::from_utf8_lossy(&escaped), expected);
+    let digest = hex::encode(crypto::sha384(measured));
+    let good = format!(
+        r#"[{{"imr":3,"event_type":134217729,"digest":"{digest}","event":"compose-hash","event_payload":"ABCD","version":2,"preimage":"{}"}}]"#,
+        hex::encode(measured)
+    );
+    let log = EventLog::parse(good.as_bytes()).expect("a log");
+    assert_eq!(EventLog::of_dstack(&crate::json::parse(good.as_bytes()).expect("JSON")), Ok(log.clone()));
+    let [event] = log.events() else { panic!("one event") };
+    assert_eq!(event.content(Bank::Sha384), Content::Proven(measured));
+    let code = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        EventLog::parse(good.replacen(from, to, 1).as_bytes()).map_or_else(|error| error.code(), |_| "log")
+    };
+    assert_eq!(code(&digest, ""), "log");
+    assert_eq!(code("\"version\":2", "\"version\":1"), "log.format.dstack-digest");
+    assert_eq!(code("\"version\":2,", ""), "log.format.dstack-digest");
+    assert_eq!(code("compose-hash", "compose-hasi"), "log.format.dstack-digest");
+    assert_eq!(code("\"preimage\":\"7b", "\"preimage\":\"7c"), "log.format.member");
+}
+
+#[test]
+fn what_was_measured_is_read_back_in_one_way() {
+    let event = |name: &str, payload: &[u8]| Some(DstackEvent { name: name.into(), payload: payload.into() });
+    let v1 = DstackVersion::V1.measured("app-id", b"\xab:c");
+    assert_eq!(DstackEvent::of_measured(&v1), event("app-id", b"\xab:c"));
+    // A name with a colon has the digest of a shorter name with a longer payload: it is read as that.
+    let colon = DstackVersion::V1.measured("compose-hash:x", b"y");
+    assert_eq!(DstackEvent::of_measured(&colon), event("compose-hash", b"x:y"));
+    let v2 = DstackVersion::V2.measured("compose-hash:x", b"y");
+    assert_eq!(DstackEvent::of_measured(&v2), event("compose-hash:x", b"y"));
+    for other in [
+        &b""[..],
+        b"\x01\0\0\x08",
+        b"\x01\0\0\x08:app-id",
+        b"\x01\0\0\x08:\xff:",
+        b"\x01\0\0\x09:app-id:",
+        b"{}",
+        br#"{"name":"a","payload":"00","type":134217730}"#,
+        br#"{"name":"a","payload":"AA","type":134217729}"#,
+        br#"{"payload":"00","name":"a","type":134217729}"#,
+        br#"{"name":"a","payload":"00","type":134217729} "#,
+        br#"{"name":"a","name":"a","payload":"00","type":134217729}"#,
+    ] {
+        assert_eq!(DstackEvent::of_measured(other), None, "{}", String::from_utf8_lossy(other));
     }
 }
 

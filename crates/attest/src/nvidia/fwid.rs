@@ -15,7 +15,6 @@ const COMPOSITE: &str = "2.23.133.5.4.1";
 const TCB_INFO: &str = "2.23.133.5.4.1.1";
 /// `[6]`, constructed.
 const FWIDS: u8 = 0xa6;
-const OBJECT_IDENTIFIER: u8 = 0x06;
 const SHA384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
 
 /// The firmware identity, where the certificate has exactly one of the two extensions and it is well-formed.
@@ -51,7 +50,7 @@ fn tcb_info(value: &[u8]) -> Option<[u8; 48]> {
 }
 
 fn fwid(content: &[u8]) -> Option<[u8; 48]> {
-    let (algorithm, rest) = der::take(content, OBJECT_IDENTIFIER)?;
+    let (algorithm, rest) = der::take(content, der::OBJECT_IDENTIFIER)?;
     let digest = der::only(rest, der::OCTET_STRING)?;
     (algorithm.content == SHA384).then(|| digest.try_into().ok())?
 }

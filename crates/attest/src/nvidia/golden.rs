@@ -197,12 +197,12 @@ fn wanted(claims: &NvidiaClaims, version: Option<&String>) -> String {
 }
 
 /// `edition` of a device's manifests.
-fn edition(architecture: Architecture) -> &'static str {
+pub(crate) fn edition(architecture: Architecture) -> &'static str {
     if architecture.is_switch() { "SWITCH" } else { "GPU" }
 }
 
 /// `product` of a device's manifests. None of GB100 was recorded: another name than the chip's would be refused.
-fn product(architecture: Architecture) -> &'static str {
+pub(crate) fn product(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::Hopper => "GH100",
         Architecture::Blackwell => "GB100",

@@ -143,12 +143,12 @@ impl ManifestError {
 }
 
 /// What the rules look at, in the order of the document.
-struct Signed<'a> {
+pub(crate) struct Signed<'a> {
     root: Element<'a>,
-    leaf: Certificate,
+    pub(crate) leaf: Certificate,
     /// The signer's issuer, and its issuer.
-    issuers: [Certificate; 2],
-    sent_root: Certificate,
+    pub(crate) issuers: [Certificate; 2],
+    pub(crate) sent_root: Certificate,
     /// ds:SignedInfo in canonical form: the signed octets.
     info: String,
     r: Scalar,
@@ -261,7 +261,7 @@ fn judge(
     now: UnixTime,
     ledger: &mut Ledger,
 ) -> Result<(Content, Vec<Held>, UnixTime), ManifestError> {
-    let signed = ledger.record(&rules::FORMAT, read(document))?;
+    let signed = ledger.record(&rules::FORMAT, format(document))?;
     let root = ledger.record(&rules::ROOT, root(anchors, &signed))?;
     let path_until = ledger.record(&rules::CHAIN, path(root, &signed, now))?;
     let status = ledger.record(&rules::REVOCATION, revoked(revocation, root, &signed, now))?;
@@ -276,29 +276,37 @@ fn malformed(part: &'static str) -> ManifestError {
 }
 
 /// RIM-01.
-fn read(document: &[u8]) -> Step<Signed<'_>> {
-    if document.len() > MAX_MANIFEST {
-        return Err(malformed("length"));
-    }
-    let root = xml::parse(document).ok_or(malformed("XML"))?;
-    let signature = root.only("ds:Signature").ok_or(malformed("ds:Signature"))?;
-    let declared = [root.declares(""), root.declares("ns0"), root.declares("ns2"), signature.declares("ds")];
-    if root.name != "SoftwareIdentity" || declared != [Some(SWID), Some(SWID), Some(SHA384), Some(DSIG)] {
-        return Err(malformed("names"));
-    }
-    let [info, value, keys] = signature.exactly().ok_or(malformed("ds:Signature"))?;
-    let in_order = [info.name, value.name, keys.name] == ["ds:SignedInfo", "ds:SignatureValue", "ds:KeyInfo"];
-    if !in_order || !signature.attributes.is_empty() {
-        return Err(malformed("ds:Signature"));
-    }
-    let info = info.canonical(&[&root, signature], None);
-    let value = value.text().and_then(base64).ok_or(malformed("ds:SignatureValue"))?;
-    let (r, s) = value.split_first_chunk::<48>().ok_or(malformed("ds:SignatureValue"))?;
-    let (r, s) = (*r, s.try_into().map_err(|_| malformed("ds:SignatureValue"))?);
-    let [leaf, inner, outer, sent_root] = certificates(keys)?;
-    let compared = format!("{} bytes, signed by {}", document.len(), leaf.subject_cn);
-    let signed = Signed { leaf, issuers: [inner, outer], sent_root, info, r, s, root: root.clone() };
+fn format(document: &[u8]) -> Step<Signed<'_>> {
+    let signed = Signed::read(document)?;
+    let compared = format!("{} bytes, signed by {}", document.len(), signed.leaf.subject_cn);
     Ok((signed, Finding::Pass(compared)))
+}
+
+impl<'a> Signed<'a> {
+    pub(crate) fn read(document: &'a [u8]) -> Result<Self, ManifestError> {
+        if document.len() > MAX_MANIFEST {
+            return Err(malformed("length"));
+        }
+        let root = xml::parse(document).ok_or(malformed("XML"))?;
+        let signature = root.only("ds:Signature").ok_or(malformed("ds:Signature"))?;
+        let declared =
+            [root.declares(""), root.declares("ns0"), root.declares("ns2"), signature.declares("ds")];
+        if root.name != "SoftwareIdentity" || declared != [Some(SWID), Some(SWID), Some(SHA384), Some(DSIG)] {
+            return Err(malformed("names"));
+        }
+        let [info, value, keys] = signature.exactly().ok_or(malformed("ds:Signature"))?;
+        let in_order =
+            [info.name, value.name, keys.name] == ["ds:SignedInfo", "ds:SignatureValue", "ds:KeyInfo"];
+        if !in_order || !signature.attributes.is_empty() {
+            return Err(malformed("ds:Signature"));
+        }
+        let info = info.canonical(&[&root, signature], None);
+        let value = value.text().and_then(base64).ok_or(malformed("ds:SignatureValue"))?;
+        let (r, s) = value.split_first_chunk::<48>().ok_or(malformed("ds:SignatureValue"))?;
+        let (r, s) = (*r, s.try_into().map_err(|_| malformed("ds:SignatureValue"))?);
+        let [leaf, inner, outer, sent_root] = certificates(keys)?;
+        Ok(Self { leaf, issuers: [inner, outer], sent_root, info, r, s, root: root.clone() })
+    }
 }
 
 /// RIM-02. Byte for byte.

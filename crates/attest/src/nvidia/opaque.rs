@@ -12,6 +12,7 @@
 //! 20    48      FWID                    digest of the firmware that holds the signing key; absent before driver 545
 //! 21    1       PROTECTED_PCIE_STATUS   0xAA on, 0x55 off
 //! 22    8       DEVICE_PDI              of a switch; on GPUs of a PCIe-protected set: 8 for each switch
+//! 35    1..     CHIP_INFO               name of the chip under which manifests are filed; decides nothing
 //! 36    2       FEATURE_FLAG            number
 //! ```
 //!
@@ -33,6 +34,7 @@ mod field {
     pub(super) const FWID: u16 = 20;
     pub(super) const PROTECTED_PCIE_STATUS: u16 = 21;
     pub(super) const PDI: u16 = 22;
+    pub(super) const CHIP_INFO: u16 = 35;
     pub(super) const FEATURE_FLAG: u16 = 36;
 }
 
@@ -49,6 +51,8 @@ pub(crate) struct Opaque {
     pub(crate) protected_pcie: Option<bool>,
     /// Eight octets for each device.
     pub(crate) pdi: Option<Vec<[u8; 8]>>,
+    /// Not on every device; text that is none is no chip's name.
+    pub(crate) chip_info: Option<String>,
     pub(crate) feature_flag: Option<u16>,
 }
 
@@ -122,6 +126,7 @@ impl Opaque {
             field::FWID => self.fwid = Some(value.try_into().ok()?),
             field::PROTECTED_PCIE_STATUS => self.protected_pcie = Some(status(value)?),
             field::PDI => self.pdi = Some(pdis(value)?),
+            field::CHIP_INFO => self.chip_info = text(value),
             field::FEATURE_FLAG => self.feature_flag = Some(u16::from_le_bytes(value.try_into().ok()?)),
             _ => {}
         }

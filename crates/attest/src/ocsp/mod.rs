@@ -4,6 +4,7 @@
 //! signed by the issuer or by a responder that the issuer appointed (extendedKeyUsage OCSPSigning, §4.2.2.2), is in date,
 //! and carries the nonce of the request where one was sent.
 
+mod request;
 mod response;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::der;
 use crate::snp::RejectionKind;
 use crate::time::UnixTime;
 use crate::x509::Certificate;
+pub(crate) use request::{certificate_id, request};
 use response::{Answer, CertId, Status};
 
 /// Longer lists of answers are refused: eight GPUs, four switches and their manifests need about 60.
@@ -134,6 +136,8 @@ pub enum OcspError {
 pub(crate) struct Cleared {
     /// On hold: NVIDIA may take it back or revoke it.
     pub(crate) on_hold: bool,
+    /// First second at which every answer about it counts.
+    pub(crate) this_update: UnixTime,
     /// Last second at which every answer about it counts.
     pub(crate) next_update: UnixTime,
 }
@@ -232,9 +236,10 @@ impl<'a> Answers<'a> {
                     }
                     Status::Unknown => return Err(OcspError::Unknown { certificate: certificate() }),
                 };
-                let before = cleared.unwrap_or(Cleared { on_hold: false, next_update });
+                let before = cleared.unwrap_or(Cleared { on_hold: false, this_update, next_update });
                 cleared = Some(Cleared {
                     on_hold: on_hold || before.on_hold,
+                    this_update: this_update.max(before.this_update),
                     next_update: next_update.min(before.next_update),
                 });
             }

@@ -17,7 +17,9 @@ use ::der::Decode;
 use ::der::asn1::GeneralizedTime;
 
 use super::OcspError;
-use crate::der::{self, BIT_STRING, INTEGER, OCTET_STRING, SEQUENCE, Signed};
+use crate::der::{
+    self, BIT_STRING, BOOLEAN, ENUMERATED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, Signed,
+};
 use crate::time::UnixTime;
 
 /// Longer answers are refused before they are parsed; with a responder's certificate they have about 2 KiB.
@@ -30,9 +32,6 @@ const MAX_CERTIFICATES: usize = 4;
 /// CRLReason certificateHold (RFC 5280 §5.3.1).
 pub(super) const CERTIFICATE_HOLD: u8 = 6;
 
-const BOOLEAN: u8 = 0x01;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const ENUMERATED: u8 = 0x0a;
 const GENERALIZED_TIME: u8 = 0x18;
 /// `[0]`, `[1]` and `[2]`, constructed.
 const CONTEXT: [u8; 3] = [0xa0, 0xa1, 0xa2];
@@ -43,9 +42,9 @@ const UNKNOWN: u8 = 0x82;
 /// id-pkix-ocsp-basic, 1.3.6.1.5.5.7.48.1.1.
 const BASIC: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
 /// id-pkix-ocsp-nonce, 1.3.6.1.5.5.7.48.1.2.
-const NONCE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];
+pub(super) const NONCE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];
 const SHA256: &[u8] = &[0x06, 9, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
-const SHA384: &[u8] = &[0x06, 9, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
+pub(super) const SHA384: &[u8] = &[0x06, 9, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
 
 /// A BasicOCSPResponse, believed by nobody.
 pub(super) struct Answer<'a> {

@@ -1,8 +1,11 @@
 //! Answers that are written here, one mistake each. None is signed: what is signed is in `tests/nvidia`.
 
 use proptest::prelude::*;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use super::response::{Answer, CERTIFICATE_HOLD, Hash, Status};
+use crate::x509::Certificate;
 
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).expect("short");
@@ -11,6 +14,24 @@ fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         128..=255 => [&[tag, 0x81, length as u8], content].concat(),
         _ => [&[tag, 0x82][..], &length.to_be_bytes(), content].concat(),
     }
+}
+
+/// Requests about NVIDIA's root, as the `cryptography` package for Python writes them (SHA-384), without and with a nonce.
+const ID: &str = "308185300d0609608648016503040202050004304136e1670d50cca9ec47097e7aedbf9eeea0870b9d2824160e179ddfe0dfaa32dae76e1cc1ced67320042471685e01d80430caf2995c609f0c5f443308d6c9b5ca90138c3adee0f0c7076cec3fed65c1b6c2c7b7dc8425843e799af7b07dcbaeba5202102d3670b1ca100411c1fec0e82a065b54";
+const WITHOUT_NONCE: &str = "30819130818e30818b308188";
+const WITH_NONCE: &str = "3081c63081c330818b308188";
+const NONCE_0_TO_31: &str = "a2333031302f06092b060105050730010204220420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+#[test]
+fn a_request_is_what_another_program_writes() {
+    let pem = include_str!("../../roots/nvidia-device-identity.pem");
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+    let root = Certificate::parse(&der).expect("a certificate");
+    let id = super::certificate_id(&root, &root).expect("a key");
+    assert_eq!(hex::encode(&id), ID);
+    assert_eq!(hex::encode(super::request(&id, None)), [WITHOUT_NONCE, ID].concat());
+    let nonce: Vec<u8> = (0..32).collect();
+    assert_eq!(hex::encode(super::request(&id, Some(&nonce))), [WITH_NONCE, ID, NONCE_0_TO_31].concat());
 }
 
 const TIME: &[u8] = b"20260101000000Z";

@@ -1,6 +1,10 @@
 //! The numbered rules of spec/attest.md, for each platform in the order in which they are applied.
 
 pub(crate) mod azure;
+pub(crate) mod bundle;
+pub(crate) mod bundle_aci;
+pub(crate) mod bundle_coco;
+pub(crate) mod bundle_dstack;
 pub(crate) mod ear;
 pub(crate) mod event_log;
 pub(crate) mod gce;
@@ -13,6 +17,10 @@ pub(crate) mod tdx;
 pub(crate) mod token;
 
 pub use azure::{AZURE, azure_vtpm, azure_vtpm_tdx};
+pub use bundle::{BUNDLE, TINFOIL};
+pub use bundle_aci::ACI;
+pub use bundle_coco::COCO;
+pub use bundle_dstack::DSTACK;
 pub use ear::EAR;
 pub use event_log::EVENT_LOG;
 pub use gce::GCE;
@@ -50,8 +58,25 @@ macro_rules! rules {
 pub(crate) use rules;
 
 /// Every rule, by the platform that brought it.
-pub static ALL: &[&[Rule]] =
-    &[SEV_SNP, NITRO, AZURE, NVIDIA, NVIDIA_RIM, TDX, MAA, CONFIDENTIAL_SPACE, EVENT_LOG, GCE, NRAS, EAR];
+pub static ALL: &[&[Rule]] = &[
+    SEV_SNP,
+    NITRO,
+    AZURE,
+    NVIDIA,
+    NVIDIA_RIM,
+    TDX,
+    MAA,
+    CONFIDENTIAL_SPACE,
+    EVENT_LOG,
+    GCE,
+    BUNDLE,
+    TINFOIL,
+    DSTACK,
+    ACI,
+    COCO,
+    NRAS,
+    EAR,
+];
 
 /// The rules for evidence of this platform.
 pub fn of(platform: Platform) -> &'static [Rule] {
@@ -76,11 +101,12 @@ mod tests {
 
     #[test]
     fn ids_count_up_without_a_gap() {
-        for (rules, family) in
-            ALL.iter().zip(["SNP", "NIT", "AZ", "NV", "RIM", "TDX", "MAA", "CS", "LOG", "GV", "NRAS", "EAR"])
-        {
+        for (rules, family) in ALL.iter().zip([
+            "SNP-", "NIT-", "AZ-", "NV-", "RIM-", "TDX-", "MAA-", "CS-", "LOG-", "GV-", "BUN-", "BUN-T",
+            "BUN-D", "BUN-A", "BUN-C", "NRAS-", "EAR-",
+        ]) {
             for (index, rule) in rules.iter().enumerate() {
-                assert_eq!(rule.id, format!("{family}-{:02}", index + 1));
+                assert_eq!(rule.id, format!("{family}{:02}", index + 1));
                 assert!(rule.spec.ends_with(rule.id), "{}", rule.id);
                 assert_eq!(explain(rule.id), Some(rule.why));
             }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// DEBUG (bit 0) and the rest of TUD, "TD under debug" (bits 7:1): zero in production.
 pub(crate) const TUD: u64 = 0xff;
+/// Of TUD, bits 3:1 and 7: they have no meaning.
+pub(crate) const TUD_RESERVED: u64 = 0x8e;
 /// SERVTD_EXT.
 pub(crate) const SERVTD_EXT: u64 = 1 << 17;
 /// SEPT_VE_DISABLE.

@@ -82,7 +82,7 @@ impl Body {
 }
 
 impl ModuleSvn {
-    fn of(svn: [u8; 16]) -> Self {
+    pub(crate) fn of(svn: [u8; 16]) -> Self {
         let [minor, major, ..] = svn;
         Self { major, minor }
     }

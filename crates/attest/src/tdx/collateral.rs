@@ -1,18 +1,20 @@
 //! Collateral: what Intel says about the platform and the quoting enclave (rules TDX-03 to TDX-05). Read to name what is
 //! missing, foreign, out of date or revoked; whether Intel said it is rule TDX-06's.
 
-use ::der::DateTime;
-use dcap_qvl::{QuoteCollateralV3, intel};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use serde::Deserialize;
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
+use std::sync::Arc;
 
-use super::dcap::Dcap;
-use super::pck::PlatformFlag;
+use ::der::DateTime;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::list::List;
+use super::pck::Pck;
+use super::qe::QeIdentity;
 use super::quote::{PCK_CHAIN, Quote};
 use super::reject::TdxRejection;
+use super::tcb_info::TcbInfo;
+use crate::crypto::IssuerCache;
 use crate::time::UnixTime;
 use crate::x509::Certificate;
 
@@ -48,129 +50,134 @@ struct File {
     pck_certificate_chain: Option<String>,
 }
 
-/// Collateral that was read, believed by nobody yet.
+/// Collateral beside a quote's PCK chain. It was read, and is believed by nobody yet.
 pub(crate) struct Collateral {
-    pub(crate) whole: QuoteCollateralV3,
-    pub(crate) fmspc: [u8; 6],
-    /// The lower of the evaluation data numbers of TCB info and QE identity.
-    pub(crate) evaluation: u32,
-    pub(crate) flags: Vec<PlatformFlag>,
-    documents: Vec<Document>,
-    certificates: Vec<(&'static str, Certificate)>,
-    revoked: Vec<Vec<u8>>,
+    pub(crate) published: Arc<Published>,
+    /// Whether [`super::signatures::published`] accepted these very bytes before, under the same root.
+    pub(crate) remembered: bool,
+    pub(crate) pck: Pck,
+    /// The leaf first; without the pinned root.
+    pub(crate) pck_chain: Vec<Certificate>,
 }
 
-/// What of the TCB info is read here; the DCAP library reads the rest. Members that are not named are Intel's.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TcbInfo {
-    id: String,
-    version: u8,
-    issue_date: String,
-    next_update: String,
-    fmspc: String,
-    pce_id: String,
-    #[serde(rename = "tcbEvaluationDataNumber")]
-    evaluation: u32,
+/// The collateral itself, which is the same for every quote of the platform's kind.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) root_list: List,
+    pub(crate) pck_list: List,
+    pub(crate) tcb: TcbInfo,
+    pub(crate) tcb_info: Signed,
+    pub(crate) qe: QeIdentity,
+    pub(crate) qe_identity: Signed,
+    /// PEM; looked at only where the quote has none of its own.
+    pck_chain: Option<String>,
+    /// Of the pinned root.
+    root_serial: Vec<u8>,
+    root_until: UnixTime,
 }
 
-/// The same of the QE identity.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct QeIdentity {
-    id: String,
-    version: u8,
-    issue_date: String,
-    next_update: String,
-    #[serde(rename = "tcbEvaluationDataNumber")]
-    evaluation: u32,
+/// A document of Intel's.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    /// Exactly the bytes that are signed.
+    pub(crate) text: String,
+    pub(crate) signature: Vec<u8>,
+    /// The signer first; without the pinned root. Empty of a QE identity whose chain is the TCB info's.
+    pub(crate) chain: Vec<Certificate>,
+    dated: Dated,
 }
 
-struct Document {
-    what: &'static str,
+#[derive(Debug, Clone, Copy)]
+struct Dated {
     from: UnixTime,
     until: UnixTime,
 }
 
 impl Collateral {
-    /// TDX-03.
-    pub(crate) fn read(json: &[u8], quote: &Quote) -> Result<Self, TdxRejection> {
+    /// TDX-03. What the cache of this verification remembers is not read again.
+    pub(crate) fn read(
+        json: &[u8],
+        quote: &Quote,
+        root: &Certificate,
+        now: UnixTime,
+    ) -> Result<Self, TdxRejection> {
         if json.is_empty() {
             return Err(TdxRejection::Missing { what: "content" });
         }
         if json.len() > MAX_COLLATERAL {
             return Err(TdxRejection::TooLong { found: json.len() });
         }
-        let file: File = serde_json::from_slice(json).map_err(|_| malformed("the collateral"))?;
-        let chain = file.pck_certificate_chain.as_deref();
-        // A chain that somebody else recorded would take the place of the quote's own: it is not looked at.
-        let (own, brought) = match (quote.certification(), chain) {
-            (PCK_CHAIN, _) => (quote.certificates().to_vec(), None),
-            (_, Some(chain)) => (chain.as_bytes().to_vec(), Some(chain.to_owned())),
-            (_, None) => return Err(TdxRejection::Missing { what: "PCK certificate chain" }),
-        };
-        let whole = QuoteCollateralV3 {
-            pck_crl_issuer_chain: present(file.pck_crl_issuer_chain, "PCK CRL issuer chain")?,
-            root_ca_crl: binary(file.root_ca_crl, "root CA CRL")?,
-            pck_crl: binary(file.pck_crl, "PCK CRL")?,
-            tcb_info_issuer_chain: present(file.tcb_info_issuer_chain, "TCB info issuer chain")?,
-            tcb_info: present(file.tcb_info, "TCB info")?,
-            tcb_info_signature: binary(file.tcb_info_signature, "TCB info signature")?,
-            qe_identity_issuer_chain: present(file.qe_identity_issuer_chain, "QE identity issuer chain")?,
-            qe_identity: present(file.qe_identity, "QE identity")?,
-            qe_identity_signature: binary(file.qe_identity_signature, "QE identity signature")?,
-            pck_certificate_chain: brought,
-        };
-
-        let mut certificates = chain_of(text(&own)?, "PCK certificate chain")?;
-        let (_, leaf) = certificates.first().ok_or(TdxRejection::Missing { what: "PCK certificate" })?;
-        let pck = intel::parse_pck_extension_with::<Dcap>(&leaf.der)
-            .map_err(|_| malformed("PCK certificate's extension"))?;
-        certificates.extend(chain_of(whole.tcb_info_issuer_chain.as_bytes(), "TCB info issuer chain")?);
-        // Intel signs both with one certificate, and sends the same chain with both.
-        if whole.qe_identity_issuer_chain != whole.tcb_info_issuer_chain {
-            certificates
-                .extend(chain_of(whole.qe_identity_issuer_chain.as_bytes(), "QE identity issuer chain")?);
+        let known = IssuerCache::current().and_then(|cache| cache.collateral.find(&root.der, json));
+        if let Some(published) = known.filter(|published| now <= published.until()) {
+            let (pck_chain, pck) = platform(quote, published.pck_chain.as_deref(), root)?;
+            of_platform(&published.tcb, &pck)?;
+            return Ok(Self { published, remembered: true, pck, pck_chain });
         }
 
-        let tcb: TcbInfo = serde_json::from_str(&whole.tcb_info).map_err(|_| malformed("TCB info"))?;
+        let file: File = serde_json::from_slice(json).map_err(|_| malformed("the collateral"))?;
+        if quote.certification() != PCK_CHAIN && file.pck_certificate_chain.is_none() {
+            return Err(TdxRejection::Missing { what: "PCK certificate chain" });
+        }
+        present(file.pck_crl_issuer_chain, "PCK CRL issuer chain")?;
+        let root_crl = binary(file.root_ca_crl, "root CA CRL")?;
+        let pck_crl = binary(file.pck_crl, "PCK CRL")?;
+        let tcb_chain = present(file.tcb_info_issuer_chain, "TCB info issuer chain")?;
+        let tcb_text = present(file.tcb_info, "TCB info")?;
+        let tcb_signature = binary(file.tcb_info_signature, "TCB info signature")?;
+        let qe_chain = present(file.qe_identity_issuer_chain, "QE identity issuer chain")?;
+        let qe_text = present(file.qe_identity, "QE identity")?;
+        let qe_signature = binary(file.qe_identity_signature, "QE identity signature")?;
+
+        let (pck_chain, pck) = platform(quote, file.pck_certificate_chain.as_deref(), root)?;
+        let tcb_certificates = chain_of(tcb_chain.as_bytes(), "TCB info issuer chain", root)?;
+        // Intel signs both with one certificate, and sends the same chain with both.
+        let qe_certificates = if qe_chain == tcb_chain {
+            Vec::new()
+        } else {
+            chain_of(qe_chain.as_bytes(), "QE identity issuer chain", root)?
+        };
+
+        let tcb = TcbInfo::parse(&tcb_text).ok_or(malformed("TCB info"))?;
         if tcb.id != "TDX" || tcb.version != 3 {
             return Err(TdxRejection::TcbInfoKind { id: tcb.id, version: tcb.version });
         }
-        same("FMSPC", &tcb.fmspc, &pck.fmspc)?;
-        same("PCE id", &tcb.pce_id, &pck.pce_id)?;
-        let qe: QeIdentity =
-            serde_json::from_str(&whole.qe_identity).map_err(|_| malformed("QE identity"))?;
+        of_platform(&tcb, &pck)?;
+        let qe = QeIdentity::parse(&qe_text).ok_or(malformed("QE identity"))?;
         if qe.id != "TD_QE" || !matches!(qe.version, 2 | 3) {
             return Err(TdxRejection::QeIdentityKind { id: qe.id, version: qe.version });
         }
-
-        let mut documents = vec![
-            dated("TCB info", &tcb.issue_date, &tcb.next_update)?,
-            dated("QE identity", &qe.issue_date, &qe.next_update)?,
-        ];
-        let mut revoked = Vec::new();
-        for (what, der) in [("root CA CRL", &whole.root_ca_crl), ("PCK CRL", &whole.pck_crl)] {
-            documents.push(list(what, der, &mut revoked)?);
-        }
-        let evaluation = tcb.evaluation.min(qe.evaluation);
-        Ok(Self {
-            fmspc: pck.fmspc,
-            evaluation,
-            flags: PlatformFlag::of(&pck),
-            whole,
-            documents,
-            certificates,
-            revoked,
-        })
+        let published = Published {
+            tcb_info: Signed {
+                dated: dated("TCB info", &tcb.issue_date, &tcb.next_update)?,
+                text: tcb_text,
+                signature: tcb_signature,
+                chain: tcb_certificates,
+            },
+            qe_identity: Signed {
+                dated: dated("QE identity", &qe.issue_date, &qe.next_update)?,
+                text: qe_text,
+                signature: qe_signature,
+                chain: qe_certificates,
+            },
+            tcb,
+            qe,
+            root_list: List::read("root CA CRL", root_crl)?,
+            pck_list: List::read("PCK CRL", pck_crl)?,
+            pck_chain: file.pck_certificate_chain,
+            root_serial: root.serial.clone(),
+            root_until: root.not_after,
+        };
+        Ok(Self { published: Arc::new(published), remembered: false, pck, pck_chain })
     }
 
     /// TDX-04. Last second at which all is in date.
     pub(crate) fn in_date(&self, now: UnixTime) -> Result<UnixTime, TdxRejection> {
-        let documents = self.documents.iter().map(|one| (one.what, one.from, one.until));
-        let certificates = self.certificates.iter().map(|(what, one)| (*what, one.not_before, one.not_after));
+        let certificates = self.certificates().map(|(what, one)| {
+            let dated = Dated { from: one.not_before, until: one.not_after };
+            (what, dated)
+        });
         let mut last = UnixTime(u64::MAX);
-        for (what, from, until) in documents.chain(certificates) {
+        for (what, Dated { from, until }) in self.published.documents().into_iter().chain(certificates) {
             if now < from {
                 return Err(TdxRejection::NotYetValid { what, from, now });
             }
@@ -182,15 +189,80 @@ impl Collateral {
         Ok(last)
     }
 
-    /// TDX-05. Both lists are asked about every certificate.
+    /// TDX-05. Both lists are asked about every certificate, the pinned root included.
     pub(crate) fn not_revoked(&self) -> Result<usize, TdxRejection> {
-        for (what, certificate) in &self.certificates {
-            if self.revoked.contains(&certificate.serial) {
-                return Err(TdxRejection::Revoked { what, serial: hex::encode(&certificate.serial) });
+        let lists = [&self.published.root_list, &self.published.pck_list];
+        let certificates = self.certificates().map(|(what, one)| (what, &one.serial));
+        for (what, serial) in certificates.chain([("root", &self.published.root_serial)]) {
+            if lists.iter().any(|list| list.has(serial)) {
+                return Err(TdxRejection::Revoked { what, serial: hex::encode(serial) });
             }
         }
-        Ok(self.revoked.len())
+        Ok(lists.iter().map(|list| list.len()).fold(0, usize::saturating_add))
     }
+
+    /// The lower of the evaluation data numbers of TCB info and QE identity.
+    pub(crate) fn evaluation(&self) -> u32 {
+        self.published.tcb.evaluation.min(self.published.qe.evaluation)
+    }
+
+    fn certificates(&self) -> impl Iterator<Item = (&'static str, &Certificate)> {
+        let pck = self.pck_chain.iter().map(|one| ("PCK certificate chain", one));
+        pck.chain(self.published.certificates())
+    }
+}
+
+impl Published {
+    fn certificates(&self) -> impl Iterator<Item = (&'static str, &Certificate)> {
+        let tcb = self.tcb_info.chain.iter().map(|one| ("TCB info issuer chain", one));
+        tcb.chain(self.qe_identity.chain.iter().map(|one| ("QE identity issuer chain", one)))
+    }
+
+    fn documents(&self) -> [(&'static str, Dated); 4] {
+        [
+            ("TCB info", self.tcb_info.dated),
+            ("QE identity", self.qe_identity.dated),
+            ("root CA CRL", Dated::of(&self.root_list)),
+            ("PCK CRL", Dated::of(&self.pck_list)),
+        ]
+    }
+
+    /// Last second at which all of it is in date.
+    fn until(&self) -> UnixTime {
+        let documents = self.documents().into_iter().map(|(_, dated)| dated.until);
+        let certificates = self.certificates().map(|(_, one)| one.not_after);
+        documents.chain(certificates).fold(self.root_until, UnixTime::min)
+    }
+}
+
+impl Dated {
+    fn of(list: &List) -> Self {
+        Self { from: list.this_update, until: list.next_update }
+    }
+}
+
+/// The PCK certificate chain, and what its leaf says. A chain that somebody else recorded would take the place of the
+/// quote's own: it is not looked at.
+fn platform(
+    quote: &Quote,
+    brought: Option<&str>,
+    root: &Certificate,
+) -> Result<(Vec<Certificate>, Pck), TdxRejection> {
+    let what = "PCK certificate chain";
+    let pem = match (quote.certification(), brought) {
+        (PCK_CHAIN, _) => quote.certificates(),
+        (_, Some(chain)) => chain.as_bytes(),
+        (_, None) => return Err(TdxRejection::Missing { what }),
+    };
+    let chain = chain_of(text(pem)?, what, root)?;
+    let leaf = chain.first().ok_or(TdxRejection::Missing { what: "PCK certificate" })?;
+    let pck = Pck::read(leaf).ok_or(malformed("PCK certificate's extension"))?;
+    Ok((chain, pck))
+}
+
+fn of_platform(tcb: &TcbInfo, pck: &Pck) -> Result<(), TdxRejection> {
+    same("FMSPC", &tcb.fmspc, &pck.fmspc)?;
+    same("PCE id", &tcb.pce_id, &pck.pce_id)
 }
 
 fn malformed(what: &'static str) -> TdxRejection {
@@ -209,7 +281,10 @@ fn present(text: String, what: &'static str) -> Result<String, TdxRejection> {
 }
 
 fn binary(text: String, what: &'static str) -> Result<Vec<u8>, TdxRejection> {
-    hex::decode(present(text, what)?).map_err(|_| malformed(what))
+    let text = present(text, what)?;
+    let mut bytes = vec![0; text.len() / 2];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| malformed(what))?;
+    Ok(bytes)
 }
 
 fn same(what: &'static str, collateral: &str, quote: &[u8]) -> Result<(), TdxRejection> {
@@ -219,35 +294,49 @@ fn same(what: &'static str, collateral: &str, quote: &[u8]) -> Result<(), TdxRej
     Err(TdxRejection::TcbInfoPlatform { what, collateral: collateral.to_owned(), quote: hex::encode(quote) })
 }
 
-fn chain_of(pem: &[u8], what: &'static str) -> Result<Vec<(&'static str, Certificate)>, TdxRejection> {
+/// The leaf first. The pinned root, which is valid by itself, is left out behind it.
+fn chain_of(pem: &[u8], what: &'static str, root: &Certificate) -> Result<Vec<Certificate>, TdxRejection> {
+    let mut rest = core::str::from_utf8(pem).map_err(|_| malformed(what))?.trim_matches(BETWEEN);
+    if !rest.contains(BEGIN) {
+        return Err(TdxRejection::Missing { what });
+    }
     let mut chain = Vec::new();
-    for section in CertificateDer::pem_slice_iter(pem) {
-        let der = section.map_err(|_| malformed(what))?;
-        if chain.len() == MAX_CHAIN {
+    for position in 0.. {
+        if rest.is_empty() {
+            break;
+        }
+        if position == MAX_CHAIN {
             return Err(malformed(what));
         }
-        chain.push((what, Certificate::parse(&der).map_err(|_| malformed(what))?));
+        let (der, behind) = section(rest).ok_or(malformed(what))?;
+        if position == 0 || der != root.der {
+            chain.push(Certificate::parse(&der).map_err(|_| malformed(what))?);
+        }
+        rest = behind;
     }
-    if chain.is_empty() { Err(TdxRejection::Missing { what }) } else { Ok(chain) }
+    Ok(chain)
 }
 
-fn dated(what: &'static str, from: &str, until: &str) -> Result<Document, TdxRejection> {
-    Ok(Document { what, from: date(what, from)?, until: date(what, until)? })
+/// Takes one certificate from the front (RFC 7468): nothing before it, canonical Base64 in lines, whitespace behind it.
+fn section(text: &str) -> Option<(Vec<u8>, &str)> {
+    let (body, behind) = text.strip_prefix(BEGIN)?.split_once(END)?;
+    let octets: Vec<u8> = body.bytes().filter(|octet| !BETWEEN.contains(&char::from(*octet))).collect();
+    Some((STANDARD.decode(octets).ok()?, behind.trim_start_matches(BETWEEN)))
 }
 
-fn date(what: &'static str, text: &str) -> Result<UnixTime, TdxRejection> {
-    let date: DateTime = text.parse().map_err(|_| malformed(what))?;
-    Ok(UnixTime(date.unix_duration().as_secs()))
+/// Around a certificate.
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+/// Between lines, and around all of it.
+const BETWEEN: &[char] = &[' ', '\n', '\r'];
+
+fn dated(what: &'static str, from: &str, until: &str) -> Result<Dated, TdxRejection> {
+    let seconds = |text: &str| date(text).ok_or(malformed(what));
+    Ok(Dated { from: seconds(from)?, until: seconds(until)? })
 }
 
-fn list(what: &'static str, der: &[u8], revoked: &mut Vec<Vec<u8>>) -> Result<Document, TdxRejection> {
-    let (rest, list) = CertificateRevocationList::from_der(der).map_err(|_| malformed(what))?;
-    if !rest.is_empty() {
-        return Err(malformed(what));
-    }
-    let seconds = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| malformed(what));
-    let until =
-        list.next_update().ok_or(TdxRejection::Missing { what: "date of the next revocation list" })?;
-    revoked.extend(list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()));
-    Ok(Document { what, from: seconds(list.last_update().timestamp())?, until: seconds(until.timestamp())? })
+/// RFC 3339, UTC.
+pub(crate) fn date(text: &str) -> Option<UnixTime> {
+    let date: DateTime = text.parse().ok()?;
+    Some(UnixTime(date.unix_duration().as_secs()))
 }

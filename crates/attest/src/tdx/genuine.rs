@@ -1,16 +1,18 @@
 //! "Is it genuine?": rules TDX-01 to TDX-08, in this order (spec/attest.md §12).
 
-use dcap_qvl::verify::VerifiedReport;
-
-use super::attributes::{self, MIGRATABLE, SEPT_VE_DISABLE};
+use super::attributes::{self, MIGRATABLE, SEPT_VE_DISABLE, SERVTD_EXT, TUD_RESERVED};
+use super::body::Body;
 use super::collateral::Collateral;
-use super::dcap::{self, Stage};
+use super::level::{self, Found};
 use super::pck::PlatformFlag;
+use super::qe::QeReport;
 use super::quote::Quote;
 use super::reject::TdxRejection;
+use super::signatures;
 use super::status::TcbStatus;
 use crate::anchors::TrustAnchors;
 use crate::checks::{Finding, Ledger};
+use crate::crypto::IssuerCache;
 use crate::rules::tdx as rules;
 use crate::time::UnixTime;
 use crate::x509::Certificate;
@@ -37,39 +39,25 @@ type Step<T> = Result<(T, Finding), TdxRejection>;
 /// Applies the rules. The ledger holds what was found, also where this fails.
 pub(crate) fn verify(
     quote: &Quote,
-    collateral: &[u8],
+    json: &[u8],
     anchors: &TrustAnchors,
     now: UnixTime,
     ledger: &mut Ledger,
 ) -> Result<Genuine, TdxRejection> {
     ledger.record(&rules::FORMAT, format(quote))?;
     let root = ledger.record(&rules::ROOT, root(anchors, now))?;
-    let collateral = ledger.record(&rules::COLLATERAL, read(collateral, quote))?;
+    let collateral = ledger.record(&rules::COLLATERAL, read(json, quote, root, now))?;
     let until = ledger.record(&rules::TIME, time(&collateral, now))?;
     ledger.record(&rules::REVOCATION, revocation(&collateral))?;
-    let (claims, refusal) = match dcap::verify(quote, &collateral, &root.der, now) {
-        Ok(claims) => (Some(claims), None),
-        Err((stage, reason)) => (None, Some((stage, reason))),
-    };
-    let until_stage = |stage: Stage, found: &'static str| match &refusal {
-        Some((refused, reason)) if *refused == stage => Err(reason.clone()),
-        _ => Ok(((), Finding::Pass(found.to_owned()))),
-    };
-    ledger
-        .record(&rules::SIGNATURE, until_stage(Stage::Signature, "root to PCK to QE to quote; collateral"))?;
-    match &claims {
-        Some(claims) => ledger.record(&rules::TCB_LEVEL, level(claims))?,
-        None => ledger.record(&rules::TCB_LEVEL, until_stage(Stage::TcbLevel, "a level is met"))?,
-    }
-    ledger.record(&rules::TD_ATTRIBUTES, until_stage(Stage::Attributes, "").and_then(|_| kind(quote)))?;
-    // Only a refusal leaves no claims, and each of its stages has been recorded and returned above.
-    let claims = claims.ok_or(TdxRejection::Reading)?;
+    let report = ledger.record(&rules::SIGNATURE, signature(json, quote, &collateral, root, now))?;
+    let found = ledger.record(&rules::TCB_LEVEL, level(quote, &collateral, &report))?;
+    ledger.record(&rules::TD_ATTRIBUTES, kind(quote))?;
     Ok(Genuine {
-        status: TcbStatus::named(&claims.status).ok_or(TdxRejection::TcbRevoked)?,
-        advisories: claims.advisory_ids,
-        evaluation: collateral.evaluation,
-        fmspc: collateral.fmspc,
-        flags: collateral.flags.clone(),
+        status: found.status,
+        advisories: found.advisories,
+        evaluation: collateral.evaluation(),
+        fmspc: collateral.pck.fmspc,
+        flags: collateral.pck.flags,
         valid_until: until.min(root.not_after),
     })
 }
@@ -96,9 +84,9 @@ fn root(anchors: &TrustAnchors, now: UnixTime) -> Step<&Certificate> {
 }
 
 /// TDX-03.
-fn read(json: &[u8], quote: &Quote) -> Step<Collateral> {
-    let collateral = Collateral::read(json, quote)?;
-    let compared = format!("complete, for FMSPC {}", hex::encode(collateral.fmspc));
+fn read(json: &[u8], quote: &Quote, root: &Certificate, now: UnixTime) -> Step<Collateral> {
+    let collateral = Collateral::read(json, quote, root, now)?;
+    let compared = format!("complete, for FMSPC {}", hex::encode(collateral.pck.fmspc));
     Ok((collateral, Finding::Pass(compared)))
 }
 
@@ -114,25 +102,72 @@ fn revocation(collateral: &Collateral) -> Step<()> {
     Ok(((), Finding::Pass(format!("none is among {listed} revoked"))))
 }
 
-/// TDX-07.
-fn level(claims: &VerifiedReport) -> Step<()> {
-    let status = TcbStatus::named(&claims.status).ok_or(TdxRejection::TcbRevoked)?;
-    let (platform, enclave) = (claims.platform_status.status, claims.qe_status.status);
-    Ok(((), Finding::Pass(format!("{status}: platform {platform}, quoting enclave {enclave}"))))
+/// TDX-06. What was found of the collateral, which no quote changes, is remembered where there is a cache.
+fn signature(
+    json: &[u8],
+    quote: &Quote,
+    collateral: &Collateral,
+    root: &Certificate,
+    now: UnixTime,
+) -> Step<QeReport> {
+    if !collateral.remembered {
+        signatures::published(&collateral.published, root, now)?;
+        if let Some(cache) = IssuerCache::current() {
+            cache.collateral.remember(&root.der, json, &collateral.published);
+        }
+    }
+    let report = signatures::quote(quote, collateral, root, now)?;
+    Ok((report, Finding::Pass("root to PCK to QE to quote; collateral".to_owned())))
 }
 
-/// TDX-08. The library has refused these already; they are looked at again because nothing else may decide it.
+/// TDX-07.
+fn level(quote: &Quote, collateral: &Collateral, report: &QeReport) -> Step<Found> {
+    let found = level::level(quote, collateral, report)?;
+    let compared =
+        format!("{}: platform {}, quoting enclave {}", found.status, found.platform, found.enclave);
+    Ok((found, Finding::Pass(compared)))
+}
+
+/// TDX-08.
 fn kind(quote: &Quote) -> Step<()> {
     let attributes = quote.td_attributes();
-    let reserved = attributes::reserved(attributes);
+    let reserved = attributes::reserved(attributes) | attributes & TUD_RESERVED;
     if reserved != 0 {
         return Err(TdxRejection::AttributesReserved { reserved });
     }
     if attributes & MIGRATABLE != 0 {
         return Err(TdxRejection::Migratable);
     }
+    if attributes & SERVTD_EXT != 0 && quote.body() == Body::Td10 {
+        return Err(TdxRejection::ServiceTdUnnamed);
+    }
     if attributes & SEPT_VE_DISABLE == 0 {
         return Err(TdxRejection::SeptVe);
     }
     Ok(((), Finding::Pass(format!("{attributes:#x}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tdx::test_quote;
+
+    fn found(attributes: u64) -> Result<(), &'static str> {
+        let quote = test_quote(|body| body[120..128].copy_from_slice(&attributes.to_le_bytes()));
+        kind(&quote).map(drop).map_err(|rejection| rejection.code())
+    }
+
+    #[test]
+    fn every_bit_of_the_attributes_is_decided() {
+        for bit in 0..64 {
+            let expected = match bit {
+                29 => Err("tdx.td.migratable"),
+                // DEBUG, profiling, and what a policy may accept.
+                0 | 4..=6 | 16 | 17 | 27 | 28 | 30 | 31 | 62 | 63 => Ok(()),
+                _ => Err("tdx.td.reserved"),
+            };
+            assert_eq!(found(1 << bit | SEPT_VE_DISABLE), expected, "bit {bit}");
+        }
+        assert_eq!(found(0), Err("tdx.td.sept-ve"));
+    }
 }

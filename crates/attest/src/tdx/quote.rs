@@ -17,6 +17,7 @@ use core::ops::Range;
 
 use super::body::{Body, Field};
 use super::format::QuoteError;
+use super::qe::QE_REPORT_LEN;
 
 /// Longest quote that is looked at, padding included. Recorded ones have 8000 bytes at most.
 pub const MAX_QUOTE: usize = 16 * 1024;
@@ -47,6 +48,18 @@ pub struct Quote {
     len: usize,
     certification: u16,
     certificates: Range<usize>,
+}
+
+/// Signatures and keys of a quote. Its form was checked; nothing of it is believed.
+pub(crate) struct Authentication<'a> {
+    /// The attestation key's, over header and body: r and s, 32 bytes each.
+    pub(crate) signature: &'a [u8; 64],
+    /// The attestation key: x and y.
+    pub(crate) key: &'a [u8; 64],
+    pub(crate) qe_report: &'a [u8; QE_REPORT_LEN],
+    /// The PCK's, over the QE report.
+    pub(crate) qe_signature: &'a [u8; 64],
+    pub(crate) qe_authentication: &'a [u8; QE_AUTH_LEN],
 }
 
 /// Whether the bytes mean to be a DCAP quote, of whatever version and TEE.
@@ -103,7 +116,7 @@ impl Quote {
             return Err(QuoteError::Certification { found: outer });
         }
         reader.fills(end)?;
-        let qe_report = reader.bytes(384)?;
+        let qe_report = reader.bytes(QE_REPORT_LEN)?;
         if qe_report.get(352..384).is_none_or(|tail| tail.iter().any(|&octet| octet != 0)) {
             return Err(QuoteError::QeReportData);
         }
@@ -160,6 +173,23 @@ impl Quote {
         self.body
     }
 
+    /// Header and body: what the attestation key signed.
+    pub(crate) fn signed(&self) -> &[u8] {
+        self.bytes.get(..self.signed_len).unwrap_or_default()
+    }
+
+    /// What stands behind the body, by its offset in the signature data.
+    pub(crate) fn authentication(&self) -> Option<Authentication<'_>> {
+        let data = self.bytes.get(self.signed_len.checked_add(4)?..)?;
+        Some(Authentication {
+            signature: part(data, 0)?,
+            key: part(data, 64)?,
+            qe_report: part(data, 134)?,
+            qe_signature: part(data, 518)?,
+            qe_authentication: part(data, 584)?,
+        })
+    }
+
     /// Kind of the inner certification data; 5 is a PCK certificate chain.
     pub(crate) fn certification(&self) -> u16 {
         self.certification
@@ -201,6 +231,10 @@ fn body(reader: &mut Reader<'_>) -> Result<Body, QuoteError> {
         return Err(QuoteError::BodySize { found: size, expected: body.len() });
     }
     Ok(body)
+}
+
+fn part<const N: usize>(data: &[u8], offset: usize) -> Option<&[u8; N]> {
+    data.get(offset..)?.first_chunk()
 }
 
 struct Reader<'a> {

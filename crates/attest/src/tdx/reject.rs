@@ -128,10 +128,7 @@ pub enum TdxRejection {
     /// The host can inject virtualization exceptions.
     #[error("SEPT_VE_DISABLE is clear")]
     SeptVe,
-    /// The library reads the quote otherwise than this crate. It cannot happen; if it does, nothing is genuine.
-    #[error("two readers of the TDX quote do not agree")]
-    Reading,
-    /// Anything else that the DCAP library refuses.
+    /// Anything else that DCAP quote verification refuses.
     #[error("refused: {detail}")]
     Dcap {
         /// In words.
@@ -164,7 +161,6 @@ impl TdxRejection {
             Self::Migratable => "tdx.td.migratable",
             Self::ServiceTdUnnamed => "tdx.td.service-td-unnamed",
             Self::SeptVe => "tdx.td.sept-ve",
-            Self::Reading => "tdx.dcap.reading",
             Self::Dcap { .. } => "tdx.dcap.refused",
         }
     }
@@ -192,7 +188,6 @@ impl TdxRejection {
             | Self::Migratable
             | Self::ServiceTdUnnamed
             | Self::SeptVe
-            | Self::Reading
             | Self::Dcap { .. } => RejectionKind::NotGenuine,
         }
     }

@@ -150,6 +150,12 @@ impl Vendor {
         }
     }
 
+    /// Its two roots, PEM.
+    #[allow(dead_code, reason = "the command line's cases, which share this file, name them to a process")]
+    pub(crate) fn roots(&self) -> String {
+        format!("{}{}", self.root.pem, self.rim_root.pem)
+    }
+
     /// The five certificates as a device delivers them.
     pub(crate) fn chain(&self) -> Vec<u8> {
         let parties = [&self.leaf, &self.device, &self.provisioner, &self.identity, &self.root];
@@ -168,6 +174,8 @@ impl Vendor {
         }
         bytes.extend([9; 32]);
         let mut fields = vec![(6, vec![0, 0x9f, 0, 0x96, 1, 0, 0, 0]), (20, vec![5; 48])];
+        let board = [(15, "882"), (17, "1010"), (18, "0200")];
+        fields.extend(board.map(|(kind, text)| (kind, text.as_bytes().to_vec())));
         fields.extend(report.driver.map(|version| (3, version.as_bytes().to_vec())));
         fields.extend(report.nvdec0.map(|status| (11, vec![status])));
         let opaque: Vec<u8> = fields

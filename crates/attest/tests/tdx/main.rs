@@ -7,10 +7,12 @@
 mod recorded;
 mod sweep;
 
+use std::sync::Arc;
+
 use casemate_attest::tdx::{Attribute, ModuleSvn, TcbStatus, TdxPolicy};
 use casemate_attest::{
-    Authentic, Binding, Endorsements, Evidence, Expected, Outcome, Policy, Rejected, Report, Revocation,
-    TrustAnchors, UnixTime, verify,
+    Authentic, Binding, Endorsements, Evidence, Expected, IssuerCache, Outcome, Policy, Rejected, Report,
+    Revocation, TrustAnchors, UnixTime, verify,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use recorded::{allow, file};
@@ -33,7 +35,26 @@ fn main() {
         };
         Trial::test(name, run).with_ignored_flag(absent)
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let again =
+        Trial::test("all of these again, with an issuer cache", with_a_cache).with_ignored_flag(absent);
+    libtest_mimic::run(&arguments, trials.chain([again]).collect()).exit();
+}
+
+/// No answer depends on what is remembered.
+fn with_a_cache() -> Result<(), Failed> {
+    let cache = Arc::new(IssuerCache::new());
+    cache.during(|| {
+        for case in [td10(), td15(), td15ex()] {
+            assert_eq!(accepted(&case), "authentic");
+        }
+        for (name, answer, expected) in [MACHINES, COLLATERAL, TERMS, sweep::REMEMBERED].concat() {
+            let found = answer();
+            if found != expected {
+                return Err(Failed::from(format!("{name}: {found:?}, expected {expected:?}")));
+            }
+        }
+        Ok(())
+    })
 }
 
 const JUNE_2025: u64 = 1_751_000_000; // 2025-06-27

@@ -13,6 +13,12 @@ pub(crate) const SWEEPS: &[Case] = &[
     ("sweep: collateral, every 13th byte, without a panic", collateral, "done"),
 ];
 
+/// Those whose answer does not depend on what is remembered, by bytes that were not changed.
+pub(crate) const REMEMBERED: &[Case] = &[
+    ("sweep: every bit of the signed part, the signature, the key and the QE report", bits, "none passes"),
+    ("sweep: collateral, every 13th byte, means the same", same_collateral, "the same"),
+];
+
 /// Up to the end of the QE's authentication data of a version 4 quote.
 const SIGNED: usize = 1252;
 
@@ -97,4 +103,22 @@ fn collateral() -> String {
         case.collateral[at] ^= 1;
     }
     "done".to_owned()
+}
+
+/// Collateral with a changed byte passes or not as it does where nothing is remembered, and so does the unchanged one behind it.
+fn same_collateral() -> String {
+    let mut case = td10();
+    for at in (0..case.collateral.len()).step_by(13) {
+        case.collateral[at] ^= 1;
+        let with = passes(&case);
+        let without = std::thread::scope(|scope| scope.spawn(|| passes(&case)).join().expect("no panic"));
+        if with != without {
+            return format!("byte {at}: {with} with a cache");
+        }
+        case.collateral[at] ^= 1;
+        if !passes(&case) {
+            return format!("after byte {at}: refused");
+        }
+    }
+    "the same".to_owned()
 }

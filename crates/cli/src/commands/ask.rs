@@ -101,7 +101,7 @@ fn prompt(args: &AskArgs) -> Result<Plaintext<String>, CliError> {
 
 fn show_checks(args: &AskArgs, checks: &[casemate_attest::Check], simulated: bool, headline: &str) {
     if simulated {
-        output::simulated_banner();
+        output::simulated_banner(output::SIMULATED_MACHINE);
     }
     if !args.json {
         output::table(checks, output::talk);

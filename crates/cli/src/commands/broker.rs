@@ -147,7 +147,7 @@ fn serve(
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     if simulated {
-        output::simulated_banner();
+        output::simulated_banner(output::SIMULATED_MACHINE);
     }
     runtime()?.block_on(async {
         let handle = axum_server::Handle::new();

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, UnixTime};
-use casemate_client::endorse::{Fetched, IntelService, Known, Notice, Origin, Settings, fetch};
+use casemate_client::endorse::{
+    Fetched, IntelService, Known, Notice, Origin, Settings, fetch, fetch_devices,
+};
 use serde_json::json;
 
+use super::kind::Kind;
+use super::verify_devices::Devices;
 use super::{now, runtime};
 use crate::args::{EndorseCommand, EndorseFetchArgs};
 use crate::error::CliError;
@@ -25,18 +29,73 @@ fn fetched(args: &EndorseFetchArgs) -> Result<(), CliError> {
         let source = std::io::ErrorKind::AlreadyExists.into();
         return Err(CliError::Write { path: args.output.clone(), source });
     }
-    let evidence = Evidence::parse(&files::read(&args.evidence)?)?;
+    let bytes = files::read(&args.evidence)?;
+    let now = args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))?;
+    let settings = settings(args)?;
+    let (fetched, vendor) = match Devices::recognize(&bytes) {
+        Some(devices) => (of_devices(args, devices, &bytes, &settings, now)?, "NVIDIA"),
+        None => of_machine(args, &bytes, &settings, now)?,
+    };
+    files::create(&args.output, &fetched.bundle.to_bytes()?, files::PUBLIC)?;
+    show(args, &fetched, vendor)
+}
+
+fn of_devices(
+    args: &EndorseFetchArgs,
+    devices: Devices,
+    bytes: &[u8],
+    settings: &Settings,
+    now: UnixTime,
+) -> Result<Fetched, CliError> {
+    let kind = devices.kind();
+    refuse(
+        kind,
+        &[
+            ("--line", args.line.is_some()),
+            ("--vek", args.vek.is_some()),
+            ("--kds", args.kds.is_some()),
+            ("--pccs", args.pccs.is_some()),
+            ("--thim", args.thim.is_some()),
+            ("--chain", args.chain.is_some() && kind == Kind::Devices),
+        ],
+    )?;
+    let devices = devices.evidence(bytes, args.chain.as_deref())?;
+    let anchors = super::verify_devices::anchors(&args.anchors)?;
+    Ok(runtime()?.block_on(fetch_devices(&devices, &anchors, now, settings, &notify))?)
+}
+
+/// Also whose machine it is.
+fn of_machine(
+    args: &EndorseFetchArgs,
+    bytes: &[u8],
+    settings: &Settings,
+    now: UnixTime,
+) -> Result<(Fetched, &'static str), CliError> {
+    let evidence = Evidence::parse(bytes)?;
+    refuse(
+        Kind::Evidence(evidence.platform()),
+        &[
+            ("--chain", args.chain.is_some()),
+            ("--rim-service", args.rim_service.is_some()),
+            ("--ocsp-service", args.ocsp_service.is_some()),
+            ("--ocsp-without-nonce", args.ocsp_without_nonce),
+        ],
+    )?;
     let known = Known {
         line: args.line.as_deref().map(line).transpose()?,
         vek: args.vek.as_deref().map(files::certificate).transpose()?,
     };
     let anchors = files::anchors(&args.anchors)?;
-    let now = args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))?;
-    let settings = settings(args)?;
-    let fetching = fetch(&evidence, &known, &anchors, now, &settings, &notify);
-    let fetched = runtime()?.block_on(fetching)?;
-    files::create(&args.output, &fetched.bundle.to_bytes()?, files::PUBLIC)?;
-    show(args, &fetched)
+    let fetching = fetch(&evidence, &known, &anchors, now, settings, &notify);
+    Ok((runtime()?.block_on(fetching)?, super::kind::vendor(evidence.platform())))
+}
+
+/// The flags that were given and say nothing about this kind of evidence.
+fn refuse(kind: Kind, flags: &[(&'static str, bool)]) -> Result<(), CliError> {
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(CliError::SuperfluousFlag { flag, of: kind.name() }),
+        None => Ok(()),
+    }
 }
 
 fn settings(args: &EndorseFetchArgs) -> Result<Settings, CliError> {
@@ -54,6 +113,13 @@ fn settings(args: &EndorseFetchArgs) -> Result<Settings, CliError> {
         settings.intel = IntelService::Pccs(pccs.clone());
     }
     settings.thim.clone_from(&args.thim);
+    if let Some(rim) = &args.rim_service {
+        settings.nvidia.rim.clone_from(rim);
+    }
+    if let Some(ocsp) = &args.ocsp_service {
+        settings.nvidia.ocsp.clone_from(ocsp);
+    }
+    settings.nvidia.nonce = !args.ocsp_without_nonce;
     settings.authorities = args.tls_authority.as_deref().map(files::read).transpose()?;
     settings.offline = args.offline;
     Ok(settings)
@@ -79,9 +145,9 @@ fn notify(notice: &Notice) {
     }
 }
 
-fn show(args: &EndorseFetchArgs, fetched: &Fetched) -> Result<(), CliError> {
+fn show(args: &EndorseFetchArgs, fetched: &Fetched, vendor: &str) -> Result<(), CliError> {
     if fetched.simulated {
-        output::simulated_banner();
+        output::simulated_banner(vendor);
     }
     let origin = |origin: Origin| match origin {
         Origin::Service => "service",

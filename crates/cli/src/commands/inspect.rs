@@ -1,5 +1,6 @@
 //! `casemate inspect`: what a file says. Nothing here proves anything, and every output says so.
 
+use casemate_attest::bundle::Bundle;
 use casemate_attest::eventlog::EventLog;
 use casemate_attest::nvidia::GpuEvidence;
 use casemate_attest::token::Token;
@@ -70,6 +71,19 @@ fn decode(bytes: &[u8], args: &InspectArgs) -> Result<(&'static str, Value), Cli
     if let Some(devices) = Devices::recognize(bytes) {
         let devices = devices.evidence(bytes, args.chain.as_deref())?;
         return Ok(("nvidia device evidence", devices.iter().map(device_fields).collect()));
+    }
+    if Bundle::looks_like(bytes) {
+        let bundle = Bundle::parse_part(bytes, args.part.as_deref())?;
+        let content = json!({
+            "system": bundle.system(),
+            "variant": bundle.variant(),
+            "says": bundle.unverified(),
+            "not_asked": bundle.not_asked(),
+            "evidence": evidence_fields(bundle.evidence())?,
+            "event_log": bundle.event_log().map(inspect_log::fields),
+            "devices": bundle.devices().iter().map(device_fields).collect::<Vec<_>>(),
+        });
+        return Ok(("bundle of another system", content));
     }
     match Evidence::parse(bytes) {
         Ok(evidence) => return Ok((kind_of(&evidence), evidence_fields(&evidence)?)),

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &MeasureArgs) -> Result<(), CliError> {
         None => this_program()?,
     };
     let measurement = hex::encode(launch_digest(&program)?);
-    output::simulated_banner();
+    output::simulated_banner(output::SIMULATED_MACHINE);
     if args.json {
         let (schema, platform) = ("casemate.measure/1", "sev-snp");
         return output::json(&Measured { schema, platform, simulated: true, measurement });

@@ -7,12 +7,14 @@ pub(crate) mod endorse;
 pub(crate) mod inspect;
 mod inspect_log;
 pub(crate) mod keygen;
+mod kind;
 pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
+mod verify_bundle;
 mod verify_devices;
 mod verify_token;
 

@@ -45,7 +45,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
 /// One line on stdout, so that a supervisor knows the address and that the server is up.
 fn announce(ready: &Ready) {
     if ready.simulated {
-        output::simulated_banner();
+        output::simulated_banner(output::SIMULATED_MACHINE);
     }
     let line = Listening {
         schema: "casemate.serve/1",

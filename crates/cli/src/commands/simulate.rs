@@ -13,7 +13,7 @@ use crate::files::{self, PUBLIC};
 use crate::output;
 
 pub(crate) fn run(command: SimulateCommand) -> Result<(), CliError> {
-    output::simulated_banner();
+    output::simulated_banner(output::SIMULATED_MACHINE);
     match command {
         SimulateCommand::Init { dir, line } => init(&dir, &line),
         SimulateCommand::Report { vendor, out, report_data, measurement } => {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use casemate_attest::bundle::Bundle;
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::eventlog::EventLog;
 use casemate_attest::token::Token;
@@ -14,6 +15,7 @@ use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{self, ModelRule};
 use serde_json::{Value, json};
 
+use super::kind::Kind;
 use super::verify_devices::Devices;
 use super::{now, random, runtime};
 use crate::args::VerifyArgs;
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliError> {
 
 /// A running server: everything that `ask` checks, without asking.
 fn server(args: &VerifyArgs) -> Result<(), CliError> {
+    Kind::Server.refuse_others(args)?;
     let policy = ClientPolicy::from_toml(&files::read_text(&args.policy)?)?;
     let anchors = files::anchors(&args.anchors)?;
     let now = time(args)?;
@@ -36,7 +39,8 @@ fn server(args: &VerifyArgs) -> Result<(), CliError> {
         Err(failure) => failure.checks.clone(),
     };
     if anchors.simulated() {
-        output::simulated_banner();
+        let platform = connected.as_ref().ok().map(|server| server.evidence().claims().platform());
+        output::simulated_banner(platform.map_or(Kind::Server, Kind::Evidence).vendor());
     }
     let headline = match &connected {
         Ok(server) => super::ask::headline(server),
@@ -94,11 +98,18 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     if let Some(devices) = Devices::recognize(&bytes) {
         return super::verify_devices::run(args, devices, &bytes);
     }
+    if Bundle::looks_like(&bytes) {
+        return super::verify_bundle::run(args, &bytes);
+    }
     let text = files::read_text(&args.policy)?;
     let anchors = files::anchors(&args.anchors)?;
     let input = match Input::read(args, &bytes, &text) {
         Err(CliError::Parse(error)) => {
-            show(args, &Report::from_parse_error(&error, &anchors))?;
+            show(
+                args,
+                error.platform().map_or(Kind::Document, Kind::Evidence),
+                &Report::from_parse_error(&error, &anchors),
+            )?;
             return Err(error.into());
         }
         input => input?,
@@ -111,7 +122,7 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let authentic = match verify(&input.evidence, &input.endorsements, &anchors, now) {
         Ok(authentic) => authentic,
         Err(rejected) => {
-            show(args, &Report::from_rejected(&rejected))?;
+            show(args, input.kind, &Report::from_rejected(&rejected))?;
             return Err(rejected.into());
         }
     };
@@ -123,24 +134,26 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     let verified = match authentic.appraise(&input.policy, &input.binding) {
         Ok(verified) => verified,
         Err(denied) => {
-            show(args, &Report::from_denied(&denied))?;
+            show(args, input.kind, &Report::from_denied(&denied))?;
             return Err(denied.into());
         }
     };
     // Is what the document states ours, as far as a file can tell?
     let report = Report::from_verified(&verified);
-    let Some((document, models)) = &input.statement else { return show(args, &report) };
+    let Some((document, models)) = &input.statement else { return show(args, input.kind, &report) };
     match statement::check_offline(&verified, document, models, now) {
-        Ok((_, checks)) => show(args, &report.extended(&checks, None)),
+        Ok((_, checks)) => show(args, input.kind, &report.extended(&checks, None)),
         Err(refused) => {
             let code = Some((refused.reason.code(), refused.reason.to_string()));
-            show(args, &report.extended(&refused.checks, code))?;
+            show(args, input.kind, &report.extended(&refused.checks, code))?;
             Err(refused.into())
         }
     }
 }
 
 struct Input {
+    /// Also of what a document carries.
+    kind: Kind,
     evidence: Evidence,
     endorsements: Endorsements,
     policy: Policy,
@@ -154,11 +167,12 @@ impl Input {
         let evidence = Evidence::parse(bytes);
         if bytes.first() == Some(&b'{') && matches!(evidence, Err(ParseError::UnknownFormat { .. })) {
             let document = AttestationDocument::parse(bytes)?;
-            carries_its_own(args)?;
+            Kind::Document.refuse_others(args)?;
             let policy = ClientPolicy::from_toml(policy)?;
             let evidence = Evidence::parse(&document.evidence_bytes()?)?;
             let report_data = statement::report_data(&document.statement);
             return Ok(Self {
+                kind: Kind::Evidence(evidence.platform()),
                 endorsements: document.endorsements(&evidence)?,
                 policy: policy.attest,
                 binding: Binding::qualifying_data(statement::bound(evidence.platform(), &report_data)),
@@ -167,6 +181,8 @@ impl Input {
             });
         }
         let evidence = evidence?;
+        let kind = Kind::Evidence(evidence.platform());
+        kind.refuse_others(args)?;
         let policy = ClientPolicy::platform_from_toml(policy)?;
         let revocation = match (&args.crl, &args.danger_no_crl) {
             (Some(path), _) => Revocation::Crl(files::read(path)?),
@@ -201,21 +217,7 @@ impl Input {
         output::talk(
             "a bare report says nothing of models and connections: only the platform rules of the policy apply",
         );
-        Ok(Self { evidence, endorsements, policy, binding, statement: None })
-    }
-}
-
-/// Endorsements that somebody names are used or refused, never passed over.
-fn carries_its_own(args: &VerifyArgs) -> Result<(), CliError> {
-    let named = [
-        ("--endorsements", &args.endorsements),
-        ("--vek", &args.vek),
-        ("--crl", &args.crl),
-        ("--collateral", &args.collateral),
-    ];
-    match named.into_iter().find(|(_, given)| given.is_some()) {
-        Some((flag, _)) => Err(CliError::SuperfluousFlag { flag }),
-        None => Ok(()),
+        Ok(Self { kind, evidence, endorsements, policy, binding, statement: None })
     }
 }
 
@@ -231,7 +233,7 @@ pub(crate) fn nonce(text: &str) -> Result<Vec<u8>, CliError> {
 }
 
 /// Certificates above that of an attestation key.
-fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
+pub(crate) fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
     let path = args.ak_chain.as_deref().ok_or(CliError::MissingFlag { flag: "--ak-chain" })?;
     casemate_attest::tpm::certificates(&files::read(path)?)
         .ok_or_else(|| CliError::UnknownKind { path: path.to_path_buf() })
@@ -241,9 +243,9 @@ pub(crate) fn time(args: &VerifyArgs) -> Result<UnixTime, CliError> {
     args.at.map_or_else(now, |seconds| Ok(UnixTime(seconds)))
 }
 
-pub(crate) fn show(args: &VerifyArgs, report: &Report) -> Result<(), CliError> {
+pub(crate) fn show(args: &VerifyArgs, kind: Kind, report: &Report) -> Result<(), CliError> {
     if report.simulated() {
-        output::simulated_banner();
+        output::simulated_banner(kind.vendor());
     }
     if args.json {
         return output::json(report);

@@ -1,7 +1,8 @@
 //! `casemate verify` over evidence of NVIDIA GPUs and switches: a raw report with its chain, or a list in JSON.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::nvidia::{
     GpuDenied, GpuEvidence, GpuParseError, GpuRejected, GpuRevocation, Manifest, ManifestRejected,
     NvidiaAnchors, NvidiaClaims, NvidiaEndorsements, VerifiedGpu, verify_gpu, verify_set,
@@ -10,8 +11,9 @@ use casemate_attest::{Check, OcspNonce, OcspResponse, Outcome, Policy, UnixTime,
 use casemate_client::ClientPolicy;
 use serde_json::{Value, json};
 
+use super::kind::Kind;
 use super::verify::{row, time};
-use crate::args::VerifyArgs;
+use crate::args::{AnchorArgs, VerifyArgs};
 use crate::error::CliError;
 use crate::files;
 use crate::output;
@@ -41,6 +43,13 @@ impl Devices {
         report.map(Self::Report)
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Report(_) => Kind::Device,
+            Self::List => Kind::Devices,
+        }
+    }
+
     /// The evidence, believed by nobody.
     pub(crate) fn evidence(self, bytes: &[u8], chain: Option<&Path>) -> Result<Vec<GpuEvidence>, CliError> {
         match self {
@@ -54,16 +63,19 @@ impl Devices {
 }
 
 pub(crate) fn run(args: &VerifyArgs, devices: Devices, bytes: &[u8]) -> Result<(), CliError> {
+    devices.kind().refuse_others(args)?;
     let policy = ClientPolicy::platform_from_toml(&files::read_text(&args.policy)?)?;
-    let anchors = anchors(args)?;
+    let anchors = anchors(&args.anchors)?;
     let now = time(args)?;
     let nonce = args.nonce.as_deref().ok_or(CliError::MissingFlag { flag: "--nonce" })?;
+    let (revocation, manifests) = endorsements(args)?;
     let question = Question {
         policy,
         anchors,
         now,
         nonce: files::hex_bytes::<32>("--nonce", nonce)?,
-        endorsements: NvidiaEndorsements { revocation: revocation(args)? },
+        endorsements: NvidiaEndorsements { revocation },
+        manifests,
     };
     let evidence = devices.evidence(bytes, args.devices.chain.as_deref());
     let mut answer = Answer { simulated: question.anchors.simulated(), ..Answer::default() };
@@ -80,6 +92,13 @@ struct Question {
     now: UnixTime,
     nonce: [u8; 32],
     endorsements: NvidiaEndorsements,
+    manifests: Vec<Document>,
+}
+
+/// A manifest's document, and what it is called in an error.
+struct Document {
+    name: PathBuf,
+    bytes: Vec<u8>,
 }
 
 /// What is shown, as far as the verification came.
@@ -101,18 +120,17 @@ fn judge(
     evidence: &[GpuEvidence],
     answer: &mut Answer,
 ) -> Result<(), CliError> {
-    let mut manifests = Vec::with_capacity(args.devices.rim.len());
-    for path in &args.devices.rim {
-        let document = files::read(path)?;
+    let mut manifests = Vec::with_capacity(question.manifests.len());
+    for Document { name, bytes } in &question.manifests {
         let Question { endorsements, anchors, now, .. } = question;
-        match Manifest::verify(&document, &endorsements.revocation, anchors, *now) {
+        match Manifest::verify(bytes, &endorsements.revocation, anchors, *now) {
             Ok(manifest) => {
                 answer.sections.push((format!("manifest {manifest}"), manifest.checks().to_vec()));
                 manifests.push(manifest);
             }
             Err(rejected) => {
-                answer.sections.push((format!("manifest {}", path.display()), rejected.checks.clone()));
-                return Err(CliError::DeviceManifest { path: path.to_owned(), rejected: Box::new(rejected) });
+                answer.sections.push((format!("manifest {}", name.display()), rejected.checks.clone()));
+                return Err(CliError::DeviceManifest { path: name.clone(), rejected: Box::new(rejected) });
             }
         }
     }
@@ -120,7 +138,7 @@ fn judge(
     for (position, evidence) in (1..).zip(evidence) {
         verified.push(device(question, &manifests, position, evidence, answer)?);
     }
-    let set = verify_set(verified, args.devices.devices)?;
+    let set = verify_set(verified, args.devices.devices.unwrap_or(1))?;
     answer.valid_until = Some(set.valid_until());
     Ok(())
 }
@@ -133,7 +151,7 @@ fn device(
     answer: &mut Answer,
 ) -> Result<VerifiedGpu, CliError> {
     let title = |what: &str| format!("device {position}: {what}");
-    let Question { policy, anchors, now, nonce, endorsements } = question;
+    let Question { policy, anchors, now, nonce, endorsements, .. } = question;
     let authentic = verify_gpu(evidence, endorsements, anchors, *now).inspect_err(|rejected| {
         answer.sections.push((title("not genuine"), rejected.checks.clone()));
     })?;
@@ -199,7 +217,7 @@ impl Answer {
     fn show(&self, args: &VerifyArgs) -> Result<(), CliError> {
         let Some(verdict) = self.verdict else { return Ok(()) };
         if self.simulated {
-            output::simulated_banner();
+            output::simulated_banner(Kind::Devices.vendor());
         }
         if args.json {
             return output::json(&json!({
@@ -241,15 +259,29 @@ fn malformed(error: &GpuParseError) -> (String, Vec<Check>) {
     ("devices".to_owned(), checks.collect())
 }
 
-fn anchors(args: &VerifyArgs) -> Result<NvidiaAnchors, CliError> {
-    match &args.anchors.danger_simulated_root {
+pub(crate) fn anchors(args: &AnchorArgs) -> Result<NvidiaAnchors, CliError> {
+    match &args.danger_simulated_root {
         None => Ok(NvidiaAnchors::nvidia()),
         Some(path) => Ok(NvidiaAnchors::danger_only_pem(&files::read_text(path)?)?),
     }
 }
 
+/// Of the bundle, or what stands in files.
+fn endorsements(args: &VerifyArgs) -> Result<(GpuRevocation, Vec<Document>), CliError> {
+    let document = |name: &Path, bytes| Document { name: name.to_owned(), bytes };
+    let Some(path) = &args.endorsements else {
+        let read = |path: &PathBuf| Ok(document(path, files::read(path)?));
+        let manifests = args.devices.rim.iter().map(read).collect::<Result<_, CliError>>()?;
+        return Ok((revocation(args)?, manifests));
+    };
+    let bundle = EndorsementBundle::parse(&files::read(path)?)?;
+    let devices = bundle.devices()?;
+    let manifests = devices.manifests().map(|bytes| document(path, bytes.to_vec())).collect();
+    Ok((devices.revocation(), manifests))
+}
+
 /// Answers in files were fetched by somebody else: which nonce was sent is not known here, so none is compared.
-fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
+pub(crate) fn revocation(args: &VerifyArgs) -> Result<GpuRevocation, CliError> {
     let answers = args
         .devices
         .ocsp

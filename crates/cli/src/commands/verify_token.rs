@@ -6,12 +6,14 @@ use casemate_attest::Report;
 use casemate_attest::token::{Token, TokenAnchors, TokenBinding, verify_token};
 use casemate_client::ClientPolicy;
 
+use super::kind::Kind;
 use super::verify::{nonce, show, time};
 use crate::args::VerifyArgs;
 use crate::error::CliError;
 use crate::files;
 
 pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
+    Kind::Token.refuse_others(args)?;
     let policy = ClientPolicy::platform_from_toml(&files::read_text(&args.policy)?)?;
     let anchors = anchors(args)?;
     let binding = binding(args)?;
@@ -19,21 +21,21 @@ pub(crate) fn run(args: &VerifyArgs, bytes: &[u8]) -> Result<(), CliError> {
     let token = match Token::parse(bytes) {
         Ok(token) => token,
         Err(error) => {
-            show(args, &Report::from_token_error(&error, &anchors))?;
+            show(args, Kind::Token, &Report::from_token_error(&error, &anchors))?;
             return Err(error.into());
         }
     };
     let authentic = match verify_token(&token, &anchors, now) {
         Ok(authentic) => authentic,
         Err(rejected) => {
-            show(args, &Report::from_rejected_token(&rejected))?;
+            show(args, Kind::Token, &Report::from_rejected_token(&rejected))?;
             return Err(rejected.into());
         }
     };
     match authentic.appraise(&policy, &binding) {
-        Ok(verified) => show(args, &Report::from_verified_token(&verified)),
+        Ok(verified) => show(args, Kind::Token, &Report::from_verified_token(&verified)),
         Err(denied) => {
-            show(args, &Report::from_denied_token(&denied))?;
+            show(args, Kind::Token, &Report::from_denied_token(&denied))?;
             Err(denied.into())
         }
     }
@@ -45,8 +47,17 @@ fn anchors(args: &VerifyArgs) -> Result<TokenAnchors, CliError> {
         None => TokenAnchors::embedded(),
         Some(_) => TokenAnchors::none().danger_simulated(),
     };
+    if let Some(path) = &args.tokens.nras_keys {
+        anchors = anchors.with_nras_keys(&files::read(path)?)?;
+    }
+    let mut named_before = Vec::new();
     for named in &args.tokens.jwks {
         let (issuer, path) = named.split_once('=').ok_or(CliError::IssuerKeys { named: named.clone() })?;
+        // One of two key sets would be passed over.
+        if named_before.contains(&issuer) {
+            return Err(CliError::IssuerTwice { issuer: issuer.to_owned() });
+        }
+        named_before.push(issuer);
         anchors = anchors.with_jwks(issuer, &files::read(Path::new(path))?)?;
     }
     Ok(anchors)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::error::EndorseError;
 use super::settings::base;
-use super::{Answer, Collector, Fault, Item, Known, Origin, Request};
+use super::{Answer, Collector, Fault, Item, Known, Origin, Question, Request};
 
 /// Azure's answer, as far as it is read.
 #[derive(Deserialize)]
@@ -51,7 +51,7 @@ pub(super) async fn collect(
                 None => (vcek(&collector.settings.kds, needs)?, |answer| Some(answer.body.clone())),
             };
             let check = |answer: &Answer| {
-                let vek = read(answer).ok_or_else(|| malformed(&request.name, "Azure's certification"))?;
+                let vek = read(answer).ok_or_else(|| malformed(&request, "Azure's certification"))?;
                 judge(vek.clone(), unlisted())?;
                 Ok(vek)
             };
@@ -65,10 +65,20 @@ pub(super) async fn collect(
 
     let request = list(&collector.settings.kds, needs.signer, needs.line)?;
     let check = |answer: &Answer| {
-        let form = |reason| Fault::Wrong(EndorseError::Answer { name: request.name.clone(), reason });
+        let form = |reason| {
+            Fault::Wrong(EndorseError::Answer {
+                name: request.name.clone(),
+                service: request.url.clone(),
+                reason,
+            })
+        };
         let (crl, dated) = revocation_list(&answer.body).map_err(form)?;
         if !dated.holds(now) {
-            return Err(Fault::Stale(EndorseError::OutOfDate { name: request.name.clone(), now }));
+            return Err(Fault::Stale(EndorseError::OutOfDate {
+                name: request.name.clone(),
+                service: request.url.clone(),
+                now,
+            }));
         }
         // All but the list is known to be good by now.
         match judge(vek.clone(), Revocation::Crl(crl.clone())) {
@@ -103,7 +113,7 @@ fn vcek(kds: &str, needs: &AmdNeeds) -> Result<Request, EndorseError> {
         name: vcek_name("vcek", needs),
         url: format!("{}/vcek/v1/{line}/{hardware_id}?{query}", base(kds)?),
         header: None,
-        metadata: false,
+        question: Question::Get,
     })
 }
 
@@ -114,7 +124,7 @@ fn list(kds: &str, signer: Signer, line: ProductLine) -> Result<Request, Endorse
         name: format!("amd/crl/{kind}/{line}"),
         url: format!("{}/{kind}/v1/{line}/crl", base(kds)?),
         header: None,
-        metadata: false,
+        question: Question::Get,
     })
 }
 
@@ -123,7 +133,7 @@ fn metadata(thim: &str, needs: &AmdNeeds) -> Result<Request, EndorseError> {
         name: vcek_name("thim", needs),
         url: format!("{}/metadata/THIM/amd/certification", base(thim)?),
         header: None,
-        metadata: true,
+        question: Question::Metadata,
     })
 }
 
@@ -141,9 +151,9 @@ fn from_metadata(answer: &Answer) -> Option<Vec<u8>> {
     Some(CertificateDer::from_pem_slice(thim.vcek.as_bytes()).ok()?.to_vec())
 }
 
-fn malformed(name: &str, what: &'static str) -> Fault {
+fn malformed(request: &Request, what: &'static str) -> Fault {
     let reason = casemate_attest::endorse::AnswerError::Form { what };
-    Fault::Wrong(EndorseError::Answer { name: name.to_owned(), reason })
+    Fault::Wrong(EndorseError::Answer { name: request.name.clone(), service: request.url.clone(), reason })
 }
 
 fn fault(rejected: Rejected) -> Fault {

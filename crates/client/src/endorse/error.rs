@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use casemate_attest::endorse::{AnswerError, BundleError, NeedsError};
-use casemate_attest::{Platform, Rejected, UnixTime};
+use casemate_attest::nvidia::{GpuRejected, ManifestError, ManifestRejected};
+use casemate_attest::{OcspError, Platform, Rejected, RejectionKind, UnixTime};
 
 /// Why there is no bundle. Nothing was written but what verified.
 #[derive(Debug, thiserror::Error)]
@@ -106,18 +107,22 @@ pub enum EndorseError {
         header: &'static str,
     },
     /// Not what was asked for.
-    #[error("{name}: {reason}")]
+    #[error("{name}, of {service}: {reason}")]
     Answer {
         /// What was asked for.
         name: String,
+        /// Of which service: its address.
+        service: String,
         /// Why.
         reason: AnswerError,
     },
     /// What was asked for, but not of this time.
-    #[error("{name} does not hold at {now}")]
+    #[error("{name}, of {service}, does not hold at {now}")]
     OutOfDate {
         /// What was asked for.
         name: String,
+        /// Of which service: its address.
+        service: String,
         /// The time that was given.
         now: UnixTime,
     },
@@ -150,6 +155,41 @@ pub enum EndorseError {
     /// The evidence does not verify with what the service gave.
     #[error("the evidence does not verify with its endorsements: {0}")]
     Rejected(#[from] Rejected),
+    /// A device does not verify.
+    #[error("the device does not verify: {0}")]
+    Device(Box<GpuRejected>),
+    /// What the service gave is no manifest of NVIDIA's.
+    #[error("{name}, of {service}: {rejected}")]
+    Manifest {
+        /// What was asked for.
+        name: String,
+        /// Of which service: its address.
+        service: String,
+        /// Why.
+        rejected: Box<ManifestRejected>,
+    },
+    /// What the service gave is not of the shape of a manifest.
+    #[error("{name}, of {service}: {error}")]
+    ManifestForm {
+        /// What was asked for.
+        name: String,
+        /// Of which service: its address.
+        service: String,
+        /// Why.
+        error: Box<ManifestError>,
+    },
+    /// What the responder gave does not clear the certificate.
+    #[error("{name}, about {certificate}, of {service}: {error}")]
+    Ocsp {
+        /// What was asked for.
+        name: String,
+        /// Of which service: its address.
+        service: String,
+        /// Common name.
+        certificate: String,
+        /// Why.
+        error: Box<OcspError>,
+    },
     /// The bundle cannot be written down.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -166,7 +206,7 @@ pub enum EndorseKind {
     Unreachable,
     /// The endorsements are missing, malformed or out of date.
     Undecidable,
-    /// The evidence was judged.
+    /// The evidence, or what was fetched, was judged, and is not genuine.
     Rejected,
 }
 
@@ -194,6 +234,10 @@ impl EndorseError {
             Self::CacheDamaged { .. } => "endorse.cache.damaged",
             Self::CacheFile { .. } => "endorse.cache.file",
             Self::Rejected(rejected) => rejected.code(),
+            Self::Device(rejected) => rejected.code(),
+            Self::Manifest { rejected, .. } => rejected.code(),
+            Self::ManifestForm { error, .. } => error.code(),
+            Self::Ocsp { error, .. } => error.code(),
             Self::Bundle(error) => error.code(),
         }
     }
@@ -220,7 +264,18 @@ impl EndorseError {
             | Self::CacheStale { .. }
             | Self::CacheDamaged { .. }
             | Self::Bundle(_) => EndorseKind::Undecidable,
-            Self::Rejected(_) => EndorseKind::Rejected,
+            Self::Rejected(rejected) => judged(rejected.reason.kind()),
+            Self::Device(rejected) => judged(rejected.reason.kind()),
+            Self::Manifest { rejected, .. } => judged(rejected.kind()),
+            Self::ManifestForm { .. } => EndorseKind::Rejected,
+            Self::Ocsp { error, .. } => judged(error.kind()),
         }
+    }
+}
+
+fn judged(kind: RejectionKind) -> EndorseKind {
+    match kind {
+        RejectionKind::NotGenuine => EndorseKind::Rejected,
+        RejectionKind::Stale | RejectionKind::Missing => EndorseKind::Undecidable,
     }
 }

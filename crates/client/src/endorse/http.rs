@@ -1,9 +1,9 @@
-//! One polite GET (END-09 to END-12): no redirections, a limit on length and time, refusals honoured.
+//! One polite request (END-09 to END-12): no redirections, a limit on length and time, refusals honoured.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::CertificateDer;
@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::error::EndorseError;
 use super::pace::{Queue, Turn};
 use super::settings::Settings;
-use super::{Answer, Notice, Request};
+use super::{Answer, Notice, Question, Request};
 
 /// The longest answer that is read. Certificates have 2 KiB, lists and Intel's documents up to 15 KiB; lists may grow.
 pub(super) const MAX_ANSWER: usize = 1024 * 1024;
@@ -27,6 +27,8 @@ pub(super) struct Http<'a> {
     settings: &'a Settings,
     notify: &'a (dyn Fn(&Notice) + Sync),
     deadline: Instant,
+    /// When the whole fetch ends.
+    end: Instant,
 }
 
 enum Reply {
@@ -41,7 +43,9 @@ impl<'a> Http<'a> {
         notify: &'a (dyn Fn(&Notice) + Sync),
     ) -> Result<Self, EndorseError> {
         let client = if settings.offline { None } else { Some(client(settings)?) };
-        Ok(Self { client, settings, notify, deadline: Instant::now() + settings.pace.patience })
+        let began = Instant::now();
+        let (deadline, end) = (began + settings.pace.patience, began + settings.pace.whole);
+        Ok(Self { client, settings, notify, deadline, end })
     }
 
     /// Asks until there is an answer, a reason, or no patience left.
@@ -64,11 +68,9 @@ impl<'a> Http<'a> {
         loop {
             let mut turn = Turn::take(&queue).await?;
             let asked = ask(client, request, &url, &host);
-            let reply = tokio::time::timeout(pace.timeout, asked).await;
-            match reply.map_err(|_| EndorseError::Timeout {
-                host: host.clone(),
-                seconds: pace.timeout.as_secs(),
-            })?? {
+            let limit = pace.timeout.min(self.end.saturating_duration_since(Instant::now()));
+            let late = |_| EndorseError::Timeout { host: host.clone(), seconds: limit.as_secs() };
+            match tokio::time::timeout(limit, asked).await.map_err(late)?? {
                 Reply::Answer(answer) => return Ok(answer),
                 // A service that refuses and names no time, or none to come, is not asked again at once.
                 Reply::Refused(wait) => {
@@ -116,10 +118,15 @@ async fn ask(client: &Client, request: &Request, url: &Url, host: &str) -> Resul
         host: host.clone(),
         source: source.without_url(),
     };
-    let mut sending = client.get(url.clone());
-    if request.metadata {
-        sending = sending.header("Metadata", "true");
-    }
+    let sending = match &request.question {
+        Question::Get => client.get(url.clone()),
+        Question::Metadata => client.get(url.clone()).header("Metadata", "true"),
+        Question::Ocsp(der) => client
+            .post(url.clone())
+            .header(CONTENT_TYPE, "application/ocsp-request")
+            .header(ACCEPT, "application/ocsp-response")
+            .body(der.clone()),
+    };
     let response = sending.send().await.map_err(unreachable)?;
     match response.status() {
         StatusCode::OK => {}

@@ -7,7 +7,7 @@ use casemate_attest::endorse::{
 
 use super::error::EndorseError;
 use super::settings::{IntelService, base};
-use super::{Answer, Collector, Fault, Request};
+use super::{Answer, Collector, Fault, Question, Request};
 
 /// The bundle, and the answers that are kept once the evidence verified with it.
 pub(super) async fn collect(
@@ -81,7 +81,8 @@ impl Requests {
         };
         // A PCCS compares names in capitals, Intel in either.
         let (fmspc, authority) = (hex::encode_upper(needs.fmspc), needs.authority.as_str());
-        let request = |name: String, url: String, header| Request { name, url, header, metadata: false };
+        let request =
+            |name: String, url: String, header| Request { name, url, header, question: Question::Get };
         Ok(Self {
             tcb_info: request(
                 format!("intel/tcb-info/{fmspc}"),
@@ -108,11 +109,11 @@ fn checked<T>(
     now: casemate_attest::UnixTime,
     read: Result<(Dated, T), AnswerError>,
 ) -> Result<T, Fault> {
-    let name = request.name.clone();
+    let (name, service) = (request.name.clone(), request.url.clone());
     match read {
         Ok((dated, good)) if dated.holds(now) => Ok(good),
-        Ok(_) => Err(Fault::Stale(EndorseError::OutOfDate { name, now })),
-        Err(reason) => Err(Fault::Wrong(EndorseError::Answer { name, reason })),
+        Ok(_) => Err(Fault::Stale(EndorseError::OutOfDate { name, service, now })),
+        Err(reason) => Err(Fault::Wrong(EndorseError::Answer { name, service, reason })),
     }
 }
 

@@ -8,15 +8,17 @@ mod cache;
 mod error;
 mod http;
 mod intel;
+mod nvidia;
 mod pace;
 mod settings;
 
 use casemate_attest::endorse::{EndorsementBundle, Needs};
+use casemate_attest::nvidia::{GpuEvidence, NvidiaAnchors};
 use casemate_attest::snp::ProductLine;
-use casemate_attest::{Evidence, Platform, TrustAnchors, UnixTime, verify};
+use casemate_attest::{Evidence, TrustAnchors, UnixTime, verify};
 
 pub use error::{EndorseError, EndorseKind};
-pub use settings::{IntelService, Pace, Settings};
+pub use settings::{IntelService, NvidiaServices, Pace, Settings};
 
 use cache::Cache;
 use http::Http;
@@ -35,8 +37,8 @@ pub struct Known {
 pub struct Fetched {
     /// For a file.
     pub bundle: EndorsementBundle,
-    /// Whose evidence it was.
-    pub platform: Platform,
+    /// Whose evidence it was: a platform's name, or `nvidia`.
+    pub platform: &'static str,
     /// Last second at which the evidence is genuine with it.
     pub valid_until: UnixTime,
     /// Every endorsement and where it came from.
@@ -96,16 +98,7 @@ pub async fn fetch(
     notify: &(dyn Fn(&Notice) + Sync),
 ) -> Result<Fetched, EndorseError> {
     let needs = Needs::of(evidence, known.line)?;
-    let mut collector = Collector {
-        http: Http::new(settings, notify)?,
-        cache: Cache::new(&settings.cache),
-        settings,
-        notify,
-        now,
-        // A simulated vendor's answers are never found in a real vendor's place.
-        place: if anchors.simulated() { "simulated/" } else { "" },
-        items: Vec::new(),
-    };
+    let mut collector = Collector::new(settings, notify, anchors.simulated(), now)?;
     let (bundle, unkept) = match &needs {
         Needs::Amd(needs) => {
             (amd::collect(&mut collector, evidence, needs, known, anchors).await?, Vec::new())
@@ -120,10 +113,32 @@ pub async fn fetch(
     }
     Ok(Fetched {
         bundle,
-        platform: evidence.platform(),
+        platform: evidence.platform().as_str(),
         valid_until: authentic.valid_until(),
         items: collector.items,
         simulated: authentic.simulated(),
+    })
+}
+
+/// As [`fetch`], for NVIDIA GPUs and switches: the manifests of their firmware, and answers about the certificates of both.
+///
+/// # Errors
+/// Whatever could not be had or did not verify, by name. There is no bundle then.
+pub async fn fetch_devices(
+    devices: &[GpuEvidence],
+    anchors: &NvidiaAnchors,
+    now: UnixTime,
+    settings: &Settings,
+    notify: &(dyn Fn(&Notice) + Sync),
+) -> Result<Fetched, EndorseError> {
+    let mut collector = Collector::new(settings, notify, anchors.simulated(), now)?;
+    let collected = nvidia::collect(&mut collector, devices, anchors).await?;
+    Ok(Fetched {
+        bundle: collected.bundle,
+        platform: "nvidia",
+        valid_until: collected.valid_until,
+        items: collector.items,
+        simulated: anchors.simulated(),
     })
 }
 
@@ -145,8 +160,27 @@ struct Request {
     url: String,
     /// The header of the answer that belongs to it.
     header: Option<&'static str>,
-    /// Azure's metadata service asks for a header of its own.
-    metadata: bool,
+    question: Question,
+}
+
+/// How it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Question {
+    /// GET.
+    Get,
+    /// GET with the header that Azure's metadata service asks for.
+    Metadata,
+    /// POST of an OCSP request (RFC 6960 appendix A.1).
+    Ocsp(Vec<u8>),
+}
+
+/// Where an answer that is checked was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// In the cache folder.
+    Kept,
+    /// A service gave it to this very request.
+    Now,
 }
 
 /// What a check says of an answer.
@@ -168,7 +202,25 @@ struct Collector<'a> {
     items: Vec<Item>,
 }
 
-impl Collector<'_> {
+impl<'a> Collector<'a> {
+    fn new(
+        settings: &'a Settings,
+        notify: &'a (dyn Fn(&Notice) + Sync),
+        simulated: bool,
+        now: UnixTime,
+    ) -> Result<Self, EndorseError> {
+        Ok(Self {
+            http: Http::new(settings, notify)?,
+            cache: Cache::new(&settings.cache),
+            settings,
+            notify,
+            now,
+            // A simulated vendor's answers are never found in a real vendor's place.
+            place: if simulated { "simulated/" } else { "" },
+            items: Vec::new(),
+        })
+    }
+
     /// The answer from the cache, where it is there and in date, or else from the service (END-05 to END-08). What came from
     /// the service is checked, and not kept yet: the flag says that it is new.
     async fn get<T>(
@@ -176,12 +228,28 @@ impl Collector<'_> {
         request: &Request,
         check: impl Fn(&Answer) -> Result<T, Fault>,
     ) -> Result<(T, Answer, bool), EndorseError> {
+        self.renew(request, |answer, _| check(answer), |_| false).await
+    }
+
+    /// As [`Collector::get`]. A kept answer that is `ageing` is asked for anew where anybody may be asked, and serves where
+    /// the service cannot be reached (END-18).
+    async fn renew<T>(
+        &mut self,
+        request: &Request,
+        check: impl Fn(&Answer, Found) -> Result<T, Fault>,
+        ageing: impl Fn(&T) -> bool,
+    ) -> Result<(T, Answer, bool), EndorseError> {
         let name = &format!("{}{}", self.place, request.name);
+        let mut kept = None;
         let missing = match self.cache.read(name) {
-            Ok(Some(answer)) => match check(&answer) {
-                Ok(good) => {
+            Ok(Some(answer)) => match check(&answer, Found::Kept) {
+                Ok(good) if self.settings.offline || !ageing(&good) => {
                     self.items.push(Item { name: name.clone(), origin: Origin::Cache });
                     return Ok((good, answer, false));
+                }
+                Ok(good) => {
+                    kept = Some((good, answer, false));
+                    EndorseError::CacheStale { name: name.clone() }
                 }
                 Err(Fault::Stale(_)) => EndorseError::CacheStale { name: name.clone() },
                 Err(Fault::Wrong(error)) => return Err(error),
@@ -196,8 +264,15 @@ impl Collector<'_> {
         if self.settings.offline {
             return Err(missing);
         }
-        let answer = self.http.get(request).await?;
-        match check(&answer) {
+        let answer = match (self.http.get(request).await, kept) {
+            (Ok(answer), _) => answer,
+            (Err(error), Some(kept)) if error.kind() == EndorseKind::Unreachable => {
+                self.items.push(Item { name: name.clone(), origin: Origin::Cache });
+                return Ok(kept);
+            }
+            (Err(error), _) => return Err(error),
+        };
+        match check(&answer, Found::Now) {
             Ok(good) => {
                 self.items.push(Item { name: name.clone(), origin: Origin::Service });
                 Ok((good, answer, true))

@@ -16,6 +16,8 @@ pub struct Settings {
     pub intel: IntelService,
     /// Azure's metadata service, asked for the VCEK instead of AMD's; only inside a virtual machine of Azure.
     pub thim: Option<String>,
+    /// NVIDIA's services, or caches in front of them.
+    pub nvidia: NvidiaServices,
     /// Certificate authorities (PEM) of the services' TLS instead of Mozilla's.
     pub authorities: Option<Vec<u8>>,
     /// The cache folder.
@@ -24,6 +26,18 @@ pub struct Settings {
     pub offline: bool,
     /// How patiently.
     pub pace: Pace,
+}
+
+/// Who has NVIDIA's manifests, and who answers about its certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NvidiaServices {
+    /// `/v1/rim/{id}` below it.
+    pub rim: String,
+    /// OCSP requests are posted to it.
+    pub ocsp: String,
+    /// Whether a nonce is sent, which the answer must repeat. A cache in front of the responder cannot: then the answer's
+    /// dates alone say how old it may be, as they do for every answer that was kept.
+    pub nonce: bool,
 }
 
 /// Who has Intel's collateral.
@@ -55,6 +69,8 @@ pub struct Pace {
     pub patience: Duration,
     /// For one whole answer.
     pub timeout: Duration,
+    /// For the whole fetch, however many answers it needs.
+    pub whole: Duration,
 }
 
 impl Settings {
@@ -67,6 +83,7 @@ impl Settings {
                 certificates: INTEL_CERTIFICATES.to_owned(),
             },
             thim: None,
+            nvidia: NvidiaServices { rim: NVIDIA_RIM.to_owned(), ocsp: NVIDIA_OCSP.to_owned(), nonce: true },
             authorities: None,
             cache,
             offline: false,
@@ -93,6 +110,8 @@ impl Default for Pace {
             // A pipeline's step, not a night: whoever needs longer runs it again, and the cache remembers what it has.
             patience: Duration::from_secs(300),
             timeout: Duration::from_secs(30),
+            // Eight GPUs and four switches need about fifty answers, each of a fraction of a second.
+            whole: Duration::from_secs(900),
         }
     }
 }
@@ -121,6 +140,10 @@ const AMD_KDS: &str = "https://kdsintf.amd.com";
 const INTEL_PCS: &str = "https://api.trustedservices.intel.com";
 /// The distribution point in Intel's root certificate.
 const INTEL_CERTIFICATES: &str = "https://certificates.trustedservices.intel.com";
+/// NVIDIA's attestation documentation, "RIM Guide".
+const NVIDIA_RIM: &str = "https://rim.attestation.nvidia.com";
+/// NVIDIA's attestation documentation, "OCSP Service".
+const NVIDIA_OCSP: &str = "https://ocsp.ndis.nvidia.com";
 /// Azure's instance metadata service; the same link-local address in every virtual machine.
 pub(super) const METADATA_HOST: &str = "169.254.169.254";
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, TrustAnchors, UnixTime};
-use casemate_client::endorse::{EndorseError, Fetched, IntelService, Known, Notice, Pace, Settings, fetch};
+use casemate_client::endorse::{
+    EndorseError, Fetched, IntelService, Known, Notice, NvidiaServices, Pace, Settings, fetch,
+};
 use casemate_sim::{MachineConfig, Vendor};
 use tempfile::TempDir;
 
@@ -112,6 +114,7 @@ pub(crate) fn settings_in(service: &str, cache: PathBuf) -> Settings {
     Settings {
         kds: service.to_owned(),
         intel: IntelService::Pcs { service: service.to_owned(), certificates: service.to_owned() },
+        nvidia: NvidiaServices { rim: service.to_owned(), ocsp: service.to_owned(), nonce: true },
         pace: Pace {
             interval: Duration::ZERO,
             host: "127.0.0.1",
@@ -119,6 +122,7 @@ pub(crate) fn settings_in(service: &str, cache: PathBuf) -> Settings {
             longest_wait: Duration::from_millis(400),
             patience: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
+            whole: Duration::from_secs(60),
         },
         ..Settings::vendors(cache)
     }

@@ -1,5 +1,11 @@
 //! Endorsements fetched from a local server that replays answers (spec/endorse.md).
 
+#[path = "../../../attest/tests/nvidia/vendor.rs"]
+#[allow(dead_code)] // the cases of attest use more of it
+mod vendor;
+
+mod devices;
+mod devices_recorded;
 mod machine;
 mod polite;
 mod recorded;
@@ -15,8 +21,11 @@ fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
     let polite = polite::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
+    let devices = devices::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let specified = Trial::test("every code is in the specification", specification::codes);
-    let recorded =
-        recorded::CASES.iter().map(|(name, run)| Trial::test(*name, *run).with_ignored_flag(absent));
-    libtest_mimic::run(&arguments, polite.chain([specified]).chain(recorded).collect()).exit();
+    let recorded = recorded::CASES
+        .iter()
+        .chain(devices_recorded::CASES)
+        .map(|(name, run)| Trial::test(*name, *run).with_ignored_flag(absent));
+    libtest_mimic::run(&arguments, polite.chain(devices).chain([specified]).chain(recorded).collect()).exit();
 }

@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     ("the longest answer that is read is still no certificate", || {
         code(Reply::Body(vec![0; 1 << 20]), "x509.too-long", EndorseKind::Rejected)
     }),
-    ("an empty answer", || code(Reply::Body(Vec::new()), "x509.missing", EndorseKind::Rejected)),
+    ("an empty answer", || code(Reply::Body(Vec::new()), "x509.missing", EndorseKind::Undecidable)),
     ("a page instead of a certificate", || {
         code(Reply::Body(b"<html></html>".to_vec()), "x509.malformed", EndorseKind::Rejected)
     }),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::machine::{cache, run, settings};
 use crate::replay::{Replay, Reply};
 
-type Case = (&'static str, fn() -> Result<(), Failed>);
+pub(crate) type Case = (&'static str, fn() -> Result<(), Failed>);
 
 pub(crate) const CASES: &[Case] = &[
     ("AMD: Genoa", genoa),
@@ -529,7 +529,7 @@ fn first(path: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(&file(path)).expect("PEM").to_vec()
 }
 
-fn file(path: &str) -> Vec<u8> {
+pub(crate) fn file(path: &str) -> Vec<u8> {
     let path = folder().expect("recordings are at hand").join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -11,6 +11,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 /// What the server does with a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
+    /// 200 with what this says to the request's body.
+    To(fn(&[u8]) -> Vec<u8>),
     /// 200 with this body.
     Body(Vec<u8>),
     /// 200 with a header and this body.
@@ -32,6 +34,7 @@ pub(crate) struct Seen {
     /// Path and query.
     pub(crate) target: String,
     pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 pub(crate) struct Replay {
@@ -115,10 +118,18 @@ fn serve(mut stream: impl Stream, state: &Mutex<State>) {
     }
     let head = String::from_utf8(head).expect("ASCII");
     let target = head.split(' ').nth(1).expect("a request line").to_owned();
-    assert!(head.starts_with("GET "), "{head}");
+    let length = head
+        .to_lowercase()
+        .split_once("\r\ncontent-length: ")
+        .map(|(_, rest)| rest.lines().next().and_then(|line| line.parse().ok()).expect("a number"));
+    let mut body = vec![0; length.unwrap_or(0)];
+    if stream.read_exact(&mut body).is_err() {
+        return;
+    }
+    assert!(head.starts_with(if body.is_empty() { "GET " } else { "POST " }), "{head}");
     let reply = {
         let mut state = state.lock().expect("no panic");
-        state.seen.push(Seen { at: Instant::now(), target: target.clone(), head });
+        state.seen.push(Seen { at: Instant::now(), target: target.clone(), head, body: body.clone() });
         match state.answers.get_mut(&target) {
             Some(Reply::Then(replies)) if replies.len() > 1 => replies.remove(0),
             Some(Reply::Then(replies)) => replies[0].clone(),
@@ -127,15 +138,20 @@ fn serve(mut stream: impl Stream, state: &Mutex<State>) {
         }
     };
     // A client that went away is one of the cases.
-    let _ = answer(&mut stream, reply);
+    let _ = answer(&mut stream, reply, &body);
     let _ = stream.flush();
 }
 
-fn answer(stream: &mut impl Stream, reply: Reply) -> std::io::Result<()> {
+fn answer(stream: &mut impl Stream, reply: Reply, request: &[u8]) -> std::io::Result<()> {
     let ok = |length: usize, header: &str| {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{header}Connection: close\r\n\r\n")
     };
     match reply {
+        Reply::To(respond) => {
+            let body = respond(request);
+            stream.write_all(ok(body.len(), "").as_bytes())?;
+            stream.write_all(&body)
+        }
         Reply::Body(body) => {
             stream.write_all(ok(body.len(), "").as_bytes())?;
             stream.write_all(&body)

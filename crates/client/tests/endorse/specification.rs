@@ -6,10 +6,11 @@ use std::path::Path;
 use libtest_mimic::Failed;
 
 const SPECIFICATION: &str = include_str!("../../../../spec/endorse.md");
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "../attest/src/endorse/bundle.rs",
     "../attest/src/endorse/intel.rs",
     "../attest/src/endorse/needs.rs",
+    "../attest/src/endorse/nvidia.rs",
     "src/endorse/error.rs",
     "../cli/src/error.rs",
 ];

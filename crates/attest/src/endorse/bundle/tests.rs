@@ -61,6 +61,40 @@ fn one_mistake_each() {
 }
 
 #[test]
+fn devices_have_their_own_place_in_one_order() {
+    let (a, b) = (vec![1], vec![2]);
+    let good = r#"{"nvidia":{"ocsp":["AQ==","Ag=="],"rim":["AQ=="]},"schema":"casemate.endorsements/1"}"#;
+    let bundle = EndorsementBundle::parse(good.as_bytes()).expect("good");
+    let made = EndorsementBundle::default();
+    let made = made.with_nvidia(vec![b.clone(), a.clone(), b.clone()], vec![a.clone(), a.clone()]);
+    assert_eq!((&made, made.to_bytes().as_deref()), (&bundle, Ok(good.as_bytes())));
+    let devices = bundle.devices().expect("there");
+    assert_eq!(devices.manifests().collect::<Vec<_>>(), [&a[..]]);
+    let GpuRevocation::Ocsp(answers) = devices.revocation() else { panic!("answers") };
+    assert_eq!(answers.iter().map(|answer| &answer.der).collect::<Vec<_>>(), [&a, &b]);
+    assert!(answers.iter().all(|answer| answer.nonce == OcspNonce::NotSent));
+
+    for (from, to, expected) in [
+        (r#""AQ==","Ag==""#, r#""Ag==","AQ==""#, "endorse.bundle.not-canonical"),
+        (r#""AQ==","Ag==""#, r#""AQ==","AQ==""#, "endorse.bundle.not-canonical"),
+        (r#""AQ==","Ag==""#, r#""AQ==","Ah==""#, "endorse.bundle.base64"),
+        (r#","rim":["AQ=="]"#, "", "endorse.bundle.form"),
+        (r#""rim":["AQ=="]"#, r#""rim":"AQ==""#, "endorse.bundle.form"),
+        (r#""rim":["AQ=="]"#, r#""rim":["AQ=="],"rims":[]"#, "endorse.bundle.form"),
+        (r#"["AQ==","Ag=="]"#, "null", "endorse.bundle.form"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        assert_eq!(code(&bad), expected, "{bad}");
+    }
+    // Absence never opens: no list of answers is no answer, and no place at all is an error.
+    let none = EndorsementBundle::default().with_nvidia(Vec::new(), Vec::new());
+    assert_eq!(none.devices().map(DeviceEndorsements::revocation), Ok(GpuRevocation::Missing));
+    let amd = EndorsementBundle::default().with_amd(a, b);
+    assert_eq!(amd.devices().expect_err("none").code(), "endorse.bundle.missing");
+}
+
+#[test]
 fn text_that_two_encoders_write_differently_is_not_written() {
     for odd in ["é", "\u{7f}", "\u{0}", "\t"] {
         let bundle =

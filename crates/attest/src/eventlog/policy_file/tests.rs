@@ -34,6 +34,17 @@ fn the_example_is_read_as_it_is_written() {
 }
 
 #[test]
+fn an_event_of_dstacks_may_be_of_version_2() {
+    let version = |number: &str| EXAMPLE.replace("3434\" }", &format!("3434\", version = {number} }}"));
+    let required = terms(&version("2")).registers[&3].required.clone();
+    let measured = crate::eventlog::DstackVersion::V2.measured("compose-hash", &[0x34; 32]);
+    assert_eq!(required, [crate::crypto::sha384(&measured).to_vec()]);
+    assert_eq!(terms(&version("1")), terms(EXAMPLE));
+    let three = Policy::from_toml(&format!("{PLATFORM}\n{}", version("3")));
+    assert_eq!(three.expect_err("no version 3").code(), "policy.out-of-range");
+}
+
+#[test]
 fn the_example_is_the_specifications() {
     assert!(include_str!("../../../../../spec/event-logs.md").contains(EXAMPLE.trim_end()));
 }

@@ -83,7 +83,7 @@ pub(crate) fn whole(
     }
     for Submodule { name, text, jws } in submodules {
         let digest = crypto::sha256(text.as_bytes());
-        if !expected.get(name.as_str()).is_some_and(|expected| expected.as_slice() == digest) {
+        if expected.get(name.as_str()).is_none_or(|expected| expected.as_slice() != digest) {
             return Err(TokenRejection::SubmoduleDigest { name: name.clone() });
         }
         let issuer = jws.claims.get("iss").and_then(Value::as_str);

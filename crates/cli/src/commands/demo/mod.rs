@@ -61,7 +61,7 @@ fn swap_is_on() -> bool {
 
 impl Demo {
     fn play(&mut self, args: &DemoArgs) -> Result<(), CliError> {
-        output::simulated_banner();
+        output::simulated_banner(output::SIMULATED_MACHINE);
 
         self.stage(
             "a software silicon vendor stands in for AMD: its root is made now and named in every command",
