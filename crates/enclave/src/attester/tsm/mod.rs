@@ -148,6 +148,9 @@ impl Tsm<Entry> {
     }
 }
 
+/// `outblob` and `auxblob`.
+type Blobs = (Vec<u8>, Vec<u8>);
+
 impl<A: Attributes> Tsm<A> {
     pub(crate) fn with(
         attributes: A,
@@ -167,7 +170,7 @@ impl<A: Attributes> Tsm<A> {
     }
 
     /// Outblob and auxblob for these bytes, tried again while the entry is busy or another writes to it.
-    fn exchange(&self, report_data: &[u8; 64]) -> Result<(Vec<u8>, Vec<u8>), AttesterError> {
+    fn exchange(&self, report_data: &[u8; 64]) -> Result<Blobs, AttesterError> {
         let mut busy = 0;
         for pause in self.patience.pauses() {
             match self.attempt(report_data) {
@@ -186,7 +189,7 @@ impl<A: Attributes> Tsm<A> {
     }
 
     /// Once. `None` where something else than our own writes changed the entry between the two looks at its generation.
-    fn attempt(&self, report_data: &[u8; 64]) -> Result<Option<(Vec<u8>, Vec<u8>)>, TsmError> {
+    fn attempt(&self, report_data: &[u8; 64]) -> Result<Option<Blobs>, TsmError> {
         let before = self.generation()?;
         let mut writes = 1;
         if let Some(level) = self.privilege {
