@@ -293,7 +293,7 @@ pub(crate) const RECORDED: &[Case] = &[
         || unlisted(Revocation::DangerNotChecked { reason: "an audit".into() }),
         "verified, waived: SNP-07",
     ),
-    ("coco snp: the verifier's list before its own", || listed(Revocation::Crl(Vec::new())), "crl.malformed"),
+    ("coco snp: the verifier's list before its own", || listed(Revocation::Crl(vec![0])), "crl.malformed"),
     (
         "coco snp: with a list of its own, and a waiver",
         || listed(Revocation::DangerNotChecked { reason: "an audit".into() }),
