@@ -209,6 +209,8 @@ const COLLATERAL: &[Case] = &[
         || replaced("qe_identity", "\"isvsvn\":4", "\"isvsvn\":3"),
         "tdx.collateral.signature",
     ),
+    ("collateral: PCK CRL, last bit of its signature", || last_bit("pck_crl"), "tdx.dcap.refused"),
+    ("collateral: root CRL, last bit of its signature", || last_bit("root_ca_crl"), "tdx.dcap.refused"),
     ("collateral: root CRL is the PCK CRL", || swapped("root_ca_crl", "pck_crl"), "tdx.dcap.refused"),
     (
         "collateral: brings another machine's PCK chain, which is not looked at",
@@ -465,6 +467,15 @@ fn replaced(key: &str, from: &str, to: &str) -> String {
         let text = value[key].as_str().expect("text");
         assert!(text.contains(from), "{from} is not in {text}");
         value[key] = text.replacen(from, to, 1).into();
+    })
+}
+
+/// A list that its issuer did not sign.
+fn last_bit(member: &str) -> String {
+    changed(|collateral| {
+        let mut list = hex::decode(collateral[member].as_str().expect("text")).expect("hexadecimal");
+        *list.last_mut().expect("not empty") ^= 1;
+        collateral[member] = hex::encode(list).into();
     })
 }
 
