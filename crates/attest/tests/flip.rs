@@ -10,6 +10,10 @@ use casemate_attest::{Endorsements, Evidence, Revocation, TrustAnchors, verify};
 use libtest_mimic::{Arguments, Failed, Trial};
 use recorded::{Recording, genoa, turin, vlek};
 
+/// The second backend only has to agree with the first, which is asked about every bit: it is slower, and gets each seventh,
+/// so that every place of a byte has its turn (scripts/test-backends.sh).
+const STEP: usize = if cfg!(casemate_rustcrypto) { 7 } else { 1 };
+
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
@@ -111,7 +115,7 @@ fn explicit_trailer() -> Recording {
 }
 
 fn flips(bytes: &[u8]) -> impl Iterator<Item = (Vec<u8>, String)> + '_ {
-    (0..bytes.len() * 8).map(|position| {
+    (0..bytes.len() * 8).step_by(STEP).map(|position| {
         let mut changed = bytes.to_vec();
         changed[position / 8] ^= 1 << (position % 8);
         (changed, format!("bit {} of byte {:#x}", position % 8, position / 8))

@@ -576,16 +576,16 @@ fn report() -> String {
     format!("{} {}, {checks} checks", json["schema"].as_str().unwrap(), json["headline"].as_str().unwrap())
 }
 
-/// Every bit of a genuine document, head and lengths included, one after the other.
+/// Every bit of a genuine document, head and lengths included, one after the other. The second backend only has to agree
+/// with the first: it is slower, and gets each seventh bit (scripts/test-backends.sh).
 fn every_bit() -> Result<(), Failed> {
+    let step = if cfg!(casemate_rustcrypto) { 7 } else { 1 };
     let recording = good();
-    for index in 0..recording.bytes.len() {
-        for bit in 0..8 {
-            let mut bytes = recording.bytes.clone();
-            bytes[index] ^= 1 << bit;
-            if verified(&bytes, &recording.anchors, recording.now).is_ok() {
-                return Err(format!("byte {index}, bit {bit} does not matter").into());
-            }
+    for bit in (0..recording.bytes.len() * 8).step_by(step) {
+        let mut bytes = recording.bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if verified(&bytes, &recording.anchors, recording.now).is_ok() {
+            return Err(format!("bit {} of byte {} does not matter", bit % 8, bit / 8).into());
         }
     }
     Ok(())

@@ -290,7 +290,7 @@ pub(crate) fn every_bit() -> Result<(), Failed> {
         if !judge(&der) {
             return Err("the unchanged answer is refused".into());
         }
-        for bit in 0..der.len() * 8 {
+        for bit in (0..der.len() * 8).step_by(crate::sweeps::STEP) {
             der[bit / 8] ^= 1 << (bit % 8);
             if judge(&der) {
                 return Err(format!("believed with bit {} of byte {} changed", bit % 8, bit / 8).into());

@@ -8,6 +8,10 @@ use libtest_mimic::Failed;
 use crate::manifests::{SWITCH_VBIOS, waived};
 use crate::{NOW, Recording, not_checked, text};
 
+/// The second backend only has to agree with the first, which is asked about every bit: it is slower, and gets each seventh,
+/// so that every place of a byte has its turn (scripts/test-backends.sh).
+pub(crate) const STEP: usize = if cfg!(casemate_rustcrypto) { 7 } else { 1 };
+
 fn genuine(report: &[u8], chain: &[u8]) -> bool {
     GpuEvidence::parse(report, chain)
         .is_ok_and(|evidence| verify_gpu(&evidence, &not_checked(), &NvidiaAnchors::nvidia(), NOW).is_ok())
@@ -18,7 +22,7 @@ pub(crate) fn report_bits(case: &Recording) -> Result<(), Failed> {
         return Err("the unchanged recording is not genuine".into());
     }
     let mut report = case.report.clone();
-    for bit in 0..report.len() * 8 {
+    for bit in (0..report.len() * 8).step_by(STEP) {
         report[bit / 8] ^= 1 << (bit % 8);
         if genuine(&report, &case.chain) {
             return Err(format!("genuine with bit {} of byte {} changed", bit % 8, bit / 8).into());
@@ -46,7 +50,7 @@ pub(crate) fn chain_bits(case: &Recording) -> Result<(), Failed> {
     for (position, der) in ders.iter().enumerate() {
         let mut der = der.clone();
         let original = chain[position].clone();
-        for bit in 0..der.len() * 8 {
+        for bit in (0..der.len() * 8).step_by(STEP) {
             der[bit / 8] ^= 1 << (bit % 8);
             chain[position] = pem(&der);
             if genuine(&case.report, chain.concat().as_bytes()) {
@@ -85,7 +89,7 @@ pub(crate) fn manifest_bytes() -> Result<(), Failed> {
         return Err("the unchanged manifest is refused".into());
     }
     let signature = document.windows(13).position(|part| part == b"<ds:Signature").expect("a signature");
-    for position in 0..document.len() {
+    for position in (0..document.len()).step_by(STEP) {
         let original = document[position];
         let bits: Vec<u8> = match position < signature {
             true => vec![original ^ 1 << (position % 7), if original == b'0' { b'1' } else { b'0' }],
