@@ -14,11 +14,11 @@ pub struct BrokerAnchors {
     identity: AnchorIdentity,
 }
 
-/// The name of a root of trust: `amd`, or `simulated:` with the SHA-256 of the root bundle.
+/// The name of a root of trust: `vendors`, or `simulated:` with the SHA-256 of the root bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnchorIdentity {
-    /// AMD's own roots.
-    Amd,
+    /// The vendors' own roots.
+    Vendors,
     /// A simulator's root, by the digest of its PEM file.
     Simulated {
         /// SHA-256 of the PEM file, byte for byte.
@@ -27,9 +27,9 @@ pub enum AnchorIdentity {
 }
 
 impl BrokerAnchors {
-    /// AMD's roots: the production choice.
-    pub fn amd() -> Self {
-        Self { trust: TrustAnchors::amd(), identity: AnchorIdentity::Amd }
+    /// The vendors' roots, of AMD, Intel, AWS and Microsoft: the production choice.
+    pub fn vendors() -> Self {
+        Self { trust: TrustAnchors::vendors(), identity: AnchorIdentity::Vendors }
     }
 
     /// Only the roots in `pem`, which somebody named: evidence of simulated hardware is then accepted.
@@ -58,15 +58,15 @@ impl AnchorIdentity {
     /// Whether evidence of simulated hardware may open keys.
     pub fn simulated(&self) -> bool {
         match self {
-            Self::Amd => false,
+            Self::Vendors => false,
             Self::Simulated { .. } => true,
         }
     }
 
     /// Reads what [`fmt::Display`] writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        if text == "amd" {
-            return Some(Self::Amd);
+        if text == "vendors" {
+            return Some(Self::Vendors);
         }
         let mut bundle_sha256 = [0; 32];
         hex::decode_to_slice(text.strip_prefix("simulated:")?, &mut bundle_sha256).ok()?;
@@ -77,7 +77,7 @@ impl AnchorIdentity {
 impl fmt::Display for AnchorIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Amd => f.write_str("amd"),
+            Self::Vendors => f.write_str("vendors"),
             Self::Simulated { bundle_sha256 } => write!(f, "simulated:{}", hex::encode(bundle_sha256)),
         }
     }
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for identity in [AnchorIdentity::Amd, AnchorIdentity::Simulated { bundle_sha256: [0xa5; 32] }] {
+        for identity in [AnchorIdentity::Vendors, AnchorIdentity::Simulated { bundle_sha256: [0xa5; 32] }] {
             assert_eq!(AnchorIdentity::parse(&identity.to_string()), Some(identity));
         }
-        for wrong in ["", "AMD", "amd ", "simulated", "simulated:", "simulated:a5", "intel"] {
+        for wrong in ["", "amd", "Vendors", "vendors ", "simulated", "simulated:", "simulated:a5", "intel"] {
             assert_eq!(AnchorIdentity::parse(wrong), None, "{wrong}");
         }
     }

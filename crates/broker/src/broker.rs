@@ -6,11 +6,11 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
 use casemate_attest::json::{self, JsonError, shorten};
-use casemate_attest::snp::SnpPolicy;
-use casemate_attest::{Authentic, Binding, Evidence, Expected, IssuerCache, Policy, UnixTime, verify};
+use casemate_attest::{Authentic, Binding, Evidence, IssuerCache, Policy, UnixTime, verify};
 use casemate_protocol::jwe::{Jwe, encrypt_to};
 use casemate_protocol::kbs::{
-    self, Attestation, Challenge, HASH_ALGORITHM, Request, RuntimeData, SnpEvidence, TokenResponse, VERSION,
+    self, Attestation, Challenge, HASH_ALGORITHM, PrimaryEvidence, Request, RuntimeData, TEES, TokenResponse,
+    VERSION,
 };
 use casemate_protocol::statement;
 use serde::de::DeserializeOwned;
@@ -34,7 +34,7 @@ pub struct BrokerConfig {
     pub store: Store,
     /// The root of trust; the one that the store was created for.
     pub anchors: BrokerAnchors,
-    /// What every machine must be before any key's own policy is asked: see [`baseline`].
+    /// What every machine must be before any key's own policy is asked: see [`baseline`](crate::baseline).
     pub baseline: Policy,
     /// This broker's name as an authority, byte for byte as policies write it.
     pub issuer: String,
@@ -90,20 +90,6 @@ pub(crate) enum Credential {
     Bearer(String),
 }
 
-/// The strict terms of `casemate_attest` for production guests, with every claim left open that a key's release policy
-/// can require: measurement, host data, and the identity block.
-pub fn baseline() -> Policy {
-    const REASON: &str = "the key's release policy decides";
-    let mut terms = SnpPolicy::strict(Expected::any(REASON));
-    terms.host_data = Expected::any(REASON);
-    terms.id_key_digest = Expected::any(REASON);
-    terms.author_key_digest = Expected::any(REASON);
-    terms.family_id = Expected::any(REASON);
-    terms.image_id = Expected::any(REASON);
-    terms.chip_id = Expected::any(REASON);
-    Policy::for_snp(terms)
-}
-
 // === impl BrokerState ===
 
 impl BrokerState {
@@ -142,7 +128,7 @@ impl BrokerState {
         if request.version != VERSION {
             return Err(Fault::Version { found: shorten(&request.version) });
         }
-        if request.tee != TEE {
+        if !TEES.contains(&request.tee.as_str()) {
             return Err(Fault::Tee { found: shorten(&request.tee) });
         }
         let extra_params = selected_hash(&request.extra_params)?;
@@ -227,14 +213,15 @@ impl BrokerState {
         if runtime_data.nonce != nonce {
             return Err(Fault::Nonce);
         }
-        let evidence: SnpEvidence = serde_json::from_value(tee_evidence.primary_evidence.clone())
+        let primary: PrimaryEvidence = serde_json::from_value(tee_evidence.primary_evidence.clone())
             .map_err(|_| Fault::Shape { part: "the primary evidence" })?;
-        let (report, endorsements) = evidence.decode()?;
-        let evidence_sha256 = sha256(&report);
+        let bytes = primary.bytes()?;
+        let evidence_sha256 = sha256(&bytes);
         entry.evidence_sha256 = Some(evidence_sha256);
         let expected = kbs::report_data(runtime_data, &tee_evidence.additional_evidence)?;
 
-        let evidence = Evidence::parse(&report)?;
+        let evidence = Evidence::parse(&bytes)?;
+        let endorsements = primary.endorsements(&evidence)?;
         let bound = statement::bound(evidence.platform(), &expected);
         let verification = || verify(&evidence, &endorsements, self.anchors.trust(), now);
         let authentic: Authentic =
@@ -298,9 +285,6 @@ impl StartError {
         }
     }
 }
-
-/// The kind of evidence that this broker verifies, as `tee` names it.
-const TEE: &str = "snp";
 
 /// Reads a message in two steps, so that a member named twice at any depth is refused.
 fn message<T: DeserializeOwned>(body: &[u8], part: &'static str) -> Result<T, Fault> {

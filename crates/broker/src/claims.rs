@@ -3,9 +3,12 @@
 //! spec/release.md section 3 has the table. `x-ms-compliance-status` is never among them: it is another party's
 //! judgement about a fleet, and this broker does not make it.
 
-use casemate_attest::Verified;
+use casemate_attest::azure::{AzureClaims, HardwareClaims};
+use casemate_attest::nitro::NitroClaims;
 use casemate_attest::snp::{GuestPermission, SnpClaims};
-use serde_json::{Value, json};
+use casemate_attest::tdx::TdxClaims;
+use casemate_attest::{Claims, Verified};
+use serde_json::{Map, Value, json};
 
 /// Claims as a tree of JSON objects. Made from verified evidence only.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,16 +22,24 @@ impl ClaimSet {
             json!({ "platform": claims.platform().as_str(), "simulated": verified.simulated() });
         let mut isolation = json!({});
         // A platform that has none of these claims meets no condition on them.
-        if let (Some(snp), Some(host_data)) = (claims.snp(), claims.host_data()) {
-            let common = json!({
-                "x-ms-sevsnpvm-launchmeasurement": hex::encode(claims.measurement()),
-                "x-ms-sevsnpvm-hostdata": hex::encode(host_data),
-                "x-ms-sevsnpvm-reportdata": hex::encode(claims.report_data()),
-                "x-ms-sevsnpvm-is-debuggable": claims.debug(),
-            });
-            extend(&mut isolation, common);
+        if let Some(snp) = claims.snp() {
+            extend(&mut isolation, launch_claims(claims));
             extend(&mut isolation, snp_claims(snp));
             extend(&mut casemate, own_claims(snp));
+        }
+        if let Some(tdx) = claims.tdx() {
+            extend(&mut isolation, tdx_claims(claims, tdx));
+            extend(&mut casemate, own_tdx_claims(tdx));
+        }
+        if let Some(nitro) = claims.nitro() {
+            extend(&mut casemate, json!({ "nitro": nitro_claims(nitro) }));
+        }
+        if let Some(azure) = claims.azure() {
+            extend(&mut casemate, json!({ "azure": azure_claims(claims, azure) }));
+            match &azure.hardware {
+                HardwareClaims::SevSnp(snp) => extend(&mut casemate, own_claims(snp)),
+                HardwareClaims::Tdx(tdx) => extend(&mut casemate, own_tdx_claims(tdx)),
+            }
         }
         Self(json!({ "x-ms-isolation-tee": isolation, "casemate": casemate }))
     }
@@ -47,6 +58,16 @@ impl ClaimSet {
     pub(crate) fn made_up(tree: Value) -> Self {
         Self(tree)
     }
+}
+
+/// What a guest of SEV-SNP was launched with. Not of Azure: there it is the paravisor, which every customer has.
+fn launch_claims(claims: &Claims) -> Value {
+    json!({
+        "x-ms-sevsnpvm-launchmeasurement": hex::encode(claims.measurement()),
+        "x-ms-sevsnpvm-hostdata": claims.host_data().map(hex::encode),
+        "x-ms-sevsnpvm-reportdata": hex::encode(claims.report_data()),
+        "x-ms-sevsnpvm-is-debuggable": claims.debug(),
+    })
 }
 
 /// Security versions are those of the reported TCB: the one that the signing key is for.
@@ -79,6 +100,58 @@ fn own_claims(snp: &SnpClaims) -> Value {
         members.insert("chip-id".into(), hex::encode(chip_id).into());
     }
     claims
+}
+
+fn tdx_claims(claims: &Claims, tdx: &TdxClaims) -> Value {
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = tdx.rtmrs.map(hex::encode);
+    json!({
+        "x-ms-attestation-type": "tdxvm",
+        "tdx_mrtd": hex::encode(claims.measurement()),
+        "tdx_rtmr0": rtmr0,
+        "tdx_rtmr1": rtmr1,
+        "tdx_rtmr2": rtmr2,
+        "tdx_rtmr3": rtmr3,
+        "tdx_mrconfigid": hex::encode(tdx.mr_config_id),
+        "tdx_mrowner": hex::encode(tdx.mr_owner),
+        "tdx_mrownerconfig": hex::encode(tdx.mr_owner_config),
+        "tdx_mrseam": hex::encode(tdx.mr_seam),
+        "tdx_report_data": hex::encode(claims.report_data()),
+        "tdx_td_attributes_debug": claims.debug(),
+    })
+}
+
+fn own_tdx_claims(tdx: &TdxClaims) -> Value {
+    json!({
+        "fmspc": hex::encode(tdx.fmspc),
+        "tcb-evaluation": tdx.evaluation,
+        "tcb-status": tdx.tcb_status,
+    })
+}
+
+fn nitro_claims(nitro: &NitroClaims) -> Value {
+    let mut claims: Map<_, _> =
+        nitro.pcrs.iter().map(|(index, value)| (format!("pcr{index}"), value.as_str().into())).collect();
+    claims.insert("module-id".into(), nitro.module_id.as_str().into());
+    claims.into()
+}
+
+/// The measurement of the paravisor stands under a name of its own, so that no condition on a guest's can be met by it.
+fn azure_claims(claims: &Claims, azure: &AzureClaims) -> Value {
+    let hardware = match &azure.hardware {
+        HardwareClaims::SevSnp(_) => "sev-snp",
+        HardwareClaims::Tdx(_) => "tdx",
+    };
+    let pcrs = azure.pcrs.indices().into_iter();
+    let mut all: Map<_, _> = pcrs
+        .filter_map(|index| Some((format!("pcr{index}"), hex::encode(azure.pcrs.get(index)?).into())))
+        .collect();
+    all.insert("console-enabled".into(), azure.console_enabled.into());
+    all.insert("hardware".into(), hardware.into());
+    all.insert("paravisor-measurement".into(), hex::encode(claims.measurement()).into());
+    all.insert("secure-boot".into(), azure.secure_boot.into());
+    all.insert("user-data".into(), azure.user_data.clone().into());
+    all.insert("vm-id".into(), azure.vm_id.to_string().into());
+    all.into()
 }
 
 fn extend(object: &mut Value, more: Value) {

@@ -91,8 +91,8 @@ pub fn decide(verified: &Verified, key: &KeyRecord, issuer: &str, now: UnixTime)
     Ok(Permit { resource: key.resource.clone(), policy_sha256: key.policy.digest(), model: key.model })
 }
 
-/// The rules of attest.md that hold report data against what it should be, one per platform.
-const BINDING_RULES: [&str; 1] = ["SNP-31"];
+/// The rules of attest.md that hold report data against what it should be. Azure's is that of the hardware underneath.
+const BINDING_RULES: [&str; 3] = ["SNP-31", "TDX-28", "NIT-16"];
 
 /// Passed, and not waived.
 fn is_binding(check: &Check) -> bool {

@@ -27,7 +27,7 @@ pub(crate) enum Fault {
     Shape { part: &'static str },
     #[error("this broker speaks version {} and not `{found}`", casemate_protocol::kbs::VERSION)]
     Version { found: String },
-    #[error("this broker verifies `snp` evidence and not `{found}`")]
+    #[error("this broker verifies evidence of {} and not of `{found}`", casemate_protocol::kbs::TEES.join(", "))]
     Tee { found: String },
     #[error(
         "this broker hashes with {}, which the client does not offer",

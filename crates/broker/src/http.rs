@@ -17,7 +17,8 @@ use crate::session::{SESSION_SECONDS, SessionFault, SessionId};
 
 /// The longest body of `auth`, in bytes.
 pub const MAX_AUTH_BODY: usize = 16 * 1024;
-/// The longest body of `attest`, in bytes. A report, a certificate and AMD's revocation lists need about 10 KiB.
+/// The longest body of `attest`, in bytes. AMD's endorsements need about 10 KiB, Intel's collateral with its
+/// certificate chains several times as much.
 pub const MAX_ATTEST_BODY: usize = 256 * 1024;
 
 /// The broker's HTTP interface.

@@ -21,6 +21,7 @@
 )]
 
 mod anchors;
+mod baseline;
 mod broker;
 mod chance;
 mod claims;
@@ -36,7 +37,8 @@ pub mod store;
 mod token;
 
 pub use anchors::{AnchorIdentity, BrokerAnchors};
-pub use broker::{BrokerConfig, BrokerState, DEFAULT_ISSUER, StartError, baseline};
+pub use baseline::{PCRS, baseline};
+pub use broker::{BrokerConfig, BrokerState, DEFAULT_ISSUER, StartError};
 pub use chance::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
 pub use decide::{Denial, Permit, decide};
 pub use http::{MAX_ATTEST_BODY, MAX_AUTH_BODY, router};

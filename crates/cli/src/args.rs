@@ -529,11 +529,14 @@ pub(crate) struct PolicyArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// A release policy for the broker: this measurement and nothing else (JSON)
+    /// A release policy for the broker: this measurement, or these claims, and nothing else (JSON)
     Release {
-        /// The launch measurement, 48 bytes hex
-        #[arg(long)]
-        measurement: String,
+        /// The launch measurement of an SEV-SNP guest, 48 bytes hex
+        #[arg(long, required_unless_present = "equals")]
+        measurement: Option<String>,
+        /// A claim of spec/release.md section 3 and the value that it must have, CLAIM=VALUE; can be repeated
+        #[arg(long, value_name = "CLAIM=VALUE", value_parser = claim_and_value)]
+        equals: Vec<(String, String)>,
         /// The broker's issuer name
         #[arg(long, default_value = casemate_broker::DEFAULT_ISSUER)]
         issuer: String,
@@ -601,4 +604,12 @@ pub(crate) struct DemoArgs {
     /// The question
     #[arg(long, default_value = "What is 2+2?")]
     pub(crate) prompt: String,
+}
+
+/// `CLAIM=VALUE`, both not empty. The value is a text; the texts `true` and `false` are read as booleans by the broker.
+fn claim_and_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((claim, value)) if !claim.is_empty() && !value.is_empty() => Ok((claim.into(), value.into())),
+        _ => Err("not of the form CLAIM=VALUE"),
+    }
 }

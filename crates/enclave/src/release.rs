@@ -7,14 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD as B64;
 use casemate_attest::Platform;
-use casemate_protocol::document::AmdEndorsements;
 use casemate_protocol::jwe::{Jwe, JweError, TeePrivateKey};
 use casemate_protocol::kbs::{
-    self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, Request,
-    RuntimeData, SnpEvidence, TokenResponse,
+    self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, PrimaryEvidence,
+    Request, RuntimeData, TokenResponse,
 };
 use reqwest::{Response, StatusCode, header};
 use rustls::crypto::aws_lc_rs as provider;
@@ -94,8 +91,8 @@ pub enum ReleaseError {
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
-    /// The key broker's messages have no form for this platform's evidence.
-    #[error("evidence of {platform} cannot be presented to a key broker yet")]
+    /// Key brokers take no evidence of this platform.
+    #[error("evidence of {platform} opens no key at a key broker")]
     Platform {
         /// Of this machine.
         platform: Platform,
@@ -187,13 +184,10 @@ impl BrokerClient {
         staples: &Staples,
         key: &TeePrivateKey,
     ) -> Result<Session, ReleaseError> {
-        // The broker's protocol here has a form for one platform's evidence.
-        let platform = attester.platform();
-        if platform != Platform::SevSnp {
-            return Err(ReleaseError::Platform { platform });
-        }
         // 1. Ask for a nonce.
-        let request = self.http.post(format!("{}{BASE_PATH}/auth", self.base)).json(&Request::snp());
+        let platform = attester.platform();
+        let request = Request::of(platform).ok_or(ReleaseError::Platform { platform })?;
+        let request = self.http.post(format!("{}{BASE_PATH}/auth", self.base)).json(&request);
         let response = self.send(request, "auth").await?;
         let cookie = session_cookie(&response).ok_or(ReleaseError::Protocol { call: "auth" })?;
         let challenge: Challenge = json(response, "auth").await?;
@@ -206,10 +200,7 @@ impl BrokerClient {
         // 2. Bind nonce and key into evidence.
         let runtime_data = RuntimeData { nonce: challenge.nonce, tee_pubkey: key.public() };
         let raw = attester.evidence(&kbs::report_data(&runtime_data, "")?)?;
-        let Some(AmdEndorsements { vek, crl }) = staples.complete(&raw)?.amd else {
-            return Err(ReleaseError::Platform { platform });
-        };
-        let evidence = SnpEvidence { attestation_report: B64.encode(&raw.evidence), vek, crl };
+        let evidence = PrimaryEvidence::new(&raw.evidence, staples.complete(&raw)?);
         let primary_evidence =
             serde_json::to_value(evidence).map_err(|_| ReleaseError::Protocol { call: "attest" })?;
         let attestation = Attestation {

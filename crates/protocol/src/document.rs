@@ -142,6 +142,27 @@ impl AttestationDocument {
         B64.decode(&self.evidence).map_err(|_| DocumentError::Base64 { member: "evidence" })
     }
 
+    /// The endorsements of this evidence for [`casemate_attest::verify`]: see [`DocumentEndorsements::of`].
+    ///
+    /// # Errors
+    /// Endorsements that are not exactly those of the evidence's platform, or not base64.
+    pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
+        self.endorsements.of(evidence)
+    }
+}
+
+impl DocumentEndorsements {
+    /// AMD's endorsements: the VCEK's or VLEK's certificate and its authority's revocation list, both DER.
+    pub fn amd(vek: &[u8], crl: &[u8]) -> Self {
+        let amd = AmdEndorsements { vek: B64.encode(vek), crl: B64.encode(crl) };
+        Self { amd: Some(amd), ..Self::default() }
+    }
+
+    /// Intel's collateral.
+    pub fn intel(collateral: Collateral) -> Self {
+        Self { intel: Some(collateral), ..Self::default() }
+    }
+
     /// The endorsements of this evidence for [`casemate_attest::verify`].
     ///
     /// Of Nitro Enclaves and of GCE's virtual TPM nobody's revocation lists are read yet, so that their evidence is refused
@@ -149,11 +170,11 @@ impl AttestationDocument {
     ///
     /// # Errors
     /// Endorsements that are not exactly those of the evidence's platform, or not base64.
-    pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
+    pub fn of(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
         let platform = evidence.platform();
         let wrong = DocumentError::Endorsements { platform };
-        let mut ak = self.endorsements.ak.iter().map(|text| decode("endorsements.ak", text));
-        match (platform, &self.endorsements.amd, &self.endorsements.intel) {
+        let mut ak = self.ak.iter().map(|text| decode("endorsements.ak", text));
+        match (platform, &self.amd, &self.intel) {
             (Platform::SevSnp | Platform::AzureVtpm, Some(amd), None) => {
                 let crl = Revocation::Crl(decode("endorsements.amd.crl", &amd.crl)?);
                 let endorsements = Endorsements::snp(decode("endorsements.amd.vek", &amd.vek)?, crl);
@@ -171,19 +192,6 @@ impl AttestationDocument {
             }
             _ => Err(wrong),
         }
-    }
-}
-
-impl DocumentEndorsements {
-    /// AMD's endorsements: the VCEK's or VLEK's certificate and its authority's revocation list, both DER.
-    pub fn amd(vek: &[u8], crl: &[u8]) -> Self {
-        let amd = AmdEndorsements { vek: B64.encode(vek), crl: B64.encode(crl) };
-        Self { amd: Some(amd), ..Self::default() }
-    }
-
-    /// Intel's collateral.
-    pub fn intel(collateral: Collateral) -> Self {
-        Self { intel: Some(collateral), ..Self::default() }
     }
 
     /// With the certificates of a virtual TPM's attestation key, in DER.

@@ -6,10 +6,12 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
-use casemate_attest::{Endorsements, Revocation};
+use casemate_attest::{Endorsements, Evidence, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha384};
+
+use crate::document::{DocumentEndorsements, DocumentError};
 
 /// The one protocol version that both sides speak.
 pub const VERSION: &str = "0.4.0";
@@ -25,7 +27,7 @@ pub const SESSION_COOKIE: &str = "kbs-session-id";
 pub struct Request {
     /// Must be [`VERSION`].
     pub version: String,
-    /// The kind of TEE, `snp` for AMD SEV-SNP.
+    /// The kind of TEE, by [`tee`]. A label: the evidence decides.
     pub tee: String,
     /// `{"supported-hash-algorithms": [...]}`, or an empty string.
     #[serde(rename = "extra-params")]
@@ -33,15 +35,32 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request of an SEV-SNP guest that hashes with SHA-384.
-    pub fn snp() -> Self {
-        Self {
+    /// The request of a machine of this kind that hashes with SHA-384; `None` where the protocol has no name for it.
+    pub fn of(platform: Platform) -> Option<Self> {
+        Some(Self {
             version: VERSION.into(),
-            tee: "snp".into(),
+            tee: tee(platform)?.into(),
             extra_params: serde_json::json!({ "supported-hash-algorithms": [HASH_ALGORITHM] }),
-        }
+        })
     }
 }
+
+/// How the protocol names a kind of TEE. `nitro` is ours: confidential-containers has no name for it. A virtual TPM that proves
+/// no memory encryption has none.
+pub fn tee(platform: Platform) -> Option<&'static str> {
+    match platform {
+        Platform::SevSnp => Some("snp"),
+        Platform::Tdx => Some("tdx"),
+        Platform::AzureVtpm => Some("az-snp-vtpm"),
+        Platform::AzureVtpmTdx => Some("az-tdx-vtpm"),
+        Platform::Nitro => Some("nitro"),
+        // `Platform` may grow: whatever is new has no name until somebody gives it one.
+        _ => None,
+    }
+}
+
+/// The kinds that [`tee`] has a name for.
+pub const TEES: [&str; 5] = ["snp", "tdx", "az-snp-vtpm", "az-tdx-vtpm", "nitro"];
 
 /// The answer to [`Request`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -97,38 +116,43 @@ pub enum TeePubKey {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompositeEvidence {
-    /// The CPU's evidence: [`SnpEvidence`] as JSON.
+    /// The machine's evidence: [`PrimaryEvidence`] as JSON.
     pub primary_evidence: Value,
     /// A JSON string with the evidence of further devices; empty when there is none.
     pub additional_evidence: String,
 }
 
-/// SEV-SNP evidence with everything that is needed to check it. The report travels as the bytes that the hardware
+/// Evidence of any platform with everything that is needed to check it. It travels as the bytes that the hardware
 /// signed (invariant 3), not as re-encodable fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SnpEvidence {
-    /// base64 of the 1184-byte attestation report.
-    pub attestation_report: String,
-    /// base64 of the VCEK or VLEK certificate (DER).
-    pub vek: String,
-    /// base64 of the AMD certificate revocation list (DER).
-    pub crl: String,
+pub struct PrimaryEvidence {
+    /// base64 of the evidence, as [`Evidence::parse`] reads it.
+    pub evidence: String,
+    /// As in an attestation document.
+    pub endorsements: DocumentEndorsements,
 }
 
-impl SnpEvidence {
-    /// Encodes raw evidence and endorsements for the wire.
-    pub fn encode(report: &[u8], vek_der: &[u8], crl_der: &[u8]) -> Self {
-        Self { attestation_report: B64.encode(report), vek: B64.encode(vek_der), crl: B64.encode(crl_der) }
+impl PrimaryEvidence {
+    /// Encodes evidence for the wire.
+    pub fn new(evidence: &[u8], endorsements: DocumentEndorsements) -> Self {
+        Self { evidence: B64.encode(evidence), endorsements }
     }
 
-    /// The report's bytes and its endorsements. Believes nothing.
-    pub fn decode(&self) -> Result<(Vec<u8>, Endorsements), KbsError> {
-        let part = |member, text: &str| B64.decode(text).map_err(|_| KbsError::Base64 { member });
-        let report = part("attestation_report", &self.attestation_report)?;
-        let vek = part("vek", &self.vek)?;
-        let crl = part("crl", &self.crl)?;
-        Ok((report, Endorsements::snp(vek, Revocation::Crl(crl))))
+    /// The evidence's bytes.
+    ///
+    /// # Errors
+    /// [`KbsError::Base64`].
+    pub fn bytes(&self) -> Result<Vec<u8>, KbsError> {
+        B64.decode(&self.evidence).map_err(|_| KbsError::Base64 { member: "evidence" })
+    }
+
+    /// The endorsements of this evidence. Believes nothing.
+    ///
+    /// # Errors
+    /// [`KbsError::Endorsements`].
+    pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, KbsError> {
+        self.endorsements.of(evidence).map_err(KbsError::Endorsements)
     }
 }
 
@@ -158,6 +182,9 @@ pub enum KbsError {
         /// The member's name.
         member: &'static str,
     },
+    /// The endorsements cannot be read, or are of another platform than the evidence.
+    #[error("the endorsements cannot be used: {0}")]
+    Endorsements(#[source] DocumentError),
     /// The runtime data has no canonical form (RFC 8785).
     #[error("the runtime data cannot be written as canonical JSON")]
     NotCanonical,
@@ -168,6 +195,7 @@ impl KbsError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Base64 { .. } => "kbs.base64",
+            Self::Endorsements(_) => "kbs.endorsements",
             Self::NotCanonical => "kbs.not-canonical",
         }
     }
@@ -198,6 +226,26 @@ mod tests {
         RuntimeData { nonce: "bm9uY2U=".into(), tee_pubkey: serde_json::from_str(key).unwrap() }
     }
 
+    fn evidence() -> PrimaryEvidence {
+        PrimaryEvidence::new(b"r", DocumentEndorsements::amd(b"v", b"c"))
+    }
+
+    #[test]
+    fn a_kind_has_a_name_if_it_is_listed() {
+        let platforms =
+            [Platform::SevSnp, Platform::Tdx, Platform::AzureVtpm, Platform::AzureVtpmTdx, Platform::Nitro];
+        assert_eq!(platforms.map(tee), TEES.map(Some));
+        assert_eq!(tee(Platform::GceVtpm), None);
+        assert!(Request::of(Platform::GceVtpm).is_none());
+    }
+
+    #[test]
+    fn evidence_that_is_no_base64_is_named() {
+        let wrong = PrimaryEvidence { evidence: "?".into(), ..evidence() };
+        assert_eq!(wrong.bytes().unwrap_err().code(), "kbs.base64");
+        assert_eq!(evidence().bytes().unwrap(), b"r");
+    }
+
     /// The canonical text is written by hand, so this checks the canonicalisation and not only the hash.
     #[test]
     fn report_data_is_the_padded_sha384_of_the_canonical_json() {
@@ -221,15 +269,22 @@ mod tests {
 
     #[test]
     fn our_messages_parse_as_the_types_of_kbs_types() {
-        let request = serde_json::to_string(&Request::snp()).unwrap();
-        let theirs: kbs_types::Request = serde_json::from_str(&request).unwrap();
-        assert_eq!((theirs.version.as_str(), theirs.tee), ("0.4.0", kbs_types::Tee::Snp));
+        for (platform, tee) in [
+            (Platform::SevSnp, kbs_types::Tee::Snp),
+            (Platform::Tdx, kbs_types::Tee::Tdx),
+            (Platform::AzureVtpm, kbs_types::Tee::AzSnpVtpm),
+            (Platform::AzureVtpmTdx, kbs_types::Tee::AzTdxVtpm),
+        ] {
+            let request = serde_json::to_string(&Request::of(platform).unwrap()).unwrap();
+            let theirs: kbs_types::Request = serde_json::from_str(&request).unwrap();
+            assert_eq!((theirs.version.as_str(), theirs.tee), ("0.4.0", tee));
+        }
 
         let attestation = Attestation {
             init_data: None,
             runtime_data: runtime(),
             tee_evidence: CompositeEvidence {
-                primary_evidence: serde_json::to_value(SnpEvidence::encode(b"r", b"v", b"c")).unwrap(),
+                primary_evidence: serde_json::to_value(evidence()).unwrap(),
                 additional_evidence: String::new(),
             },
         };

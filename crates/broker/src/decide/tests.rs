@@ -25,7 +25,7 @@ fn key() -> KeyRecord {
         policy: policy(&pinned()),
         created: UnixTime(0),
         floor: 3,
-        anchors: AnchorIdentity::Amd,
+        anchors: AnchorIdentity::Vendors,
     }
 }
 

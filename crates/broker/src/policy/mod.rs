@@ -33,6 +33,25 @@ pub const MAX_CLAIM_LEN: usize = 256;
 pub const CLAIM_MEASUREMENT: &str = "x-ms-isolation-tee.x-ms-sevsnpvm-launchmeasurement";
 /// The claim that names the host data: 32 bytes in lower-case hex.
 pub const CLAIM_HOST_DATA: &str = "x-ms-isolation-tee.x-ms-sevsnpvm-hostdata";
+/// The claims that name what a TD was launched with (MRTD), its kernel (RTMR1) and its command line and first file system
+/// (RTMR2): 48 bytes each in lower-case hex.
+pub const CLAIMS_TDX: [&str; 3] =
+    ["x-ms-isolation-tee.tdx_mrtd", "x-ms-isolation-tee.tdx_rtmr1", "x-ms-isolation-tee.tdx_rtmr2"];
+/// The claim that names the image of a Nitro enclave: 48 bytes in lower-case hex.
+pub const CLAIM_NITRO_IMAGE: &str = "casemate.nitro.pcr0";
+/// The claims that name what an Azure machine booted: boot programs (PCR 4), and the kernel's initial file systems and
+/// options (PCR 9) or the parts of a unified kernel image (PCR 11): 32 bytes each in lower-case hex.
+pub const CLAIMS_AZURE: [&str; 3] = ["casemate.azure.pcr4", "casemate.azure.pcr9", "casemate.azure.pcr11"];
+
+/// Claims that together say what runs, each set enough by itself.
+const PINS: [&[&str]; 6] = [
+    &[CLAIM_MEASUREMENT],
+    &[CLAIM_HOST_DATA],
+    &CLAIMS_TDX,
+    &[CLAIM_NITRO_IMAGE],
+    &[CLAIMS_AZURE[0], CLAIMS_AZURE[1]],
+    &[CLAIMS_AZURE[0], CLAIMS_AZURE[2]],
+];
 
 /// A release policy that follows the grammar. It may still pin nothing: see [`ReleasePolicy::require_pinned`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,6 +239,8 @@ pub enum Hint {
     AnyAzureCustomer,
     /// It names a pinning claim at the top level, where this broker asserts none.
     TopLevelClaim,
+    /// It names some claims of a set that pins a workload, and not all.
+    PartOfAPin,
     /// Everything else.
     AnyWorkload,
 }
@@ -267,36 +288,57 @@ impl ReleasePolicy {
         let mut claims = Vec::new();
         self.authorities.iter().for_each(|authority| authority.rule.claims(&mut claims));
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-        let pins = [last(CLAIM_MEASUREMENT), last(CLAIM_HOST_DATA)];
+        let pins: Vec<_> = PINS.into_iter().flatten().map(|claim| last(claim)).collect();
         if claims.iter().any(|name| last(name) == "x-ms-compliance-status") {
             Hint::AnyAzureCustomer
         } else if claims.iter().any(|name| pins.iter().any(|pin| pin == name)) {
             Hint::TopLevelClaim
+        } else if claims.iter().any(|name| pin_digits(name).is_some()) {
+            Hint::PartOfAPin
         } else {
             Hint::AnyWorkload
         }
     }
 }
 
-/// Whether every way to satisfy the policy requires `equals` on a launch measurement or on host data.
+/// Whether every way to satisfy the policy requires `equals` on all claims of one set that pins a workload.
 ///
 /// Every authority counts, also one whose results this broker does not issue: a changed issuer must not widen a
 /// policy. A value of zeros pins nothing, because machines without one carry zeros.
 pub fn pins_workload(policy: &ReleasePolicy) -> bool {
-    !policy.authorities.is_empty() && policy.authorities.iter().all(|authority| authority.rule.pins())
+    !policy.authorities.is_empty() && policy.authorities.iter().all(|authority| authority.rule.pins(&[]))
 }
 
 // === impl Condition ===
 
 impl Condition {
-    fn pins(&self) -> bool {
+    /// Whether every way to meet this, where the claims of `required` are pinned already, pins a whole set.
+    fn pins(&self, required: &[&str]) -> bool {
         match self {
-            Self::AllOf(children) => children.iter().any(Self::pins),
-            Self::AnyOf(children) => !children.is_empty() && children.iter().all(Self::pins),
-            Self::Claim { name, test: Test::Equals(Scalar::Text(value)) } => {
-                pin_digits(name).is_some() && value.bytes().any(|digit| digit != b'0')
+            Self::AllOf(children) => {
+                let own = children.iter().filter_map(Self::pin);
+                let required: Vec<_> = required.iter().copied().chain(own).collect();
+                is_whole(&required) || children.iter().any(|child| child.pins(&required))
             }
-            Self::Claim { .. } => false,
+            Self::AnyOf(children) => {
+                !children.is_empty() && children.iter().all(|child| child.pins(required))
+            }
+            Self::Claim { .. } => {
+                let required: Vec<_> = required.iter().copied().chain(self.pin()).collect();
+                is_whole(&required)
+            }
+        }
+    }
+
+    /// The claim that this condition pins, alone or with others.
+    fn pin(&self) -> Option<&str> {
+        match self {
+            Self::Claim { name, test: Test::Equals(Scalar::Text(value)) }
+                if value.bytes().any(|digit| digit != b'0') =>
+            {
+                pin_digits(name).map(|(name, _)| name)
+            }
+            _ => None,
         }
     }
 
@@ -310,9 +352,15 @@ impl Condition {
     }
 }
 
-/// The claim's canonical name and its number of hex digits, for the claims that pin a workload.
+fn is_whole(required: &[&str]) -> bool {
+    PINS.iter().any(|set| set.iter().all(|claim| required.contains(claim)))
+}
+
+/// The claim's canonical name and its number of hex digits, for the claims that pin a workload, alone or with others.
 fn pin_digits(claim: &str) -> Option<(&'static str, usize)> {
-    [(CLAIM_MEASUREMENT, 96), (CLAIM_HOST_DATA, 64)].into_iter().find(|(name, _)| *name == claim)
+    let name = *PINS.into_iter().flatten().find(|name| **name == claim)?;
+    let short = name == CLAIM_HOST_DATA || CLAIMS_AZURE.contains(&name);
+    Some((name, if short { 64 } else { 96 }))
 }
 
 // === impl PolicyError ===
@@ -350,13 +398,17 @@ impl fmt::Display for Hint {
                 "a compliance status says where a machine runs and not what it runs, so this policy would release the \
                  key to any confidential VM of any customer."
             }
-            Self::TopLevelClaim => "this broker asserts these claims under x-ms-isolation-tee.",
+            Self::TopLevelClaim => "this broker asserts these claims under x-ms-isolation-tee and casemate.",
+            Self::PartOfAPin => {
+                "it names one part of what runs, and other code could run with the same part. On TDX the kernel is in RTMR1 \
+                 and RTMR2, on Azure in PCR 4 with PCR 9 or 11."
+            }
             Self::AnyWorkload => "anyone with such a machine could load other code and get the key.",
         };
         write!(
             f,
-            "{advice} Require `equals` on {CLAIM_MEASUREMENT} or {CLAIM_HOST_DATA} in every alternative, or write \
-             \"danger-any-workload\": true"
+            "{advice} Require `equals` in every alternative on {}, or write \"danger-any-workload\": true",
+            PINS.map(|set| set.join(" with ")).join(", or ")
         )
     }
 }

@@ -156,6 +156,9 @@ fn one_mistake_each_has_its_code() {
         (all_of(json!([{ "claim": CLAIM_MEASUREMENT, "equals": true }])).to_string(), "policy.pin-value"),
         (all_of(json!([{ "claim": CLAIM_HOST_DATA, "equals": M }])).to_string(), "policy.pin-value"),
         (all_of(json!([{ "claim": CLAIM_HOST_DATA, "equals": "" }])).to_string(), "policy.pin-value"),
+        (all_of(json!([{ "claim": CLAIMS_TDX[0], "equals": H }])).to_string(), "policy.pin-value"),
+        (all_of(json!([{ "claim": CLAIM_NITRO_IMAGE, "equals": H }])).to_string(), "policy.pin-value"),
+        (all_of(json!([{ "claim": CLAIMS_AZURE[0], "equals": M }])).to_string(), "policy.pin-value"),
     ];
     for (text, code) in &cases {
         assert_eq!(ReleasePolicy::parse(text.as_bytes()).unwrap_err().code(), *code, "{text:.300}");
@@ -176,13 +179,15 @@ fn errors_say_where() {
 // === pinning ===
 
 #[test]
-fn a_policy_pins_when_every_way_requires_a_measurement_or_host_data() {
+fn a_policy_pins_when_every_way_requires_a_whole_set_of_claims() {
     let other = || json!({ "claim": "casemate.platform", "equals": "sev-snp" });
     let authority =
         |issuer: &str, list: &str, conditions: Value| json!({ "authority": issuer, list: conditions });
     let policy = |authorities: Value| json!({ "version": "1.0.0", "anyOf": authorities });
     let any = |conditions: Value| policy(json!([authority(ISSUER, "anyOf", conditions)]));
     let zeros = |digits| "0".repeat(digits);
+    let tdx = |part: usize| json!({ "claim": CLAIMS_TDX[part], "equals": M });
+    let azure = |part: usize| json!({ "claim": CLAIMS_AZURE[part], "equals": H });
     let cases = [
         (all_of(json!([measurement()])), true),
         (all_of(json!([host_data()])), true),
@@ -217,6 +222,29 @@ fn a_policy_pins_when_every_way_requires_a_measurement_or_host_data() {
         (all_of(json!([{ "claim": "x-ms-sevsnpvm-launchmeasurement", "equals": M }])), false),
         (all_of(json!([{ "claim": "x-ms-isolation-tee.x-ms-sevsnpvm-idkeydigest", "equals": M }])), false),
         (tutorial(), false),
+        // TDX: firmware alone runs any kernel.
+        (all_of(json!([tdx(0), tdx(1), tdx(2)])), true),
+        (all_of(json!([tdx(0), { "allOf": [tdx(1), tdx(2)] }])), true),
+        (all_of(json!([tdx(0), tdx(1), { "anyOf": [tdx(2), measurement()] }])), true),
+        (any(json!([measurement(), { "allOf": [tdx(0), tdx(1), tdx(2)] }])), true),
+        (all_of(json!([tdx(0)])), false),
+        (all_of(json!([tdx(0), tdx(1)])), false),
+        (all_of(json!([tdx(0), tdx(2)])), false),
+        (all_of(json!([tdx(1), tdx(2)])), false),
+        (any(json!([tdx(0), tdx(1), tdx(2)])), false),
+        (all_of(json!([tdx(0), tdx(1), { "anyOf": [tdx(2), other()] }])), false),
+        (all_of(json!([tdx(0), tdx(1), { "claim": CLAIMS_TDX[2], "equals": zeros(96) }])), false),
+        // Parts of different sets are no set.
+        (all_of(json!([tdx(0), tdx(1), azure(0)])), false),
+        (all_of(json!([{ "claim": CLAIM_NITRO_IMAGE, "equals": M }])), true),
+        (all_of(json!([{ "claim": "casemate.nitro.pcr8", "equals": M }])), false),
+        (all_of(json!([{ "claim": CLAIM_NITRO_IMAGE, "equals": zeros(96) }])), false),
+        (all_of(json!([azure(0), azure(1)])), true),
+        (all_of(json!([azure(0), azure(2)])), true),
+        (all_of(json!([azure(0), { "anyOf": [azure(1), azure(2)] }])), true),
+        (all_of(json!([azure(0)])), false),
+        (all_of(json!([azure(1), azure(2)])), false),
+        (all_of(json!([{ "claim": "casemate.azure.paravisor-measurement", "equals": M }])), false),
     ];
     for (document, pins) in cases {
         let policy = parse(&document).unwrap();
@@ -251,6 +279,8 @@ fn other_hints_fit_their_policies() {
         other => panic!("{other:?}"),
     };
     assert_eq!(hint(top_level), Hint::TopLevelClaim);
+    let part = all_of(json!([{ "claim": CLAIMS_TDX[0], "equals": M }]));
+    assert_eq!(hint(part), Hint::PartOfAPin);
     assert_eq!(hint(all_of(json!([{ "claim": "casemate.simulated", "equals": false }]))), Hint::AnyWorkload);
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::chance::SystemEntropy;
 use crate::policy::CLAIM_MEASUREMENT;
 
-const AMD: AnchorIdentity = AnchorIdentity::Amd;
+const VENDORS: AnchorIdentity = AnchorIdentity::Vendors;
 const NOW: UnixTime = UnixTime(1_790_000_000);
 const UUID: [u8; 16] = [7; 16];
 
@@ -31,11 +31,11 @@ impl Place {
     }
 
     fn create(&self) -> Store {
-        Store::create(&self.db(), &self.root(), AMD, &SystemEntropy::default()).unwrap()
+        Store::create(&self.db(), &self.root(), VENDORS, &SystemEntropy::default()).unwrap()
     }
 
     fn open(&self) -> Result<Store, StoreError> {
-        Store::open(&self.db(), &self.root(), AMD)
+        Store::open(&self.db(), &self.root(), VENDORS)
     }
 
     fn opens_with(&self) -> &'static str {
@@ -99,7 +99,7 @@ fn a_store_is_made_once_for_its_owner_only() {
     assert_eq!(fs::read(place.root()).unwrap().len(), 32);
     let again = |db: &str, root: &str| {
         let (db, root) = (place.dir.path().join(db), place.dir.path().join(root));
-        code(Store::create(&db, &root, AMD, &SystemEntropy::default()))
+        code(Store::create(&db, &root, VENDORS, &SystemEntropy::default()))
     };
     let key = fs::read(place.root()).unwrap();
     assert_eq!(again("keys.db", "other.key"), "store.exists");
@@ -119,7 +119,7 @@ fn without_random_bytes_nothing_is_made() {
         }
     }
     let place = Place::new();
-    assert_eq!(code(Store::create(&place.db(), &place.root(), AMD, &Nothing)), "broker.entropy");
+    assert_eq!(code(Store::create(&place.db(), &place.root(), VENDORS, &Nothing)), "broker.entropy");
     assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 0);
     let store = place.create();
     assert_eq!(code(store.put(&key("a/b/c", b"k"), Overwrite::Refuse, NOW, &Nothing)), "broker.entropy");
@@ -190,10 +190,10 @@ fn what_is_no_store_is_named_so() {
 fn production_and_simulated_stores_never_mix() {
     let one = AnchorIdentity::Simulated { bundle_sha256: [1; 32] };
     let two = AnchorIdentity::Simulated { bundle_sha256: [2; 32] };
-    for recorded in [AMD, one] {
+    for recorded in [VENDORS, one] {
         let place = Place::new();
         drop(Store::create(&place.db(), &place.root(), recorded, &SystemEntropy::default()).unwrap());
-        for given in [AMD, one, two] {
+        for given in [VENDORS, one, two] {
             let opened = Store::open(&place.db(), &place.root(), given).map(|store| store.anchors());
             let expected =
                 if given == recorded { Ok(given) } else { Err(StoreError::Anchors { recorded, given }) };

@@ -201,16 +201,26 @@ async fn what_nobody_verifies_is_refused() {
     for (pointer, value, code) in [
         ("/init-data", json!({ "format": "toml", "body": "" }), "kbs.init-data"),
         ("/tee-evidence/additional_evidence", json!("{}"), "kbs.additional-evidence"),
-        ("/tee-evidence/primary_evidence/vek", json!("?"), "kbs.base64"),
-        ("/tee-evidence/primary_evidence/crl", json!("?"), "kbs.base64"),
-        ("/tee-evidence/primary_evidence/attestation_report", json!("?"), "kbs.base64"),
+        ("/tee-evidence/primary_evidence/endorsements/amd/vek", json!("?"), "kbs.endorsements"),
+        ("/tee-evidence/primary_evidence/endorsements/amd/crl", json!("?"), "kbs.endorsements"),
+        ("/tee-evidence/primary_evidence/endorsements/amd", json!(null), "kbs.endorsements"),
+        ("/tee-evidence/primary_evidence/endorsements/ak", json!(["AA=="]), "kbs.endorsements"),
+        ("/tee-evidence/primary_evidence/evidence", json!("?"), "kbs.base64"),
     ] {
         let guest = broker.guest().await;
         let mut body = guest.attestation();
         *body.pointer_mut(pointer).unwrap() = value;
         refused(&broker, &guest, body, 401, code).await;
     }
-    for evidence in [json!(null), json!("x"), json!({}), json!({ "attestation_report": "", "vek": "" })] {
+    let endorsements = json!({ "amd": null, "intel": null });
+    for evidence in [
+        json!(null),
+        json!("x"),
+        json!({}),
+        json!({ "attestation_report": "", "vek": "", "crl": "" }),
+        json!({ "evidence": "", "endorsements": endorsements }),
+        json!({ "evidence": "", "endorsements": { "amd": null, "intel": null, "ak": [] }, "more": 1 }),
+    ] {
         let guest = broker.guest().await;
         let mut body = guest.attestation();
         body["tee-evidence"]["primary_evidence"] = evidence;
@@ -333,8 +343,8 @@ async fn guests_below_the_baseline_are_refused() {
 }
 
 #[tokio::test]
-async fn amd_anchors_refuse_a_simulator_and_one_simulator_another() {
-    let broker = Broker::with_anchors(BrokerAnchors::amd());
+async fn vendors_anchors_refuse_a_simulator_and_one_simulator_another() {
+    let broker = Broker::with_anchors(BrokerAnchors::vendors());
     let guest = broker.guest().await;
     let answer = broker.attest(&guest).await;
     answer.assert_refused(401, "x509.unknown-issuer");

@@ -13,8 +13,9 @@ use casemate_broker::{
     BrokerAnchors, BrokerConfig, BrokerState, Clock, DEFAULT_ISSUER, NewKey, Overwrite, ReleasePolicy, Store,
     SystemEntropy, baseline, router,
 };
+use casemate_protocol::document::DocumentEndorsements;
 use casemate_protocol::jwe::{Jwe, TeePrivateKey};
-use casemate_protocol::kbs::{RuntimeData, SnpEvidence, report_data};
+use casemate_protocol::kbs::{PrimaryEvidence, RuntimeData, report_data};
 use casemate_seal::ModelId;
 use casemate_sim::{Machine, MachineConfig, Vendor};
 use serde_json::{Value, json};
@@ -228,7 +229,8 @@ impl Guest {
     }
 
     pub(crate) fn attestation_of(&self, report: &[u8], runtime: &RuntimeData) -> Value {
-        let evidence = SnpEvidence::encode(report, self.machine.vek_der(), &self.crl);
+        let endorsements = DocumentEndorsements::amd(self.machine.vek_der(), &self.crl);
+        let evidence = PrimaryEvidence::new(report, endorsements);
         json!({
             "init-data": null,
             "runtime-data": runtime,

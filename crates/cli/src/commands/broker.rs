@@ -188,7 +188,7 @@ fn open_with(dir: &Path, anchors: &BrokerAnchors) -> Result<Store, CliError> {
 
 fn broker_anchors(args: &AnchorArgs) -> Result<BrokerAnchors, CliError> {
     match &args.danger_simulated_root {
-        None => Ok(BrokerAnchors::amd()),
+        None => Ok(BrokerAnchors::vendors()),
         Some(path) => Ok(BrokerAnchors::danger_simulated(&files::read_text(path)?)?),
     }
 }

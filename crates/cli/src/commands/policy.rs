@@ -1,5 +1,8 @@
 //! `casemate policy`: policies to start from, with every value written down.
 
+use casemate_broker::ReleasePolicy;
+use casemate_broker::policy::CLAIM_MEASUREMENT;
+
 use crate::args::PolicyCommand;
 use crate::error::CliError;
 use crate::files;
@@ -7,9 +10,16 @@ use crate::output;
 
 pub(crate) fn run(command: PolicyCommand) -> Result<(), CliError> {
     let text = match command {
-        PolicyCommand::Release { measurement, issuer } => {
-            files::hex_bytes::<48>("--measurement", &measurement)?;
-            release(&measurement, &issuer)
+        PolicyCommand::Release { measurement, equals, issuer } => {
+            if let Some(measurement) = &measurement {
+                files::hex_bytes::<48>("--measurement", measurement)?;
+            }
+            let launch = measurement.iter().flat_map(|measurement| launched(measurement));
+            let named = equals.iter().map(|(claim, value)| (claim.as_str(), value.as_str()));
+            let text = release(launch.chain(named), &issuer);
+            // What the broker would refuse to store is no policy to start from.
+            ReleasePolicy::parse(text.as_bytes())?.require_pinned()?;
+            text
         }
         PolicyCommand::Client { measurement, manifest } => {
             files::hex_bytes::<48>("--measurement", &measurement)?;
@@ -21,19 +31,20 @@ pub(crate) fn run(command: PolicyCommand) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A release policy: this measurement and nothing else.
-pub(crate) fn release(measurement: &str, issuer: &str) -> String {
+/// A release policy: these claims with these values, all of them.
+pub(crate) fn release<'a>(equals: impl Iterator<Item = (&'a str, &'a str)>, issuer: &str) -> String {
+    let conditions: Vec<_> =
+        equals.map(|(claim, value)| serde_json::json!({ "claim": claim, "equals": value })).collect();
     let policy = serde_json::json!({
         "version": "1.0.0",
-        "anyOf": [{
-            "authority": issuer,
-            "allOf": [
-                { "claim": "x-ms-isolation-tee.x-ms-attestation-type", "equals": "sevsnpvm" },
-                { "claim": "x-ms-isolation-tee.x-ms-sevsnpvm-launchmeasurement", "equals": measurement },
-            ],
-        }],
+        "anyOf": [{ "authority": issuer, "allOf": conditions }],
     });
     format!("{policy:#}\n")
+}
+
+/// The claims of an SEV-SNP guest that was launched with this.
+pub(crate) fn launched(measurement: &str) -> [(&str, &str); 2] {
+    [("x-ms-isolation-tee.x-ms-attestation-type", "sevsnpvm"), (CLAIM_MEASUREMENT, measurement)]
 }
 
 /// A client's policy: this measurement, this model, firmware that the makers of this software have seen sound.

@@ -90,7 +90,10 @@ impl Demo {
         self.stage("the broker holds the key; its policy names the measurement of this very binary");
         let measurement = hex::encode(launch_digest(&self.program)?);
         self.note(&format!("measurement {measurement}"));
-        self.write("release-policy.json", &policy::release(&measurement, DEFAULT_ISSUER))?;
+        self.write(
+            "release-policy.json",
+            &policy::release(policy::launched(&measurement).into_iter(), DEFAULT_ISSUER),
+        )?;
         self.write("client.toml", &policy::client(&measurement, &manifest))?;
         self.command(&["broker", "init", &self.path("store"), "--danger-simulated-root", &root])?;
         self.command(&[
