@@ -106,9 +106,15 @@ fn a_denial_tells_claim_expectation_and_finding() {
 }
 
 #[test]
-fn the_binding_rule_exists_under_its_number() {
-    for id in BINDING_RULES {
-        let rule = casemate_attest::rules::SEV_SNP.iter().find(|rule| rule.id == id).unwrap();
-        assert!(rule.title.contains("report data"), "{}", rule.title);
+fn every_platform_that_is_taken_has_one_binding_rule() {
+    use casemate_attest::{Platform, rules};
+    let platforms =
+        [Platform::SevSnp, Platform::Tdx, Platform::AzureVtpm, Platform::AzureVtpmTdx, Platform::Nitro];
+    for platform in platforms {
+        let binding: Vec<_> =
+            rules::of(platform).iter().filter(|rule| BINDING_RULES.contains(&rule.id)).collect();
+        assert_eq!(binding.len(), 1, "{platform}");
+        assert!(binding[0].title.ends_with("data is bound to this exchange"), "{}", binding[0].title);
     }
+    assert!(!rules::of(Platform::GceVtpm).iter().any(|rule| BINDING_RULES.contains(&rule.id)));
 }

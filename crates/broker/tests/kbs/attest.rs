@@ -275,7 +275,8 @@ async fn evidence_that_is_not_genuine_is_refused() {
     // Another machine's certificate.
     let (guest, other) = (broker.guest().await, broker.guest().await);
     let mut body = guest.attestation();
-    body["tee-evidence"]["primary_evidence"]["vek"] = json!(B64.encode(other.machine.vek_der()));
+    let amd = &mut body["tee-evidence"]["primary_evidence"]["endorsements"]["amd"];
+    amd["vek"] = json!(B64.encode(other.machine.vek_der()));
     refused(&broker, &guest, body, 401, "snp.signature.invalid").await;
 }
 

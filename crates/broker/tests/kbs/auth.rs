@@ -59,7 +59,7 @@ async fn one_mistake_each_is_refused() {
         (edit("version", json!("")), 401, "kbs.version"),
         (edit("version", json!(0.4)), 400, "kbs.malformed"),
         (edit("tee", json!("sample")), 401, "kbs.tee"),
-        (edit("tee", json!("tdx")), 401, "kbs.tee"),
+        (edit("tee", json!("tpm")), 401, "kbs.tee"),
         (edit("tee", json!("SNP")), 401, "kbs.tee"),
         (edit("tee", json!("")), 401, "kbs.tee"),
         (edit("tee", json!(null)), 400, "kbs.malformed"),
