@@ -1,5 +1,8 @@
 //! A Nitro Security Module under a root of its own, for cases that need a valid signature over something wrong.
 
+#[path = "authorities.rs"]
+pub(crate) mod authorities;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use casemate_attest::{TrustAnchors, UnixTime};
