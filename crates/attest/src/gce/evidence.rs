@@ -71,6 +71,11 @@ pub enum GceFormatError {
     /// The public area of the key.
     #[error(transparent)]
     Public(#[from] PublicError),
+    /// Of the key, DER, as it arrived.
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
     /// The quote.
     #[error(transparent)]
     Quote(#[from] QuoteError),

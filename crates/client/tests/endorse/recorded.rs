@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     ("Intel: out of date offline, and asked again online", intel_stale),
     ("Intel: one mistake in each answer", intel_mistakes),
     ("Intel: a forged answer is not kept", intel_forged),
-    ("Nitro: nothing to fetch", nitro),
+    ("Nitro: the lists that a real document names are asked for", nitro),
 ];
 
 const OCTOBER_2025: UnixTime = UnixTime(1_759_320_000);
@@ -419,7 +419,13 @@ fn nitro() -> Result<(), Failed> {
     let document = file("nitro/cose/nitro_attest_attestation.cbor");
     let service = Replay::start([]);
     let error = refused(&document, &Known::default(), UnixTime(1_736_179_625), &service);
-    assert_eq!(error, ("endorse.nothing-to-fetch", EndorseKind::Undecidable));
+    assert_eq!(error, ("endorse.not-found", EndorseKind::Undecidable));
+    let root = "/aws-nitro-enclaves-crl.s3.amazonaws.com/crl/ab4960cc-7d63-42bd-9e9f-59338cb67f84.crl";
+    assert_eq!(service.targets(), [root]);
+    // AMD's, which has ended: asked about before anything else.
+    service.answer(root, Reply::Body(file("roots/amd/genoa_crl.der")));
+    let error = refused(&document, &Known::default(), UnixTime(1_736_179_625), &service);
+    assert_eq!(error.0, "endorse.answer.out-of-date");
     Ok(())
 }
 
