@@ -253,10 +253,10 @@ impl EndorsementBundle {
                 crl: encoded(&google.lists),
             }),
             intel: self.intel.clone(),
-            nvidia: self.nvidia.as_ref().map(|nvidia| NvidiaFile {
-                ocsp: encoded(&nvidia.ocsp),
-                rim: encoded(&nvidia.rim),
-            }),
+            nvidia: self
+                .nvidia
+                .as_ref()
+                .map(|nvidia| NvidiaFile { ocsp: encoded(&nvidia.ocsp), rim: encoded(&nvidia.rim) }),
             schema: BUNDLE_SCHEMA.to_owned(),
         };
         serde_json::to_vec(&file).map_err(|_| BundleError::Form)

@@ -47,7 +47,8 @@ impl ListNeeds {
     fn add(&mut self, der: &[u8]) -> Result<(), NeedsError> {
         // Google's certificates of keys may have no subject.
         let certificate = Certificate::parse_unnamed(der).map_err(|_| NeedsError::Certificate)?;
-        let points = distribution_points(&certificate, Role::Leaf).map_err(|_| NeedsError::DistributionPoint)?;
+        let points =
+            distribution_points(&certificate, Role::Leaf).map_err(|_| NeedsError::DistributionPoint)?;
         if let Some(addresses) = points
             && !self.lists.iter().any(|need| need.addresses == addresses)
         {

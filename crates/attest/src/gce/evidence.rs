@@ -71,11 +71,6 @@ pub enum GceFormatError {
     /// The public area of the key.
     #[error(transparent)]
     Public(#[from] PublicError),
-    /// Of the key, DER, as it arrived.
-    pub(crate) fn certificate(&self) -> &[u8] {
-        &self.certificate
-    }
-
     /// The quote.
     #[error(transparent)]
     Quote(#[from] QuoteError),
@@ -151,6 +146,11 @@ impl GceEvidence {
     /// The public area of the attestation key. Reading a field of it proves nothing.
     pub fn public(&self) -> &AkPublic {
         &self.public
+    }
+
+    /// Of the key, DER, as it arrived.
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
     }
 
     /// The quote. Reading a field of it proves nothing.

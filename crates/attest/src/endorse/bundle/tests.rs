@@ -107,7 +107,8 @@ fn text_that_two_encoders_write_differently_is_not_written() {
 fn lists_of_several_authorities_have_their_own_places() {
     let (a, b) = (vec![1], vec![2]);
     let aws = r#"{"aws":{"crl":["AQ==","Ag=="]},"schema":"casemate.endorsements/1"}"#;
-    let google = r#"{"google":{"ak_chain":["Ag==","AQ=="],"crl":["AQ==","Ag=="]},"schema":"casemate.endorsements/1"}"#;
+    let google =
+        r#"{"google":{"ak_chain":["Ag==","AQ=="],"crl":["AQ==","Ag=="]},"schema":"casemate.endorsements/1"}"#;
     let made = EndorsementBundle::default().with_aws(vec![b.clone(), a.clone(), b.clone()]);
     assert_eq!(made.to_bytes().as_deref(), Ok(aws.as_bytes()));
     assert_eq!(EndorsementBundle::parse(aws.as_bytes()), Ok(made.clone()));
