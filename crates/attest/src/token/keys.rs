@@ -148,7 +148,7 @@ impl Key {
             Self::P256(_) => Algorithm::Es256,
             Self::P384(_) => Algorithm::Es384,
         };
-        let contradicts = |member, agrees: &dyn Fn(&Value) -> bool| {
+        let contradicts = |member: &'static str, agrees: &dyn Fn(&Value) -> bool| {
             jwk.get(member).is_some_and(|value| !agrees(value)).then_some(member)
         };
         contradicts("alg", &|alg| alg == algorithm.as_str())

@@ -73,7 +73,9 @@ impl Provider {
         let mut message = Message::read(recorded);
         message.quotes.retain(|quote| quote.hash == 0x0b);
         let key = rsa::KeyPair::from_pkcs8(&self.key).expect("a key");
-        let modulus = key.public_key().modulus().big_endian_without_leading_zero().to_vec();
+        // RSAPublicKey: the modulus stands before the exponent, an INTEGER of three octets.
+        let public = key.public_key().as_ref();
+        let modulus = public[public.len() - 261..public.len() - 5].to_vec();
         let at = message.public.len() - 256;
         message.public.splice(at.., modulus);
         message.certificate = self.certificate(&message.certificate, list);

@@ -197,5 +197,5 @@ fn without(member: &str) -> String {
 }
 
 fn operations(list: Value) -> String {
-    key(|k| k["key_ops"] = list)
+    key(|k| k["key_ops"] = list.clone())
 }
