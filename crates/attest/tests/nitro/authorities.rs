@@ -94,6 +94,15 @@ impl Tree {
         &self.ders[place]
     }
 
+    /// The name and key of an authority in a certificate by somebody else, who lets it sign lists.
+    pub(crate) fn doubled(&self, place: usize, by: &Self) -> Vec<u8> {
+        let mut params = self.params[place].clone();
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pair = |tree: &Self, place: usize| KeyPair::try_from(tree.keys[place].as_slice()).expect("a key");
+        let issuer = Issuer::new(by.params[place - 1].clone(), pair(by, place - 1));
+        params.signed_by(&pair(self, place), &issuer).expect("a certificate").der().to_vec()
+    }
+
     /// The list of the authority at this place, with one thing changed. Also of one that may not sign lists.
     pub(crate) fn list(
         &self,

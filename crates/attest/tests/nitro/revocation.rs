@@ -55,6 +55,7 @@ pub(crate) static CASES: &[Case] = &[
     ("a list of another region of that name", || with(stranger().list(REGION, |_| ())), "crl.signature"),
     ("a list of another name", || with(renamed().list(REGION, |_| ())), "crl.issuer"),
     ("a list of the instance, which may sign none", || with(TREE.list(INSTANCE, |_| ())), "crl.key-usage"),
+    ("a list of the instance, whose key the prover lets sign lists", doubled, "crl.key-usage"),
     ("a list of the leaf", || with(TREE.list(LEAF, |_| ())), "crl.issuer"),
     ("region's list by an authority of that name that the prover brings", usurper, "crl.missing"),
     ("a revoked zone that the path does not need", unneeded, "crl.revoked"),
@@ -245,6 +246,12 @@ fn usurper() -> String {
     let document = TREE.document_with(other.certificate(REGION));
     let lists = vec![TREE.list(ROOT, |_| ()), other.list(REGION, |_| ())];
     judged(&TREE, &document, Revocation::of_lists(lists))
+}
+
+/// The instance's certificate does not let it sign lists; another with its name and key does, which no path needs.
+fn doubled() -> String {
+    let document = TREE.document_with(&TREE.doubled(INSTANCE, &stranger()));
+    judged(&TREE, &document, Revocation::of_lists(three(&TREE)))
 }
 
 /// The prover brings a zone that the path does not need, and it is revoked.
