@@ -48,10 +48,9 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 fn keys(key: [u8; 32]) -> String {
-    format!(
-        r#"{{"format":"https://tinfoil.sh/crypto-material/v1","items":[{{"id":"tls","format":"https://tinfoil.sh/key/spki-fp-sha256/v1","data":"{}"}}]}}"#,
-        hex::encode(key)
-    )
+    let format = "https://tinfoil.sh/key/spki-fp-sha256/v1";
+    let item = format!(r#"{{"id":"tls","format":"{format}","data":"{}"}}"#, hex::encode(key));
+    format!(r#"{{"format":"https://tinfoil.sh/crypto-material/v1","items":[{item}]}}"#)
 }
 
 const DEVICES: &str = r#"{"format":"https://tinfoil.sh/device-evidence/v1","items":[]}"#;

@@ -22,7 +22,10 @@ use message::Message;
 
 /// 2026-01-01T12:00:00Z: every certificate and list is valid on that day.
 pub(crate) const NOON: UnixTime = UnixTime(1_767_268_800);
-pub(crate) const ROOT_LIST: &str = "http://privateca-content-62d71773-0000-21da-852e-000000000001.storage.googleapis.com/032bf9d39db4fa06aade/crl.crl";
+pub(crate) const ROOT_LIST: &str = concat!(
+    "http://privateca-content-62d71773-0000-21da-852e-000000000001.storage.googleapis.com",
+    "/032bf9d39db4fa06aade/crl.crl"
+);
 pub(crate) const ISSUER_LIST: &str = "https://pki.goog/cloud_integrity/test_intermediate.crl";
 const EK_CERTIFICATE: [u64; 5] = [2, 23, 133, 8, 1];
 const INSTANCE_INFO: [u64; 10] = [1, 3, 6, 1, 4, 1, 11129, 2, 1, 21];

@@ -16,7 +16,10 @@ use super::{Module, key, named};
 
 pub(crate) const ROOT_LIST: &str =
     "http://aws-nitro-enclaves-crl.s3.amazonaws.com/crl/ab4960cc-7d63-42bd-9e9f-000000000001.crl";
-pub(crate) const REGION_LIST: &str = "http://crl-eu-test-1-aws-nitro-enclaves.s3.eu-test-1.amazonaws.com/crl/f3e8f31a-4ead-4f8d-84bf-000000000002.crl";
+pub(crate) const REGION_LIST: &str = concat!(
+    "http://crl-eu-test-1-aws-nitro-enclaves.s3.eu-test-1.amazonaws.com",
+    "/crl/f3e8f31a-4ead-4f8d-84bf-000000000002.crl"
+);
 
 /// Who signs a list, or is listed: places in the path, from the root.
 pub(crate) const ROOT: usize = 0;

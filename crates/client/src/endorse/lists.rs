@@ -191,7 +191,10 @@ mod tests {
             "http://aws-nitro-enclaves-crl.s3.amazonaws.com/crl/ab4960cc-7d63-42bd-9e9f-59338cb67f84.crl";
         const REGION: &str =
             "http://crl-us-east-1-aws-nitro-enclaves.s3.us-east-1.amazonaws.com/crl/f3e8f31a.crl";
-        const GOOGLE: &str = "http://privateca-content-62d71773-0000-21da-852e-f4f5e80d7778.storage.googleapis.com/032bf9d39db4fa06aade/crl.crl";
+        const GOOGLE: &str = concat!(
+            "http://privateca-content-62d71773-0000-21da-852e-f4f5e80d7778.storage.googleapis.com",
+            "/032bf9d39db4fa06aade/crl.crl"
+        );
         const OLDER: &str = "https://pki.goog/cloud_integrity/tpm_ek_intermediate_2.crl";
         for (platform, good) in [(Nitro, AWS), (Nitro, REGION), (GceVtpm, GOOGLE), (GceVtpm, OLDER)] {
             assert_eq!(allowed(platform, good).expect(good).0.as_str(), good);
