@@ -354,12 +354,16 @@ pub(crate) struct VerifyArgs {
     /// Event log of the machine (a CCEL, a TPM's, or dstack's JSON; spec/event-logs.md), for a policy that asks for one
     #[arg(long, value_name = "FILE")]
     pub(crate) event_log: Option<PathBuf>,
-    /// Certificate revocation list for a raw report (DER)
+    /// Certificate revocation list (DER); again for each authority, for a Nitro Enclaves document and GCE vTPM evidence
     #[arg(long)]
-    pub(crate) crl: Option<PathBuf>,
-    /// Do not check revocation, because … (listed as waived). Nitro Enclaves documents need it: no list of theirs is read
+    pub(crate) crl: Vec<PathBuf>,
+    /// Do not check revocation, because … (listed as waived)
     #[arg(long, value_name = "REASON", conflicts_with = "crl")]
     pub(crate) danger_no_crl: Option<String>,
+    /// Do not check certificates that name no revocation list and live longer than a day, because … (listed as waived), as
+    /// the newer ones of GCE's attestation keys. All others are checked
+    #[arg(long, value_name = "REASON", conflicts_with = "danger_no_crl")]
+    pub(crate) danger_unlisted: Option<String>,
     /// The 64 bytes (hex) that the evidence must bind
     #[arg(long)]
     pub(crate) report_data: Option<String>,
@@ -453,7 +457,7 @@ pub(crate) enum EndorseCommand {
 /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
 #[derive(clap::Args)]
 pub(crate) struct EndorseFetchArgs {
-    /// A raw SEV-SNP report, a TDX quote, Azure vTPM evidence or NVIDIA devices' evidence
+    /// A raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence, or NVIDIA devices' evidence
     pub(crate) evidence: PathBuf,
     /// Where the bundle is written
     #[arg(short, long, value_name = "BUNDLE")]
@@ -464,6 +468,15 @@ pub(crate) struct EndorseFetchArgs {
     /// VCEK or VLEK certificate that the machine gave (DER or PEM): AMD gives VLEKs to nobody but their provider
     #[arg(long, value_name = "FILE")]
     pub(crate) vek: Option<PathBuf>,
+    /// Certificates above that of a GCE virtual TPM's attestation key, from its issuer up (PEM, or one in DER)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ak_chain: Option<PathBuf>,
+    /// Do not ask about certificates that name no revocation list and live longer than a day, because …
+    #[arg(long, value_name = "REASON")]
+    pub(crate) danger_unlisted: Option<String>,
+    /// A mirror of the hosts that have AWS's and Google's revocation lists: /HOST/PATH below it is asked for
+    #[arg(long, value_name = "URL")]
+    pub(crate) crl_mirror: Option<String>,
     /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
     #[arg(long, value_name = "URL")]
     pub(crate) kds: Option<String>,

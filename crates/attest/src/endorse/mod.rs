@@ -3,11 +3,13 @@
 
 mod bundle;
 mod intel;
+mod lists;
 mod needs;
 mod nvidia;
 
 pub use bundle::{BUNDLE_SCHEMA, BundleError, DeviceEndorsements, EndorsementBundle, MAX_BUNDLE};
 pub use intel::{AnswerError, Collateral, Dated, SignedDocument, qe_identity, revocation_list, tcb_info};
+pub use lists::{ListNeed, ListNeeds};
 pub(crate) use needs::fmspc;
 pub use needs::{AmdNeeds, IntelNeeds, Needs, NeedsError, PckAuthority};
 pub use nvidia::ManifestNeed;

@@ -2,6 +2,7 @@
 
 #[path = "../recorded/mod.rs"]
 mod recorded;
+mod revocation;
 mod vendor;
 
 use std::sync::LazyLock;
@@ -24,11 +25,12 @@ fn main() {
     let arguments = Arguments::from_args();
     let recordings = recorded::folder().is_some();
     let recorded = RECORDED.iter().map(|case| trial("recorded", case).with_ignored_flag(!recordings));
-    let made = MADE.iter().map(|case| trial("made", case));
+    let made = MADE.iter().chain(revocation::CASES).map(|case| trial("made", case));
     let sweeps = [
         Trial::test("recorded: every bit of the document", every_bit).with_ignored_flag(!recordings),
         Trial::test("recorded: every length", every_length).with_ignored_flag(!recordings),
         Trial::test("the rule at fault is the one of the PCR", the_rule_at_fault),
+        Trial::test("made: every bit of a list", revocation::every_bit),
     ];
     libtest_mimic::run(&arguments, recorded.chain(made).chain(sweeps).collect()).exit();
 }
@@ -254,9 +256,9 @@ static MADE: &[Case] = &[
     ("revocation missing", || endorsed(Endorsements::nitro(Revocation::Missing)), "crl.missing"),
     ("revocation waived without a reason", || endorsed(Endorsements::nitro(not_checked(" "))), "crl.missing"),
     (
-        "a revocation list",
+        "a revocation list that is none",
         || endorsed(Endorsements::nitro(Revocation::Crl(vec![0x30]))),
-        "nitro.revocation.unsupported",
+        "crl.malformed",
     ),
     (
         "endorsements of SEV-SNP",

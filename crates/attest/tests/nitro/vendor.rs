@@ -1,5 +1,9 @@
 //! A Nitro Security Module under a root of its own, for cases that need a valid signature over something wrong.
 
+#[path = "authorities.rs"]
+#[allow(dead_code)] // the client's and the command line's cases use more of it
+pub(crate) mod authorities;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use casemate_attest::{TrustAnchors, UnixTime};

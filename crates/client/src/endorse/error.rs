@@ -30,6 +30,19 @@ pub enum EndorseError {
         /// What was given.
         url: String,
     },
+    /// The certificates above that of the attestation key are neither in the evidence nor fetched.
+    #[error("the certificates above that of the attestation key were not given")]
+    ChainNotGiven,
+    /// A certificate names a place that nobody is asked at: its list is fetched from the vendor's own hosts only.
+    #[error(
+        "a certificate of {platform} names `{url}`, which is not on a host of the vendor's revocation lists"
+    )]
+    ListAddress {
+        /// Of the evidence.
+        platform: Platform,
+        /// What it names.
+        url: String,
+    },
     /// TLS or the client cannot be set up.
     #[error("the HTTP client cannot be set up: {reason}")]
     Client {
@@ -218,6 +231,8 @@ impl EndorseError {
             Self::Platform { .. } => "endorse.platform",
             Self::VlekNotServed => "endorse.vlek-not-served",
             Self::Address { .. } => "endorse.address",
+            Self::ChainNotGiven => "endorse.ak-chain",
+            Self::ListAddress { .. } => "endorse.list-address",
             Self::Client { .. } => "endorse.client",
             Self::Unreachable { .. } => "endorse.unreachable",
             Self::Timeout { .. } => "endorse.timeout",
@@ -247,12 +262,14 @@ impl EndorseError {
         match self {
             Self::Needs(NeedsError::LineUnknown | NeedsError::LineDiffers { .. })
             | Self::Address { .. }
+            | Self::ChainNotGiven
             | Self::Client { .. } => EndorseKind::Usage,
             Self::CacheFile { .. } => EndorseKind::Local,
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Busy { .. } => EndorseKind::Unreachable,
             Self::Needs(_)
             | Self::Platform { .. }
             | Self::VlekNotServed
+            | Self::ListAddress { .. }
             | Self::NotFound { .. }
             | Self::Redirect { .. }
             | Self::Status { .. }

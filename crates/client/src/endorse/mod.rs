@@ -8,6 +8,7 @@ mod cache;
 mod error;
 mod http;
 mod intel;
+mod lists;
 mod nvidia;
 mod pace;
 mod settings;
@@ -15,7 +16,7 @@ mod settings;
 use casemate_attest::endorse::{EndorsementBundle, Needs};
 use casemate_attest::nvidia::{GpuEvidence, NvidiaAnchors};
 use casemate_attest::snp::ProductLine;
-use casemate_attest::{Evidence, TrustAnchors, UnixTime, verify};
+use casemate_attest::{Check, Evidence, Outcome, TrustAnchors, UnixTime, verify};
 
 pub use error::{EndorseError, EndorseKind};
 pub use settings::{IntelService, NvidiaServices, Pace, Settings};
@@ -30,6 +31,10 @@ pub struct Known {
     pub line: Option<ProductLine>,
     /// The VCEK's or VLEK's certificate, DER, where the machine gave it; a VLEK cannot be had elsewhere.
     pub vek: Option<Vec<u8>>,
+    /// Of a GCE virtual TPM: the certificates above that of the attestation key, from its issuer up, DER.
+    pub ak_chain: Option<Vec<Vec<u8>>>,
+    /// Why a certificate that lives longer than a day may name no revocation list (attest.md §5.7).
+    pub danger_unlisted: Option<String>,
 }
 
 /// Endorsements with which the evidence verified.
@@ -41,6 +46,8 @@ pub struct Fetched {
     pub platform: &'static str,
     /// Last second at which the evidence is genuine with it.
     pub valid_until: UnixTime,
+    /// Rules that did not hold, and what was decided about them: their number, and what was compared.
+    pub waived: Vec<(&'static str, String)>,
     /// Every endorsement and where it came from.
     pub items: Vec<Item>,
     /// Whether the trust anchors were a simulator's.
@@ -104,9 +111,14 @@ pub async fn fetch(
             (amd::collect(&mut collector, evidence, needs, known, anchors).await?, Vec::new())
         }
         Needs::Intel(needs) => intel::collect(&mut collector, needs).await?,
+        Needs::Lists(needs) => lists::collect(&mut collector, evidence, needs, known, anchors).await?,
         _ => return Err(EndorseError::Platform { platform: evidence.platform() }),
     };
-    let authentic = verify(evidence, &bundle.endorsements(evidence)?, anchors, now)?;
+    let mut endorsements = bundle.endorsements(evidence)?;
+    if let Some(reason) = &known.danger_unlisted {
+        endorsements = endorsements.danger_unlisted(reason.clone());
+    }
+    let authentic = verify(evidence, &endorsements, anchors, now)?;
     // Only now is it known that the vendor signed them.
     for (name, answer) in unkept {
         collector.keep(&name, &answer)?;
@@ -115,6 +127,7 @@ pub async fn fetch(
         bundle,
         platform: evidence.platform().as_str(),
         valid_until: authentic.valid_until(),
+        waived: waived(authentic.checks()),
         items: collector.items,
         simulated: authentic.simulated(),
     })
@@ -137,9 +150,15 @@ pub async fn fetch_devices(
         bundle: collected.bundle,
         platform: "nvidia",
         valid_until: collected.valid_until,
+        waived: Vec::new(),
         items: collector.items,
         simulated: anchors.simulated(),
     })
+}
+
+fn waived(checks: &[Check]) -> Vec<(&'static str, String)> {
+    let waived = checks.iter().filter(|check| check.outcome == Outcome::Waived);
+    waived.map(|check| (check.rule.id, check.compared.clone())).collect()
 }
 
 /// A service's answer, as far as it is kept.

@@ -18,6 +18,8 @@ pub struct Settings {
     pub thim: Option<String>,
     /// NVIDIA's services, or caches in front of them.
     pub nvidia: NvidiaServices,
+    /// A mirror of the hosts that have AWS's and Google's revocation lists, asked instead of them: `/{host}/{path}` below it.
+    pub lists: Option<String>,
     /// Certificate authorities (PEM) of the services' TLS instead of Mozilla's.
     pub authorities: Option<Vec<u8>>,
     /// The cache folder.
@@ -84,6 +86,7 @@ impl Settings {
             },
             thim: None,
             nvidia: NvidiaServices { rim: NVIDIA_RIM.to_owned(), ocsp: NVIDIA_OCSP.to_owned(), nonce: true },
+            lists: None,
             authorities: None,
             cache,
             offline: false,

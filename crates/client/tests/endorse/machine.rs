@@ -115,6 +115,8 @@ pub(crate) fn settings_in(service: &str, cache: PathBuf) -> Settings {
         kds: service.to_owned(),
         intel: IntelService::Pcs { service: service.to_owned(), certificates: service.to_owned() },
         nvidia: NvidiaServices { rim: service.to_owned(), ocsp: service.to_owned(), nonce: true },
+        // No test asks a vendor.
+        lists: Some(service.to_owned()),
         pace: Pace {
             interval: Duration::ZERO,
             host: "127.0.0.1",

@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     ("Intel: out of date offline, and asked again online", intel_stale),
     ("Intel: one mistake in each answer", intel_mistakes),
     ("Intel: a forged answer is not kept", intel_forged),
-    ("Nitro: nothing to fetch", nitro),
+    ("Nitro: the lists that a real document names are asked for", nitro),
 ];
 
 const OCTOBER_2025: UnixTime = UnixTime(1_759_320_000);
@@ -81,7 +81,7 @@ fn milan_v2() -> Result<(), Failed> {
         hex::encode(&report[0x1a0..0x1e0])
     );
     let service = milan_service(&target, vcek);
-    let known = Known { line: Some(ProductLine::Milan), vek: None };
+    let known = Known { line: Some(ProductLine::Milan), vek: None, ..Known::default() };
     good(&report, &known, JUNE_2025_AMD, &service)?;
     assert_eq!(service.targets(), [target, "/vcek/v1/Milan/crl".to_owned()]);
     Ok(())
@@ -93,7 +93,8 @@ fn lines() -> Result<(), Failed> {
         ("snp/clerk_milan/report.bin", Some(ProductLine::Genoa), "endorse.line-differs"),
     ] {
         let service = Replay::start([]);
-        let error = refused(&file(report), &Known { line, vek: None }, JUNE_2025_AMD, &service);
+        let error =
+            refused(&file(report), &Known { line, vek: None, ..Known::default() }, JUNE_2025_AMD, &service);
         assert_eq!(error, (expected, EndorseKind::Usage));
         assert!(service.seen().is_empty());
     }
@@ -130,11 +131,17 @@ fn vlek() -> Result<(), Failed> {
     let error = refused(&report, &Known::default(), JUNE_2025_AMD, &service);
     assert_eq!(error, ("endorse.vlek-not-served", EndorseKind::Undecidable));
     assert!(service.seen().is_empty());
-    let fetched = good(&report, &Known { line: None, vek: Some(vlek) }, JUNE_2025_AMD, &service)?;
+    let fetched =
+        good(&report, &Known { line: None, vek: Some(vlek), ..Known::default() }, JUNE_2025_AMD, &service)?;
     assert_eq!(service.targets(), [crl]);
     assert_eq!(fetched.items[0].origin, Origin::Given);
     let wrong = first("snp/clerk_milan/vcek_chain.pem");
-    let error = refused(&report, &Known { line: None, vek: Some(wrong) }, JUNE_2025_AMD, &service);
+    let error = refused(
+        &report,
+        &Known { line: None, vek: Some(wrong), ..Known::default() },
+        JUNE_2025_AMD,
+        &service,
+    );
     assert_eq!(error, ("snp.vek.subject", EndorseKind::Rejected));
     Ok(())
 }
@@ -419,7 +426,13 @@ fn nitro() -> Result<(), Failed> {
     let document = file("nitro/cose/nitro_attest_attestation.cbor");
     let service = Replay::start([]);
     let error = refused(&document, &Known::default(), UnixTime(1_736_179_625), &service);
-    assert_eq!(error, ("endorse.nothing-to-fetch", EndorseKind::Undecidable));
+    assert_eq!(error, ("endorse.not-found", EndorseKind::Undecidable));
+    let root = "/aws-nitro-enclaves-crl.s3.amazonaws.com/crl/ab4960cc-7d63-42bd-9e9f-59338cb67f84.crl";
+    assert_eq!(service.targets(), [root]);
+    // One that is of no authority of the path.
+    service.answer(root, Reply::Body(file("roots/amd/genoa_crl.der")));
+    let error = refused(&document, &Known::default(), UnixTime(1_736_179_625), &service);
+    assert_eq!(error, ("crl.issuer", EndorseKind::Rejected));
     Ok(())
 }
 
