@@ -59,6 +59,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::NothingToSeal { .. }
         | CliError::Hex { .. }
         | CliError::ProductLine { .. }
+        | CliError::SimulatedPlatform { .. }
         | CliError::MissingFlag { .. }
         | CliError::SuperfluousFlag { .. }
         | CliError::ConfigFile { .. }

@@ -85,5 +85,10 @@ pub use platform::Platform;
 pub use report::{Cpuid, FirmwareVersion, REPORT_BYTES, SIGNED_BYTES, Tcb};
 pub use vendor::{CSP_ID, Vendor};
 
+/// A certificate in PEM (RFC 7468).
+pub fn certificate_pem(der: &[u8]) -> String {
+    vendor::pem("CERTIFICATE", der)
+}
+
 /// The organization in every simulated certificate name, where AMD's say "Advanced Micro Devices".
 pub const ORGANIZATION: &str = "SIMULATED - not AMD";

@@ -7,7 +7,9 @@ use casemate_attest::eventlog::EventLog as ReadLog;
 use casemate_attest::{
     Binding, Endorsements, Evidence, Outcome, Platform, Policy, TrustAnchors, UnixTime, rules, verify,
 };
-use casemate_sim::azure::{AkMistake, AzureConfig, AzureMachine, AzureMistake, AzureVendor, Hardware, HardwareConfig};
+use casemate_sim::azure::{
+    AkMistake, AzureConfig, AzureMachine, AzureMistake, AzureVendor, Hardware, HardwareConfig,
+};
 use casemate_sim::tdx::{CollateralMistake, PckMistake, QuoteFormat, QuoteMistake, TdxConfig, TdxVendor};
 use casemate_sim::{EV_IPL, EventLog};
 
@@ -71,8 +73,7 @@ impl Asked {
     }
 
     fn endorsements(&self, machine: &AzureMachine) -> Endorsements {
-        let endorsements =
-            Endorsements::tdx(intel().collateral_with(&self.collateral).expect("collateral"));
+        let endorsements = Endorsements::tdx(intel().collateral_with(&self.collateral).expect("collateral"));
         if !self.certified {
             return endorsements;
         }
@@ -119,11 +120,8 @@ impl Asked {
 
 /// All that the machine says is asked for by its value, except for the module's own measurement and RTMR3.
 fn policy(config: &AzureConfig) -> String {
-    let pcrs: Vec<_> = config
-        .pcrs
-        .iter()
-        .map(|(index, value)| format!("{index} = [\"{}\"]", hex::encode(value)))
-        .collect();
+    let pcrs: Vec<_> =
+        config.pcrs.iter().map(|(index, value)| format!("{index} = [\"{}\"]", hex::encode(value))).collect();
     let register = |pcr: u32| {
         format!(
             "[azure.event-log.register.{pcr}]\nevents = [{{ text = \"SIMULATED boot, PCR {pcr}\" }}, \"{}\"]\n\
@@ -179,13 +177,17 @@ pub(crate) const MADE: &[Case] = &[
     ("made tdx: version 5, extended", || td(|t| t.format = QuoteFormat::V5Td15Extended), VERIFIED),
     ("made tdx: in the last second of its collateral", || made(|a| a.now = last()), VERIFIED),
     // Genuine?
-    ("made tdx: production's roots", || made(|a| a.anchors = TrustAnchors::vendors()), "TDX-06 tdx.dcap.refused"),
-    ("made tdx: no root of Intel's", || made(|a| a.anchors = TrustAnchors::vtpm()), "TDX-02 tdx.root.missing"),
     (
-        "made tdx: Intel's root alone",
-        || under(&intel().root_pem()),
-        "AZ-03 tpm.certificate.root-missing",
+        "made tdx: production's roots",
+        || made(|a| a.anchors = TrustAnchors::vendors()),
+        "TDX-06 tdx.dcap.refused",
     ),
+    (
+        "made tdx: no root of Intel's",
+        || made(|a| a.anchors = TrustAnchors::vtpm()),
+        "TDX-02 tdx.root.missing",
+    ),
+    ("made tdx: Intel's root alone", || under(&intel().root_pem()), "AZ-03 tpm.certificate.root-missing"),
     (
         "made tdx: another Intel of the same name",
         || under(&TdxVendor::create(NOON).expect("a vendor").root_pem()),
@@ -203,9 +205,17 @@ pub(crate) const MADE: &[Case] = &[
     ("made tdx: two keys", || mistake(AzureMistake::TwoKeys), "AZ-03 azure.runtime.key-duplicate"),
     ("made tdx: certificate of another key", || ak(AkMistake::OtherKey), "AZ-03 tpm.certificate.other-key"),
     ("made tdx: certificate under another root", || ak(AkMistake::OtherRoot), "AZ-03 x509.signature"),
-    ("made tdx: quote of another key", || mistake(AzureMistake::QuoteByStranger), "AZ-04 tpm.quote.signature"),
+    (
+        "made tdx: quote of another key",
+        || mistake(AzureMistake::QuoteByStranger),
+        "AZ-04 tpm.quote.signature",
+    ),
     ("made tdx: other PCR values", || mistake(AzureMistake::OtherPcrValues), "AZ-05 tpm.quote.digest"),
-    ("made tdx: TD quote by a stranger", || quote(QuoteMistake::SignedByStranger), "TDX-06 tdx.signature.invalid"),
+    (
+        "made tdx: TD quote by a stranger",
+        || quote(QuoteMistake::SignedByStranger),
+        "TDX-06 tdx.signature.invalid",
+    ),
     ("made tdx: another quoting enclave", || quote(QuoteMistake::OtherQe), "TDX-06 tdx.qe.identity"),
     (
         "made tdx: a platform of another vendor",
@@ -247,7 +257,11 @@ pub(crate) const MADE: &[Case] = &[
     ),
     ("made tdx: another PCR 7", || config(|c| c.pcrs[7].1 = [1; 32]), "AZ-09 azure.pcr.not-accepted"),
     ("made tdx: eight PCRs", || config(|c| c.pcrs.truncate(8)), "AZ-09 azure.pcr.selection"),
-    ("made tdx: other user data", || config(|c| c.user_data = Some([1; 64])), "AZ-10 azure.user-data.not-accepted"),
+    (
+        "made tdx: other user data",
+        || config(|c| c.user_data = Some([1; 64])),
+        "AZ-10 azure.user-data.not-accepted",
+    ),
     ("made tdx: no user data", || config(|c| c.user_data = None), "AZ-10 azure.user-data.absent"),
     ("made tdx: key without a certificate", || made(|a| a.certified = false), "AZ-11 azure.ak.uncertified"),
     ("made tdx: another nonce", || made(|a| a.nonce[31] ^= 1), "TDX-28 binding.report-data"),

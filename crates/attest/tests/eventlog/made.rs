@@ -4,7 +4,9 @@
 use std::sync::LazyLock;
 
 use casemate_attest::eventlog::{Bank, EventLog as ReadLog};
-use casemate_attest::{Binding, Endorsements, Evidence, Outcome, Policy, Report, TrustAnchors, UnixTime, rules, verify};
+use casemate_attest::{
+    Binding, Endorsements, Evidence, Outcome, Policy, Report, TrustAnchors, UnixTime, rules, verify,
+};
 use casemate_sim::tdx::{QuoteFormat, TdxConfig, TdxVendor};
 use casemate_sim::{EV_EVENT_TAG, EV_IPL, EV_SEPARATOR, EventLog};
 
@@ -88,7 +90,8 @@ fn policy(rtmrs: &[[u8; 48]; 4]) -> String {
         text = text.replace(&placeholder.repeat(48), &hex::encode(rtmr));
     }
     let rtmr3 = hex::encode(rtmrs[3]);
-    text = text.replace(r#"rtmr3 = { any = "nothing is extended at run time" }"#, &format!("rtmr3 = [\"{rtmr3}\"]"));
+    text = text
+        .replace(r#"rtmr3 = { any = "nothing is extended at run time" }"#, &format!("rtmr3 = [\"{rtmr3}\"]"));
     for (register, event) in
         ["SIMULATED firmware configuration", "SIMULATED kernel", "SIMULATED command line", "an application"]
             .iter()
@@ -199,7 +202,11 @@ pub(crate) const MADE: &[Case] = &[
         },
         "LOG-03 log.register.mismatch",
     ),
-    ("made: the log of a TPM", || made(|a| a.log = Some(EventLog::simulated_vm().bytes().to_vec())), "LOG-02 log.bank.missing"),
+    (
+        "made: the log of a TPM",
+        || made(|a| a.log = Some(EventLog::simulated_vm().bytes().to_vec())),
+        "LOG-02 log.bank.missing",
+    ),
 ];
 
 /// Over recordings.
@@ -217,7 +224,11 @@ pub(crate) const RECORDED_LOG: &[Case] = &[
     ),
     (
         "COS 113's CCEL, and a kernel that it does not have",
-        || cos(|asked| asked.policy = asked.policy.replace("required = [\"", "required = [{ text = \"no\" }, \"")),
+        || {
+            cos(|asked| {
+                asked.policy = asked.policy.replace("required = [\"", "required = [{ text = \"no\" }, \"")
+            })
+        },
         "LOG-06 log.event.required",
     ),
 ];
@@ -235,9 +246,11 @@ fn cos(change: impl FnOnce(&mut Asked)) -> String {
     for (placeholder, rtmr) in ["65", "66", "67"].iter().zip(rtmrs) {
         text = text.replace(&placeholder.repeat(48), &hex::encode(rtmr));
     }
-    text = text.replace(r#"{ any = "nothing is extended at run time" }"#, &format!("[\"{}\"]", "00".repeat(48)));
+    text =
+        text.replace(r#"{ any = "nothing is extended at run time" }"#, &format!("[\"{}\"]", "00".repeat(48)));
     for register in 0..3_u32 {
-        let first = log.events().iter().find(|event| event.index() == register + 1 && event.event_type() != 3);
+        let first =
+            log.events().iter().find(|event| event.index() == register + 1 && event.event_type() != 3);
         let digest = hex::encode(first.and_then(|event| event.digest(Bank::Sha384)).expect("an event"));
         text += &format!(
             "[tdx.event-log.register.{register}]\nevents = {{ any = \"recorded\" }}\nrequired = [\"{digest}\"]\n"
