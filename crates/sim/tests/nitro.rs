@@ -117,6 +117,7 @@ fn certificates() {
         (M::OtherRoot, "x509.signature"),
         (M::IntermediateIsNoAuthority, "x509.not-an-authority"),
         (M::IntermediateMayNotCertify, "x509.key-usage"),
+        (M::IntermediateWithoutKeyUsage, "x509.key-usage"),
         (M::IntermediateValidity { not_before: past.0, not_after: past.1 }, "x509.expired"),
         (M::IntermediateValidity { not_before: future.0, not_after: future.1 }, "x509.not-yet-valid"),
         (M::LeafValidity { not_before: past.0, not_after: past.1 }, "x509.expired"),

@@ -26,6 +26,8 @@ pub enum NitroPathMistake {
     IntermediateIsNoAuthority,
     /// An intermediate's key usage does not include signing certificates.
     IntermediateMayNotCertify,
+    /// An intermediate says nothing of what its key may be used for.
+    IntermediateWithoutKeyUsage,
     /// An intermediate is valid in another window.
     IntermediateValidity {
         /// First second of validity.
@@ -143,6 +145,16 @@ impl NitroModule {
             sign_p384(&self.path.key, &signed)?
         };
         Ok([&HEAD[..], &payload, &bytes(&signature)].concat())
+    }
+
+    /// The certificate of the key that signs, in DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.path.leaf
+    }
+
+    /// The certificates above it, the root first, in DER.
+    pub fn cabundle(&self) -> &[Vec<u8>] {
+        &self.path.cabundle
     }
 
     /// What the module says.

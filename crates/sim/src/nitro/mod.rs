@@ -144,6 +144,7 @@ impl NitroVendor {
         let mut params = authority(subject, window)?;
         match mistake {
             NitroPathMistake::IntermediateIsNoAuthority => params.is_ca = IsCa::ExplicitNoCa,
+            NitroPathMistake::IntermediateWithoutKeyUsage => params.key_usages.clear(),
             NitroPathMistake::IntermediateMayNotCertify => params.key_usages = vec![KeyUsagePurpose::CrlSign],
             _ => {}
         }
