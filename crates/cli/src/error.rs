@@ -22,6 +22,8 @@ pub(crate) enum CliError {
     NothingToSeal { path: PathBuf },
     #[error("{what} is not {bytes} bytes in hex")]
     Hex { what: &'static str, bytes: usize },
+    #[error("{what} is not 1 to {most} bytes in hex")]
+    HexUpTo { what: &'static str, most: usize },
     #[error("`{found}` is not a product line")]
     ProductLine { found: String },
     #[error("`{found}` is no platform that can be simulated")]
@@ -156,7 +158,7 @@ impl CliError {
             Self::NotAFile { .. } => "cli.not-a-file",
             Self::NotText { .. } => "cli.not-text",
             Self::NothingToSeal { .. } => "cli.nothing-to-seal",
-            Self::Hex { .. } => "cli.hex",
+            Self::Hex { .. } | Self::HexUpTo { .. } => "cli.hex",
             Self::ProductLine { .. } => "cli.product-line",
             Self::SimulatedPlatform { .. } => "cli.simulated-platform",
             Self::MissingFlag { .. } => "cli.missing-flag",

@@ -60,6 +60,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Hex { .. }
         | CliError::ProductLine { .. }
         | CliError::SimulatedPlatform { .. }
+        | CliError::HexUpTo { .. }
         | CliError::MissingFlag { .. }
         | CliError::SuperfluousFlag { .. }
         | CliError::ConfigFile { .. }

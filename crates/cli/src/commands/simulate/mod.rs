@@ -69,11 +69,6 @@ fn report(args: &SimulateReportArgs) -> Result<(), CliError> {
     let is_tpm = matches!(platform, Platform::AzureSnp | Platform::AzureTdx);
     let (given, flag) = if is_tpm { (&args.nonce, "--nonce") } else { (&args.report_data, "--report-data") };
     let Some(bound) = given else { return Err(CliError::MissingFlag { flag }) };
-    let (other, other_flag) =
-        if is_tpm { (&args.report_data, "--report-data") } else { (&args.nonce, "--nonce") };
-    if other.is_some() {
-        return Err(CliError::SuperfluousFlag { flag: other_flag, of: of(platform) });
-    }
     let measurement = match &args.measurement {
         Some(text) => files::hex_bytes::<48>("--measurement", text)?,
         None => launch_digest(&this_program()?)?,
@@ -81,7 +76,7 @@ fn report(args: &SimulateReportArgs) -> Result<(), CliError> {
     let asked = Asked { vendor: &args.vendor, out: &args.out, measurement };
     let evidence = if is_tpm {
         let nonce = hex::decode(bound).ok().filter(|nonce| (1..=MAX_NONCE).contains(&nonce.len()));
-        asked.azure(&nonce.ok_or(CliError::Hex { what: "--nonce", bytes: MAX_NONCE })?)?
+        asked.azure(&nonce.ok_or(CliError::HexUpTo { what: "--nonce", most: MAX_NONCE })?)?
     } else {
         let report_data = files::hex_bytes::<64>("--report-data", bound)?;
         match platform {
@@ -199,7 +194,7 @@ fn of(platform: Platform) -> &'static str {
         Platform::SevSnp => "a simulated vendor of SEV-SNP",
         Platform::Tdx => "a simulated vendor of TDX",
         Platform::Nitro => "a simulated vendor of Nitro Enclaves",
-        Platform::AzureSnp => "a simulated vendor of Azure on SEV-SNP, whose TPM binds `--nonce`",
-        Platform::AzureTdx => "a simulated vendor of Azure on TDX, whose TPM binds `--nonce`",
+        Platform::AzureSnp => "a simulated vendor of Azure on SEV-SNP",
+        Platform::AzureTdx => "a simulated vendor of Azure on TDX",
     }
 }
