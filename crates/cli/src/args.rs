@@ -584,28 +584,45 @@ pub(crate) struct SimulateArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum SimulateCommand {
-    /// Create a vendor: root, signing keys and revocation list
+    /// Create a vendor: roots.pem for verifiers, and the keys that sign
     Init {
         /// Directory to create
         dir: PathBuf,
-        /// Product line: milan, genoa or turin
-        #[arg(long, default_value = "genoa")]
-        line: String,
-    },
-    /// Write one simulated report with its endorsements: report.bin, vek.der, crl.der
-    Report {
-        /// The vendor's directory
-        vendor: PathBuf,
-        /// Directory to create
-        #[arg(short, long)]
-        out: PathBuf,
-        /// The 64 bytes (hex) to bind
+        /// What it makes: sev-snp, tdx, nitro, azure-snp or azure-tdx
+        #[arg(long, default_value = "sev-snp")]
+        platform: String,
+        /// Product line of AMD's: milan, genoa or turin [default: genoa]
         #[arg(long)]
-        report_data: String,
-        /// The launch measurement (48 bytes hex) [default: of this binary]
-        #[arg(long)]
-        measurement: Option<String>,
+        line: Option<String>,
     },
+    /// Write evidence of one simulated machine, what endorses it, and a policy that it meets
+    Report(SimulateReportArgs),
+}
+
+/// Write evidence of one simulated machine, what endorses it, and a policy that it meets
+#[derive(clap::Args)]
+#[command(after_help = "\
+Files, by the vendor's platform; beside each a policy.toml that the machine meets:
+  sev-snp    report.bin, vek.der, crl.der, endorsements.json
+  tdx        quote.bin, collateral.json, endorsements.json, ccel.bin (what booted)
+  nitro      document.cbor
+  azure-snp  evidence.json, vek.der, crl.der, endorsements.json, ak.der, ak-chain.pem, eventlog.bin
+  azure-tdx  evidence.json, collateral.json, endorsements.json, ak.der, ak-chain.pem, eventlog.bin")]
+pub(crate) struct SimulateReportArgs {
+    /// The vendor's directory
+    pub(crate) vendor: PathBuf,
+    /// Directory to create
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// The 64 bytes (hex) to bind
+    #[arg(long, value_name = "HEX", required_unless_present = "nonce")]
+    pub(crate) report_data: Option<String>,
+    /// What Azure's virtual TPM binds instead (hex, at most 50 bytes)
+    #[arg(long, value_name = "HEX", conflicts_with = "report_data")]
+    pub(crate) nonce: Option<String>,
+    /// The launch measurement: SEV-SNP's, MRTD or PCR0 (48 bytes hex) [default: of this binary]
+    #[arg(long)]
+    pub(crate) measurement: Option<String>,
 }
 
 /// Run the whole product on this machine with simulated hardware

@@ -22,8 +22,12 @@ pub(crate) enum CliError {
     NothingToSeal { path: PathBuf },
     #[error("{what} is not {bytes} bytes in hex")]
     Hex { what: &'static str, bytes: usize },
+    #[error("{what} is not 1 to {most} bytes in hex")]
+    HexUpTo { what: &'static str, most: usize },
     #[error("`{found}` is not a product line")]
     ProductLine { found: String },
+    #[error("`{found}` is no platform that can be simulated")]
+    SimulatedPlatform { found: String },
     #[error("`{flag}` is missing")]
     MissingFlag { flag: &'static str },
     #[error("`{flag}` says nothing about {of}")]
@@ -154,8 +158,9 @@ impl CliError {
             Self::NotAFile { .. } => "cli.not-a-file",
             Self::NotText { .. } => "cli.not-text",
             Self::NothingToSeal { .. } => "cli.nothing-to-seal",
-            Self::Hex { .. } => "cli.hex",
+            Self::Hex { .. } | Self::HexUpTo { .. } => "cli.hex",
             Self::ProductLine { .. } => "cli.product-line",
+            Self::SimulatedPlatform { .. } => "cli.simulated-platform",
             Self::MissingFlag { .. } => "cli.missing-flag",
             Self::SuperfluousFlag { .. } => "cli.superfluous-flag",
             Self::UnknownKind { .. } => "cli.unknown-kind",
@@ -225,6 +230,10 @@ impl CliError {
                 "nothing is overwritten: choose another name or remove it first"
             }
             Self::ProductLine { .. } => "choose milan, genoa or turin",
+            Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp or azure-tdx",
+            Self::MissingFlag { flag } if ["--nonce", "--report-data"].contains(flag) => {
+                "say what the evidence binds; see `casemate help verify` and `casemate help simulate report`"
+            }
             Self::MissingFlag { .. } => "see `casemate help verify`",
             Self::UnknownKind { .. } => {
                 "known are SEV-SNP reports (1184 bytes), attestation documents and sealed.json of a sealed model"

@@ -59,6 +59,8 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::NothingToSeal { .. }
         | CliError::Hex { .. }
         | CliError::ProductLine { .. }
+        | CliError::SimulatedPlatform { .. }
+        | CliError::HexUpTo { .. }
         | CliError::MissingFlag { .. }
         | CliError::SuperfluousFlag { .. }
         | CliError::ConfigFile { .. }

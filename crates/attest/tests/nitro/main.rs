@@ -18,8 +18,12 @@ use vendor::{Module, NOON, Path, Payload, Vendor, array, bytes, envelope, map, t
 
 type Case = (&'static str, fn() -> String, &'static str);
 
+/// Until a second before noon.
+const EXPIRED: Path =
+    Path::IntermediateValidity { not_before: UnixTime(NOON.0 - 86_400), not_after: UnixTime(NOON.0 - 1) };
+
 static VENDOR: LazyLock<Vendor> = LazyLock::new(Vendor::new);
-static MODULE: LazyLock<Module> = LazyLock::new(|| VENDOR.module(Path::Good));
+static MODULE: LazyLock<Module> = LazyLock::new(|| VENDOR.module(Path::None));
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -213,7 +217,7 @@ static MADE: &[Case] = &[
         "nitro.format.value",
     ),
     ("empty cabundle", || made(payload().with("cabundle", array(std::iter::empty()))), "nitro.format.value"),
-    ("cabundle of ten", || path(Path::ManyIntermediates), "nitro.format.value"),
+    ("cabundle of ten", || path(Path::TooLong), "nitro.format.value"),
     (
         "certificate of 1025 bytes",
         || made(payload().with("certificate", bytes(&[0x30; 1025]))),
@@ -238,14 +242,14 @@ static MADE: &[Case] = &[
         "x509.not-yet-valid",
     ),
     ("not a certificate", || made(payload().with("certificate", bytes(&[0x30, 0]))), "x509.malformed"),
-    ("intermediate is not an authority", || path(Path::IntermediateNotAuthority), "x509.not-an-authority"),
+    ("intermediate is not an authority", || path(Path::IntermediateIsNoAuthority), "x509.not-an-authority"),
     ("intermediate without key usage", || path(Path::IntermediateWithoutKeyUsage), "x509.key-usage"),
-    ("intermediate expired", || path(Path::IntermediateExpired), "x509.expired"),
+    ("intermediate expired", || path(EXPIRED), "x509.expired"),
     ("leaf is an authority", || path(Path::LeafIsAuthority), "x509.leaf-is-authority"),
-    ("leaf may not sign", || path(Path::LeafKeyUsage), "x509.key-usage"),
-    ("leaf of another curve", || path(Path::LeafOtherCurve), "x509.key-type"),
-    ("leaf for web servers", || path(Path::LeafExtendedKeyUsage), "x509.path"),
-    ("intermediate by another root", || path(Path::LeafByAnotherRoot), "x509.signature"),
+    ("leaf may not sign", || path(Path::LeafMayNotSign), "x509.key-usage"),
+    ("leaf of another curve", || path(Path::LeafP256), "x509.key-type"),
+    ("leaf for web servers", || path(Path::LeafForTls), "x509.path"),
+    ("intermediate by another root", || path(Path::OtherRoot), "x509.signature"),
     ("no intermediate", no_intermediate, "x509.unknown-issuer"),
     (
         "leaf expired",
@@ -278,7 +282,7 @@ static MADE: &[Case] = &[
     ),
     (
         "signature by another module",
-        || authenticate(&VENDOR.module(Path::Good).sign(&payload().encode()), &VENDOR.anchors, NOON),
+        || authenticate(&VENDOR.module(Path::None).sign(&payload().encode()), &VENDOR.anchors, NOON),
         "nitro.signature.invalid",
     ),
     ("signature of other bytes", other_bytes, "nitro.signature.invalid"),
