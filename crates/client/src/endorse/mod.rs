@@ -10,6 +10,7 @@ mod http;
 mod intel;
 mod nvidia;
 mod pace;
+mod reach;
 mod settings;
 
 use casemate_attest::endorse::{EndorsementBundle, Needs};
@@ -18,6 +19,7 @@ use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, TrustAnchors, UnixTime, verify};
 
 pub use error::{EndorseError, EndorseKind};
+pub use reach::{Reached, reach};
 pub use settings::{IntelService, NvidiaServices, Pace, Settings};
 
 use cache::Cache;

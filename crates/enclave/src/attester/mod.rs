@@ -19,10 +19,13 @@ use casemate_attest::Platform;
 
 pub use azure::{AzureError, MetadataReason};
 pub use detect::{Roots, detect};
+pub(crate) use detect::{Shown, Tried, shown};
 pub use error::AttesterError;
 pub use hardware::Hardware;
+pub(crate) use hardware::within;
 pub use nsm::NsmError;
 pub use simulated::SimulatedSnp;
+pub(crate) use tpm::TpmError;
 pub use tsm::{CertificateTableError, TsmError};
 
 /// Evidence for one set of report data, with the endorsements that came from the same machine. Believed by nobody yet.
