@@ -25,7 +25,10 @@ pub use hardware::Hardware;
 pub(crate) use hardware::within;
 pub use nsm::NsmError;
 pub use simulated::SimulatedSnp;
+
 pub(crate) use tpm::TpmError;
+#[cfg(test)]
+pub(crate) use tsm::tests::Stand;
 pub use tsm::{CertificateTableError, TsmError};
 
 /// Evidence for one set of report data, with the endorsements that came from the same machine. Believed by nobody yet.

@@ -45,7 +45,9 @@ pub(crate) fn count(scene: &Scene) -> io::Result<usize> {
     let directory = scene.at("sys/bus/pci/devices");
     let entries = match directory.read_dir() {
         // A machine without such a bus.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && scene.at("sys/bus").is_dir() => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && scene.at("sys/bus").is_dir() => {
+            return Ok(0);
+        }
         entries => entries?,
     };
     let mut gpus = 0;
@@ -135,7 +137,9 @@ fn ask_library(library: &OsStr) -> Driver {
     };
     match state() {
         Ok(state) => Driver::State(state),
-        Err(NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound) => Driver::None,
+        Err(NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound) => {
+            Driver::None
+        }
         Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => {
             Driver::NotSupported
         }

@@ -68,10 +68,14 @@ fn huge_pages(meminfo: &str) -> Check {
     match (number("HugePages_Free"), number("Hugepagesize")) {
         (Some(0), _) | (None, None) => HUGE_PAGES.pass("none reserved"),
         (Some(free), Some(kib)) => HUGE_PAGES.warn(
-            format!("{} MiB are reserved as huge pages, which serve does not use", free.saturating_mul(kib) / 1024),
+            format!(
+                "{} MiB are reserved as huge pages, which serve does not use",
+                free.saturating_mul(kib) / 1024
+            ),
             "give them back for the model's weights: `sysctl vm.nr_hugepages=0`",
         ),
-        _ => HUGE_PAGES.unknown("/proc/meminfo has another form than the kernel's", "is /proc the kernel's own?"),
+        _ => HUGE_PAGES
+            .unknown("/proc/meminfo has another form than the kernel's", "is /proc the kernel's own?"),
     }
 }
 

@@ -28,7 +28,8 @@ fn answered(answer: Result<u16, ReleaseError>) -> Check {
         ),
         Err(error) => {
             let found = format!("the broker cannot be reached: {}", innermost(&error));
-            let hint = "is the broker up, does a firewall let it be reached, is its authority in --broker-ca?";
+            let hint =
+                "is the broker up, does a firewall let it be reached, is its authority in --broker-ca?";
             BROKER.fail(found, hint).code(error.code())
         }
     }
@@ -43,16 +44,12 @@ fn innermost(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-/// A vendor's service: the status of its answer, or why there was none with the code of that.
+/// A vendor's service by the client's name for it: the status of its answer, or why there was none with the code of that.
 ///
 /// `serve` asks none of them, so that none of them keeps it from starting.
-pub fn endorsement_service(
-    id: &'static str,
-    host: &str,
-    answer: Result<u16, (String, &'static str)>,
-) -> Check {
-    let rule = Rule("DOC-51", id);
-    match answer {
+pub fn endorsement_service(service: &str, host: &str, answer: Result<u16, (String, &'static str)>) -> Check {
+    let rule = Rule("DOC-51", "network");
+    let check = match answer {
         Ok(status) => rule.pass(format!("{host} answers (status {status})")),
         Err((reason, code)) => rule
             .warn(
@@ -60,7 +57,8 @@ pub fn endorsement_service(
                 "fetch endorsements where there is a network (`casemate endorse fetch`), and give them to serve as a file",
             )
             .code(code),
-    }
+    };
+    Check { id: format!("network.{service}").into(), ..check }
 }
 
 /// For one answer.
@@ -129,10 +127,13 @@ mod tests {
 
     #[test]
     fn a_vendors_silence_is_a_warning() {
-        let reached = endorsement_service("network.amd-kds", "kdsintf.amd.com", Ok(404));
-        assert_eq!((reached.rule, reached.outcome), ("DOC-51", Outcome::Pass));
+        let reached = endorsement_service("amd-kds", "kdsintf.amd.com", Ok(404));
+        assert_eq!(
+            (reached.rule, &*reached.id, reached.outcome),
+            ("DOC-51", "network.amd-kds", Outcome::Pass)
+        );
         let reason = ("no route to host".to_owned(), "endorse.unreachable");
-        let silent = endorsement_service("network.amd-kds", "kdsintf.amd.com", Err(reason));
+        let silent = endorsement_service("amd-kds", "kdsintf.amd.com", Err(reason));
         assert_eq!((silent.outcome, silent.code), (Outcome::Warn, Some("endorse.unreachable")));
     }
 }

@@ -45,8 +45,12 @@ impl Kind {
 
     fn driver(self) -> &'static str {
         match self {
-            Self::SevSnp => "load the guest driver (`modprobe sev-guest`) on a kernel from 6.7 on, with configfs mounted",
-            Self::Tdx => "load the guest driver (`modprobe tdx-guest`) on a kernel from 6.7 on, with configfs mounted",
+            Self::SevSnp => {
+                "load the guest driver (`modprobe sev-guest`) on a kernel from 6.7 on, with configfs mounted"
+            }
+            Self::Tdx => {
+                "load the guest driver (`modprobe tdx-guest`) on a kernel from 6.7 on, with configfs mounted"
+            }
         }
     }
 }
@@ -193,7 +197,10 @@ pub(crate) fn check(says: Says, shown: &Result<Shown, AttesterError>, made: Opti
         ),
         (Says::Offered(kind), Ok(_)) => RULE.pass(format!("{} can be used by this guest", kind.name())),
         (Says::Offered(kind), Err(_)) => RULE.unknown(
-            format!("{} can be used by this guest; whether it is, the processor tells the kernel only", kind.name()),
+            format!(
+                "{} can be used by this guest; whether it is, the processor tells the kernel only",
+                kind.name()
+            ),
             "load the module msr and run it as root, or look for `SEV-SNP` in the kernel's log",
         ),
         (Says::PlainSev, _) => RULE.fail(

@@ -24,7 +24,10 @@ pub(crate) fn checks(scene: &Scene) -> Vec<Check> {
 fn core_dumps(pattern: &str) -> Check {
     match pattern.trim().strip_prefix('|') {
         Some(program) => CORE_DUMPS.warn(
-            format!("dumps of crashed programs are handed to {}", program.split(' ').next().unwrap_or_default()),
+            format!(
+                "dumps of crashed programs are handed to {}",
+                program.split(' ').next().unwrap_or_default()
+            ),
             "serve makes none of its own; without the program nobody does: `sysctl kernel.core_pattern=core`",
         ),
         None => CORE_DUMPS.pass("serve makes none, and no program is handed those of others"),
@@ -62,7 +65,9 @@ fn landlock(answer: &io::Result<u32>) -> Check {
 fn seccomp(scene: &Scene) -> Check {
     let path = "proc/sys/kernel/seccomp/actions_avail";
     match scene.read(path) {
-        Ok(actions) if ["kill_process", "errno"].iter().all(|a| actions.split_whitespace().any(|b| a == &b)) => {
+        Ok(actions)
+            if ["kill_process", "errno"].iter().all(|a| actions.split_whitespace().any(|b| a == &b)) =>
+        {
             SECCOMP.pass("system calls can be filtered")
         }
         Ok(actions) => SECCOMP.warn(

@@ -1,5 +1,6 @@
 //! The rules' names, and what a check is.
 
+use std::borrow::Cow;
 use std::io;
 
 /// How a check ended.
@@ -33,7 +34,7 @@ pub struct Check {
     /// The rule's number in spec/doctor.md.
     pub rule: &'static str,
     /// The check's stable name. A rule about several things (devices, services) has one check for each.
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     /// How it ended.
     pub outcome: Outcome,
     /// What was found, in one plain line.
@@ -75,7 +76,7 @@ impl Rule {
     }
 
     fn check(self, outcome: Outcome, found: &str, hint: Option<String>) -> Check {
-        Check { rule: self.0, id: self.1, outcome, found: plain(found), code: None, hint }
+        Check { rule: self.0, id: self.1.into(), outcome, found: plain(found), code: None, hint }
     }
 }
 

@@ -296,4 +296,4 @@ const MAX_BLOB: usize = 32 * 1024;
 const MAX_TEXT: usize = 64;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
