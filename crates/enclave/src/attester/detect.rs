@@ -12,6 +12,8 @@ use casemate_attest::Platform;
 use super::azure::AzureVm;
 use super::hardware::{Device, Hardware, within};
 use super::nsm::Nsm;
+use super::sev_guest::SevGuest;
+use super::tdx_guest::{QuoteService, TdxGuest};
 use super::tsm::Tsm;
 use super::{Attester, AttesterError, echo};
 
@@ -32,6 +34,8 @@ pub struct Roots {
     pub sev_guest: PathBuf,
     /// The device of a TD.
     pub tdx_guest: PathBuf,
+    /// Who makes a TD's quotes where configfs-tsm is not there to ask for them.
+    pub quote_service: QuoteService,
     /// The privilege level (VMPL) for which configfs-tsm is asked; `None` leaves it as it is.
     pub privilege: Option<u8>,
 }
@@ -47,6 +51,7 @@ impl Roots {
             tsm: "/sys/kernel/config/tsm/report".into(),
             sev_guest: "/dev/sev-guest".into(),
             tdx_guest: "/dev/tdx_guest".into(),
+            quote_service: QuoteService::USUAL,
             privilege: None,
         }
     }
@@ -72,6 +77,10 @@ pub(crate) enum Shown {
     Azure,
     /// configfs-tsm; its provider says whose.
     Tsm,
+    /// `/dev/sev-guest`, without configfs-tsm.
+    SevGuest,
+    /// `/dev/tdx_guest`, without configfs-tsm.
+    TdxGuest,
 }
 
 impl Shown {
@@ -81,6 +90,8 @@ impl Shown {
             Self::Nitro => "a Nitro enclave (Nitro Security Module)",
             Self::Azure => "an Azure confidential VM (virtual TPM)",
             Self::Tsm => "a SEV-SNP guest or a TD (configfs-tsm)",
+            Self::SevGuest => "a SEV-SNP guest (/dev/sev-guest, without configfs-tsm)",
+            Self::TdxGuest => "a TD (/dev/tdx_guest and the host's quote service, without configfs-tsm)",
         }
     }
 
@@ -90,6 +101,8 @@ impl Shown {
             Self::Nitro => Box::new(Nsm::open(&roots.nsm)?),
             Self::Azure => Box::new(AzureVm::open(&roots.tpm, &roots.azure_metadata)?),
             Self::Tsm => Box::new(Tsm::open(&roots.tsm, roots.privilege)?),
+            Self::SevGuest => Box::new(SevGuest::open(&roots.sev_guest, roots.privilege)?),
+            Self::TdxGuest => Box::new(TdxGuest::open(&roots.tdx_guest, roots.quote_service.clone())?),
         })
     }
 
@@ -131,15 +144,12 @@ pub(crate) fn shown(roots: &Roots) -> Result<Shown, AttesterError> {
     if roots.tsm.is_dir() {
         return Ok(Shown::Tsm);
     }
-    let half = |found| {
-        let missing = "configfs-tsm is not there (mount configfs at /sys/kernel/config, load the module tsm)";
-        Err(AttesterError::HalfPresent { found, missing })
-    };
+    // Kernels that are older than configfs-tsm.
     if roots.sev_guest.exists() {
-        return half("the device of a SEV-SNP guest");
+        return Ok(Shown::SevGuest);
     }
     if roots.tdx_guest.exists() {
-        return half("the device of a TDX guest");
+        return Ok(Shown::TdxGuest);
     }
     Err(AttesterError::NoDevice)
 }
@@ -178,9 +188,21 @@ mod tests {
             ..Roots::system()
         };
         assert_eq!(code(&none), "attester.no-device");
-        for device in ["sev-guest", "tdx_guest"] {
+        // A device whose kernel has no configfs-tsm is asked itself; with it, it is not.
+        let asked = [
+            ("sev-guest", Shown::SevGuest, Platform::SevSnp, "attester.sev-guest.no-key"),
+            ("tdx_guest", Shown::TdxGuest, Platform::Tdx, "attester.tdx-guest.kernel"),
+        ];
+        for (device, expected, platform, refusal) in asked {
             std::fs::write(dir.join(device), "").unwrap();
-            assert_eq!(code(&none), "attester.half-present", "{device}");
+            assert_eq!(shown(&none).ok(), Some(expected));
+            let found = detect(&none).unwrap();
+            assert_eq!(found.platform(), platform);
+            // It is a file and no device.
+            assert_eq!(found.evidence(&[0; 64]).err().unwrap().code(), refusal);
+            std::fs::create_dir(dir.join("tsm")).unwrap();
+            assert_eq!(shown(&none).ok(), Some(Shown::Tsm));
+            std::fs::remove_dir(dir.join("tsm")).unwrap();
             std::fs::remove_file(dir.join(device)).unwrap();
         }
         std::fs::write(dir.join("tag"), "7783-7084-3265-9085-8269-3286-77\n").unwrap();

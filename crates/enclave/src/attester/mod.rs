@@ -11,7 +11,9 @@ mod error;
 mod hardware;
 mod nsm;
 mod patience;
+mod sev_guest;
 mod simulated;
+mod tdx_guest;
 pub mod tpm;
 mod tsm;
 
@@ -24,8 +26,10 @@ pub use error::AttesterError;
 pub use hardware::Hardware;
 pub(crate) use hardware::within;
 pub use nsm::NsmError;
+pub use sev_guest::SevGuestError;
 pub use simulated::SimulatedSnp;
 
+pub use tdx_guest::{QuoteService, TdxGuestError};
 pub(crate) use tpm::TpmError;
 #[cfg(test)]
 pub(crate) use tsm::tests::Stand;

@@ -46,10 +46,10 @@ impl Kind {
     fn driver(self) -> &'static str {
         match self {
             Self::SevSnp => {
-                "load the guest driver (`modprobe sev-guest`) on a kernel from 6.7 on, with configfs mounted"
+                "load the guest driver: `modprobe sev-guest` (Linux 5.19; from 6.7 on with configfs mounted)"
             }
             Self::Tdx => {
-                "load the guest driver (`modprobe tdx-guest`) on a kernel from 6.7 on, with configfs mounted"
+                "load the guest driver: `modprobe tdx-guest` (Linux 6.2; from 6.7 on with configfs mounted)"
             }
         }
     }

@@ -8,7 +8,9 @@ use casemate_attest::Platform;
 use super::processor::{self, Kind};
 use super::rule::{Check, Rule};
 use super::scene::Scene;
-use crate::attester::{AttesterError, NsmError, Shown, TpmError, Tried, TsmError, shown, within};
+use crate::attester::{
+    AttesterError, NsmError, SevGuestError, Shown, TdxGuestError, TpmError, Tried, TsmError, shown, within,
+};
 
 const PLATFORM: Rule = Rule("DOC-02", "tee.platform");
 const EVIDENCE: Rule = Rule("DOC-03", "tee.evidence");
@@ -80,7 +82,9 @@ fn is_denied(error: &AttesterError) -> bool {
         AttesterError::Device { source, .. }
         | AttesterError::Tsm(TsmError::Refused { source, .. })
         | AttesterError::Tpm(TpmError::Transport { source, .. })
-        | AttesterError::Nsm(NsmError::Kernel(source)) => source,
+        | AttesterError::Nsm(NsmError::Kernel(source))
+        | AttesterError::SevGuest(SevGuestError::Kernel(source))
+        | AttesterError::TdxGuest(TdxGuestError::Kernel(source)) => source,
         _ => return false,
     };
     source.kind() == io::ErrorKind::PermissionDenied

@@ -11,6 +11,7 @@ use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
 use casemate_sim::{Machine, MachineConfig, Signer as SimulatedSigner, Vendor};
 
+pub(crate) use super::certificates::tests::vcek;
 use super::*;
 use crate::attester::{Attester, Roots, detect};
 
