@@ -31,8 +31,6 @@ pub use simulated::SimulatedSnp;
 
 pub use tdx_guest::{QuoteService, TdxGuestError};
 pub(crate) use tpm::TpmError;
-#[cfg(test)]
-pub(crate) use tsm::tests::Stand;
 pub use tsm::{CertificateTableError, TsmError};
 
 /// Evidence for one set of report data, with the endorsements that came from the same machine. Believed by nobody yet.
@@ -80,3 +78,6 @@ pub trait Attester: Send + Sync {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) use tsm::tests::Stand;

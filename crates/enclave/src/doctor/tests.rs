@@ -219,6 +219,30 @@ fn nothing_at_all_is_never_a_pass() {
     }
 }
 
+#[test]
+fn the_rules_are_those_of_the_specification() {
+    let specification = include_str!("../../../../spec/doctor.md");
+    let mut specified: Vec<(String, String)> = Vec::new();
+    for row in specification.lines().filter_map(|line| line.strip_prefix("| **")) {
+        let (rule, rest) = row.split_once("** | ").unwrap();
+        let ids = rest.split(" | ").next().unwrap().split(", ");
+        specified.extend(ids.map(|id| (rule.to_owned(), id.trim_matches('`').to_owned())));
+    }
+    let made = good();
+    // Something at each device's place.
+    for path in ["dev/nsm", "dev/tpmrm0", "dev/sev-guest", "dev/tdx_guest", "sys/kernel/config/tsm/report"] {
+        made.write(path, "");
+    }
+    let mut checks = made.0.examine().checks;
+    checks.sort_by_key(|check| check.rule);
+    let services = ["amd-kds", "intel-pcs", "intel-certificates", "nvidia-rim", "nvidia-ocsp"];
+    let network = services.map(|service| endorsement_service(service, "host", Ok(200)));
+    let broker = ("DOC-50".to_owned(), "network.broker".to_owned());
+    let named = |check: &Check| (check.rule.to_owned(), check.id.to_string());
+    let written: Vec<_> = checks.iter().map(named).chain([broker]).chain(network.iter().map(named)).collect();
+    assert_eq!(written, specified);
+}
+
 // === DOC-01 ===
 
 #[test]
