@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done; for `verify` and `ask`: every required check passed
+  0  done; for `verify` and `ask`: every required check passed; for `doctor`: ready to serve
   1  our fault or the local system's
   2  wrong arguments or configuration
   3  not genuine: signature, chain, revocation, a changed byte
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Measure(MeasureArgs),
     /// Make a simulated silicon vendor, for tests and demonstrations
     Simulate(SimulateArgs),
+    /// Say what this machine is, and whether `serve` could start on it
+    Doctor(DoctorArgs),
     /// Run the whole product on this machine with simulated hardware
     Demo(DemoArgs),
 }
@@ -623,6 +625,24 @@ pub(crate) struct SimulateReportArgs {
     /// The launch measurement: SEV-SNP's, MRTD or PCR0 (48 bytes hex) [default: of this binary]
     #[arg(long)]
     pub(crate) measurement: Option<String>,
+}
+
+/// Say what this machine is, and whether `serve` could start on it. Nothing is changed, and nothing is sent that is not asked
+/// for below
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Ask whether this broker answers, http(s)://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Certificate authorities of the broker's TLS (PEM)
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub(crate) broker_ca: Option<PathBuf>,
+    /// Ask whether the vendors' services answer; on a machine of Azure its metadata service too
+    #[arg(long)]
+    pub(crate) endorsement_services: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Run the whole product on this machine with simulated hardware

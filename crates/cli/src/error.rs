@@ -142,6 +142,12 @@ pub(crate) enum CliError {
     Config(#[from] casemate_enclave::ConfigError),
     #[error(transparent)]
     Boot(#[from] casemate_enclave::BootError),
+    #[error("this machine is not ready to serve: {failed} of the checks failed")]
+    NotReady { failed: usize },
+    #[error("no check of this machine failed, but the broker cannot be reached")]
+    BrokerSilent,
+    #[error("no check failed, but {unknown} could not be made")]
+    Undecided { unknown: usize },
 }
 
 impl CliError {
@@ -218,6 +224,9 @@ impl CliError {
             Self::Send(e) => e.code(),
             Self::Config(e) => e.code(),
             Self::Boot(e) => e.code(),
+            Self::NotReady { .. } => "doctor.not-ready",
+            Self::BrokerSilent => "doctor.broker-silent",
+            Self::Undecided { .. } => "doctor.undecided",
         }
     }
 
@@ -298,6 +307,9 @@ impl CliError {
                 | ConnectError::Document(_)
                 | ConnectError::Malformed(_) => return None,
             },
+            Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
+                "each check that did not pass has its own, in the table or in `--json`"
+            }
             Self::Config(_) => {
                 "see `casemate help serve`; a configuration file with `--config` can hold every setting"
             }

@@ -53,7 +53,8 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Demo { .. }
         | CliError::Listen { .. }
         | CliError::Seal(_)
-        | CliError::Sim(_) => Exit::Internal,
+        | CliError::Sim(_)
+        | CliError::NotReady { .. } => Exit::Internal,
         CliError::NotAFile { .. }
         | CliError::NotText { .. }
         | CliError::NothingToSeal { .. }
@@ -81,7 +82,9 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::ReleasePolicy(_)
         | CliError::Resource(_)
         | CliError::Config(_) => Exit::Usage,
-        CliError::UnknownKind { .. }
+        CliError::BrokerSilent => Exit::Unreachable,
+        CliError::Undecided { .. }
+        | CliError::UnknownKind { .. }
         | CliError::FileTooLarge { .. }
         | CliError::Parse(_)
         | CliError::EventLog(_)

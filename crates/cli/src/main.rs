@@ -44,6 +44,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Policy(args) => commands::policy::run(args.command),
         Command::Measure(args) => commands::measure::run(&args),
         Command::Simulate(args) => commands::simulate::run(args.command),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }

@@ -4,7 +4,7 @@
 //! no port to talk to, so `GET /health` can say `ok` and mean it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,7 @@ pub async fn serve(
             reason: "the manifest names no broker that holds the key",
         });
     };
-    let authorities = broker_authorities(&config)?;
+    let authorities = broker_authorities(config.broker_ca.as_deref())?;
     let attester: Arc<dyn Attester> = match &config.machine {
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
         MachineSource::Hardware => detect(&Roots::system())?,
@@ -267,10 +267,14 @@ fn publisher_key(path: &std::path::Path) -> Result<PublisherKey, BootError> {
     PublisherKey::from_pem(&text).map_err(|_| wrong("it is not an Ed25519 public key in PEM"))
 }
 
-fn broker_authorities(config: &ServeConfig) -> Result<Vec<CertificateDer<'static>>, BootError> {
-    let Some(path) = &config.broker_ca else { return Ok(Vec::new()) };
+/// The authorities of the broker's TLS certificate, from the operator's file; none where there is none.
+///
+/// # Errors
+/// [`BootError::File`] where it does not hold PEM certificates.
+pub fn broker_authorities(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, BootError> {
+    let Some(path) = path else { return Ok(Vec::new()) };
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    read.map_err(|_| BootError::File { path: path.clone(), reason: "it does not hold PEM certificates" })
+    read.map_err(|_| BootError::File { path: path.to_owned(), reason: "it does not hold PEM certificates" })
 }
 
 fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {

@@ -9,13 +9,16 @@ use std::ptr::NonNull;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap};
 
+/// What locking the model key takes, in bytes.
+pub(crate) const KEY_MEMORY: u64 = 4096;
+
 /// `T` on a page of its own. `T` must zeroise itself on drop and fit the page.
 pub(crate) struct Locked<T> {
     page: NonNull<T>,
 }
 
 impl<T> Locked<T> {
-    const LEN: usize = 4096;
+    const LEN: usize = KEY_MEMORY as usize;
 
     /// Moves `value` onto a locked page. Fails where the system refuses to lock memory.
     pub(crate) fn new(value: T) -> io::Result<Self> {

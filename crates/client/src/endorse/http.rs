@@ -83,7 +83,7 @@ impl<'a> Http<'a> {
     }
 }
 
-fn client(settings: &Settings) -> Result<Client, EndorseError> {
+pub(super) fn client(settings: &Settings) -> Result<Client, EndorseError> {
     let failed = |reason: String| EndorseError::Client { reason };
     let mut roots = RootCertStore::empty();
     match &settings.authorities {

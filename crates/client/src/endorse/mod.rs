@@ -11,6 +11,7 @@ mod intel;
 mod lists;
 mod nvidia;
 mod pace;
+mod reach;
 mod settings;
 
 use casemate_attest::endorse::{EndorsementBundle, Needs};
@@ -19,6 +20,7 @@ use casemate_attest::snp::ProductLine;
 use casemate_attest::{Check, Evidence, Outcome, TrustAnchors, UnixTime, verify};
 
 pub use error::{EndorseError, EndorseKind};
+pub use reach::{Reached, reach};
 pub use settings::{IntelService, NvidiaServices, Pace, Settings};
 
 use cache::Cache;

@@ -11,7 +11,9 @@ mod error;
 mod hardware;
 mod nsm;
 mod patience;
+mod sev_guest;
 mod simulated;
+mod tdx_guest;
 pub mod tpm;
 mod tsm;
 
@@ -19,10 +21,16 @@ use casemate_attest::Platform;
 
 pub use azure::{AzureError, MetadataReason};
 pub use detect::{Roots, detect};
+pub(crate) use detect::{Shown, Tried, shown};
 pub use error::AttesterError;
 pub use hardware::Hardware;
+pub(crate) use hardware::within;
 pub use nsm::NsmError;
+pub use sev_guest::SevGuestError;
 pub use simulated::SimulatedSnp;
+
+pub use tdx_guest::{QuoteService, TdxGuestError};
+pub(crate) use tpm::TpmError;
 pub use tsm::{CertificateTableError, TsmError};
 
 /// Evidence for one set of report data, with the endorsements that came from the same machine. Believed by nobody yet.
@@ -70,3 +78,6 @@ pub trait Attester: Send + Sync {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) use tsm::tests::Stand;
