@@ -85,7 +85,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
     #[error(transparent)]
-    Endorse(#[from] casemate_client::endorse::EndorseError),
+    Endorse(#[from] casemate_endorse::EndorseError),
     #[error(transparent)]
     Bundle(#[from] casemate_attest::endorse::BundleError),
     #[error(transparent)]

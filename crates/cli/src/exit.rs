@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
-use casemate_client::endorse::{EndorseError, EndorseKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{BootError, HardeningError, ReleaseError, StapleError, WeightsError};
+use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::statement::StatementError;
 use casemate_seal::{ManifestError, OpenError};
 

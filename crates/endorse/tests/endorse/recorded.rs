@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, TrustAnchors, UnixTime, verify};
-use casemate_client::endorse::{EndorseKind, Fetched, IntelService, Known, Origin, Settings};
+use casemate_endorse::{EndorseKind, Fetched, IntelService, Known, Origin, Settings};
 use libtest_mimic::Failed;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;

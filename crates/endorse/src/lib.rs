@@ -1,4 +1,6 @@
-//! Fetches endorsements: what the vendors say about the key that signed evidence (spec/endorse.md).
+//! Fetches endorsements: what the vendors say about the key that signed evidence (spec/endorse.md). A crate of its own,
+//! because two roles need it (`casemate endorse fetch` and `casemate serve`) and roles do not know each other: this is the
+//! one place that talks to the vendors' services.
 //!
 //! [`fetch`] asks the services that the evidence names, politely and through a cache folder, verifies the evidence with what
 //! it got, and only then gives out a bundle. Everything that is believed is signed by the vendor; the network is not trusted.
