@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["attest"]),
     ("engine", &[]),
     ("broker", &["attest", "protocol"]),
-    ("enclave", &["attest", "seal", "protocol", "engine", "sim"]),
+    ("enclave", &["attest", "endorse", "seal", "protocol", "engine", "sim"]),
     ("client", &["attest", "protocol"]),
     ("endorse", &["attest"]),
     ("cli", &["attest", "seal", "protocol", "sim", "broker", "enclave", "client", "endorse"]),
