@@ -9,6 +9,7 @@ mod devices_recorded;
 mod machine;
 mod polite;
 mod recorded;
+mod renewal;
 mod replay;
 mod specification;
 
@@ -21,11 +22,16 @@ fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
     let polite = polite::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
+    let renewal = renewal::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let devices = devices::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let specified = Trial::test("every code is in the specification", specification::codes);
     let recorded = recorded::CASES
         .iter()
         .chain(devices_recorded::CASES)
         .map(|(name, run)| Trial::test(*name, *run).with_ignored_flag(absent));
-    libtest_mimic::run(&arguments, polite.chain(devices).chain([specified]).chain(recorded).collect()).exit();
+    libtest_mimic::run(
+        &arguments,
+        polite.chain(renewal).chain(devices).chain([specified]).chain(recorded).collect(),
+    )
+    .exit();
 }
