@@ -1,4 +1,4 @@
-//! The time, as an argument: of the machine, or of a test.
+//! The time, as an argument: of the machine (STAPLE-10), or of a test.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

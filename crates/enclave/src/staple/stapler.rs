@@ -89,7 +89,8 @@ impl From<EndorseError> for RefreshError {
 }
 
 impl Stapler {
-    /// Obtains the first set for this machine and checks the machine's own evidence with it under `anchors` at `now`.
+    /// Obtains the first set for this machine and checks the machine's own evidence with it under `anchors` at `now`
+    /// (STAPLE-02, STAPLE-03).
     ///
     /// # Errors
     /// By name, whatever every client would stumble over.

@@ -44,7 +44,7 @@ async fn a_start_from_the_cache_folder_asks_nobody() {
     let (service, cache) = (service(&AGEING), tempfile::tempdir().expect("a folder"));
     let source = |url: &str| Source::Vendors(Box::new(settings(url, cache.path().into())));
     start(source(&service.url()), Device::bringing(None, None)).await.expect("endorsed");
-    let stapler = start(source("https://kds.invalid"), Device::bringing(None, None)).await.expect("endorsed");
+    let stapler = start(source("http://127.0.0.1:1"), Device::bringing(None, None)).await.expect("endorsed");
     assert_eq!(service.seen().len(), 2);
     // Then it says what it could not do.
     stapler.step(crate::machine::after(61)).await;
