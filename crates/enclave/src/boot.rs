@@ -234,7 +234,9 @@ pub async fn serve(
         simulated,
     });
     let ended = server.await;
-    renewals.map(|renewal| renewal.abort());
+    for renewal in renewals {
+        renewal.abort();
+    }
     ended.map_err(failed)
 }
 
