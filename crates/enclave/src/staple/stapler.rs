@@ -162,7 +162,7 @@ async fn obtain(
     let bundle = match source {
         Source::Given(bundle) => bundle.clone(),
         Source::Vendors(settings) if lacks(&raw) => {
-            let known = Known { line: None, vek: raw.endorsements.vek.clone() };
+            let known = Known { vek: raw.endorsements.vek.clone(), ..Known::default() };
             let settings = Settings { renew, ..Settings::clone(settings) };
             fetch(&evidence, &known, anchors, now, &settings, &notify).await?.bundle
         }
