@@ -6,7 +6,7 @@ use casemate_attest::endorse::EndorsementBundle;
 use casemate_enclave::{RefreshError, Source};
 use casemate_sim::MachineConfig;
 
-use crate::machine::{AGEING, Device, NEW, T, VENDOR, chip, list, service, settings, start, targets};
+use crate::machine::{AGEING, Device, NEW, T, VENDOR, chip, run_out, service, settings, start, targets};
 use crate::replay::{Replay, Reply};
 
 fn given(bundle: EndorsementBundle) -> Source {
@@ -58,14 +58,14 @@ async fn what_every_client_would_refuse_does_not_start() {
     let stranger = VENDOR.machine(&MachineConfig::new([6; 48])).expect("a machine");
     for (name, source, device, expected) in [
         ("nothing was brought", given(EndorsementBundle::default()), none(), "staple.missing"),
-        ("a list that has run out", given(amd(vek, &list(12, 0))), none(), "crl.expired"),
-        ("another chip's certificate", given(amd(stranger.vek_der(), &NEW)), none(), "snp.chip.mismatch"),
+        ("a list that has run out", given(amd(vek, &run_out())), none(), "crl.expired"),
+        ("another chip's certificate", given(amd(stranger.vek_der(), &NEW)), none(), "snp.signature.invalid"),
         ("no certificate", given(amd(b"x", &NEW)), none(), "x509.malformed"),
         (
             "what the machine brought counts, and the file does not mend it",
             given(amd(vek, &NEW)),
             Device::bringing(Some(stranger.vek_der()), None),
-            "snp.chip.mismatch",
+            "snp.signature.invalid",
         ),
     ] {
         assert_eq!(code(source, device).await, expected, "{name}");
@@ -79,7 +79,7 @@ async fn a_service_that_does_not_have_it_keeps_the_server_from_starting() {
         ("no certificate", &vcek, Reply::Status(404, ""), "endorse.not-found"),
         ("no list", &crl, Reply::Status(404, ""), "endorse.not-found"),
         ("a page", &crl, Reply::Body(b"<html>".to_vec()), "endorse.answer.form"),
-        ("an old list", &crl, Reply::Body(list(12, 0)), "endorse.answer.out-of-date"),
+        ("an old list", &crl, Reply::Body(run_out()), "endorse.answer.out-of-date"),
     ] {
         let (service, cache) = (service(&NEW), tempfile::tempdir().expect("a folder"));
         service.answer(missing, reply);
