@@ -267,6 +267,21 @@ pub(crate) struct ServeArgs {
     /// Endorsements that this machine does not bring itself, from `casemate endorse fetch`
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENTS")]
     endorsements: Option<PathBuf>,
+    /// Ask the silicon vendors for the endorsements that this machine does not bring, and renew them before they run out
+    #[arg(long, env = "CASEMATE_FETCH_ENDORSEMENTS")]
+    fetch_endorsements: bool,
+    /// Folder of the vendors' answers, which a restart finds again
+    #[arg(long, value_name = "DIR", env = "CASEMATE_ENDORSEMENT_CACHE")]
+    endorsement_cache: Option<PathBuf>,
+    /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
+    #[arg(long, value_name = "URL", env = "CASEMATE_KDS")]
+    kds: Option<String>,
+    /// A provisioning certificate caching service instead of Intel's own
+    #[arg(long, value_name = "URL", env = "CASEMATE_PCCS")]
+    pccs: Option<String>,
+    /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
+    #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
+    endorsement_ca: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
@@ -296,6 +311,11 @@ impl ServeArgs {
             tls_cert: self.tls_cert,
             tls_key: self.tls_key,
             endorsements: self.endorsements,
+            fetch_endorsements: self.fetch_endorsements.then_some(true),
+            endorsement_cache: self.endorsement_cache,
+            kds: self.kds,
+            pccs: self.pccs,
+            endorsement_ca: self.endorsement_ca,
             danger_simulate: self.danger_simulate,
             danger_allow_swap: self.danger_allow_swap.then_some(true),
             user: self.user,

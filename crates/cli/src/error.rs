@@ -89,7 +89,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
     #[error(transparent)]
-    Endorse(#[from] casemate_client::endorse::EndorseError),
+    Endorse(#[from] casemate_endorse::EndorseError),
     #[error(transparent)]
     Bundle(#[from] casemate_attest::endorse::BundleError),
     #[error(transparent)]
@@ -233,7 +233,9 @@ impl CliError {
     /// What the person can do about it, where we know.
     pub(crate) fn hint(&self) -> Option<String> {
         use casemate_client::ConnectError;
-        use casemate_enclave::{BootError, HardeningError, ReleaseError, StapleError, WeightsError};
+        use casemate_enclave::{
+            BootError, HardeningError, RefreshError, ReleaseError, StapleError, WeightsError,
+        };
         let hint = match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 "nothing is overwritten: choose another name or remove it first"
@@ -317,12 +319,16 @@ impl CliError {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
-                BootError::Attester(e) | BootError::Release(ReleaseError::Attester(e)) => {
+                BootError::Attester(e)
+                | BootError::Endorsements(RefreshError::Attester(e))
+                | BootError::Release(ReleaseError::Attester(e)) => {
                     return e.hint().map(ToOwned::to_owned);
                 }
-                BootError::Staple(StapleError::Missing { .. })
-                | BootError::Release(ReleaseError::Staple(StapleError::Missing { .. })) => {
-                    "get them with `casemate endorse fetch` and give them with --endorsements FILE"
+                BootError::Endorsements(RefreshError::Staple(StapleError::Missing { .. })) => {
+                    "let the server fetch them with --fetch-endorsements, or give it a file of `casemate endorse fetch` with --endorsements"
+                }
+                BootError::Endorsements(RefreshError::Rejected(_)) => {
+                    "every client would refuse this machine's evidence: are the endorsements of this machine, and of this day?"
                 }
                 BootError::Release(ReleaseError::Refused { .. }) => {
                     "the broker's audit log has the decision: `casemate broker audit`"

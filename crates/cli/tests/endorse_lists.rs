@@ -4,7 +4,7 @@
 #[path = "../../attest/tests/nitro/vendor.rs"]
 #[allow(dead_code)] // the cases of attest use more of it
 mod nitro;
-#[path = "../../client/tests/endorse/replay.rs"]
+#[path = "../../endorse/tests/endorse/replay.rs"]
 #[allow(dead_code)] // the cases of the client use more of it
 mod replay;
 mod typed;

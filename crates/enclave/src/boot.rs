@@ -19,10 +19,11 @@ use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
 use crate::config::{MachineSource, ServeConfig, TlsSource};
+use crate::endorsed;
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
-use crate::staple::{StapleError, Staples};
+use crate::staple::{RefreshError, StapleError, Staples};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::weights::{SealedFiles, WeightsError};
 
@@ -62,9 +63,15 @@ pub enum BootError {
     /// Step 2: evidence device.
     #[error(transparent)]
     Attester(#[from] AttesterError),
-    /// Step 2: endorsements of the evidence.
+    /// Step 2: the file of endorsements.
     #[error(transparent)]
     Staple(#[from] StapleError),
+    /// Step 4: the machine's own evidence, as clients will see it.
+    #[error(transparent)]
+    Endorsements(#[from] RefreshError),
+    /// Step 4: no verification without a time.
+    #[error("the machine's clock is before 1970")]
+    Clock,
     /// Step 2: the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -106,6 +113,8 @@ impl BootError {
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
             Self::Staple(e) => e.code(),
+            Self::Endorsements(e) => e.code(),
+            Self::Clock => "boot.clock",
             Self::Tls(e) => e.code(),
             Self::Release(e) => e.code(),
             Self::KeyLength { .. } => "boot.key-length",
@@ -142,7 +151,7 @@ pub async fn serve(
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
         MachineSource::Hardware => detect(&Roots::system())?,
     };
-    let staples = config.endorsements.as_deref().map(Staples::read).transpose()?.unwrap_or_default();
+    let source = endorsed::source(&config)?;
     tracing::info!(platform = %attester.platform(), "machine found");
     let tls = match &config.tls {
         // The operator's files need the starting user; a generated key is this boot's own.
@@ -155,12 +164,16 @@ pub async fn serve(
     // 3. From here on an unprivileged user.
     if hardening::is_root() {
         attester.hand_over(config.user, config.user)?;
+        endorsed::hand_over_cache(&config)?;
     }
     if hardening::drop_privileges(config.user, config.user)? {
         tracing::info!(user = config.user, "privileges dropped");
     }
 
-    // 4. Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
+    // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
+    let stapler = endorsed::first(attester.clone(), source).await?;
+    let staples = stapler.staples();
+    //    Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
     let simulated = attester.simulated();
     if simulated {
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
@@ -195,7 +208,7 @@ pub async fn serve(
     let service = Arc::new(AttestationService::new(attester.clone(), staples.clone(), &tls, models));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
-    service.document(None)?;
+    service.restaple()?;
     let state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
     let failed = |source| BootError::Listen { address: config.listen, source };
     let listener = socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std).map_err(failed)?;
@@ -205,7 +218,11 @@ pub async fn serve(
     let mut server = axum_server::from_tcp_rustls(listener, rustls).map_err(failed)?.handle(handle.clone());
     server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
     let server = server.serve(api::router(state).into_make_service());
-    let renewal = tokio::spawn(renew_token(broker, attester, staples, service));
+    let renewals = [
+        tokio::spawn(renew_token(broker, attester, staples, service.clone())),
+        tokio::spawn(endorsed::renew(stapler, service.clone())),
+        tokio::spawn(endorsed::renew_document(service)),
+    ];
     tokio::spawn(async move {
         shutdown.await;
         handle.graceful_shutdown(Some(DRAIN));
@@ -217,7 +234,9 @@ pub async fn serve(
         simulated,
     });
     let ended = server.await;
-    renewal.abort();
+    for renewal in renewals {
+        renewal.abort();
+    }
     ended.map_err(failed)
 }
 

@@ -8,8 +8,10 @@ pub mod api;
 mod attestation;
 mod attester;
 mod boot;
+mod clock;
 mod config;
 pub mod doctor;
+mod endorsed;
 #[allow(unsafe_code)]
 mod hardening;
 #[allow(unsafe_code)]
@@ -25,9 +27,14 @@ pub use attester::{
     QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError, TsmError, detect, tpm,
 };
 pub use boot::{BootError, Ready, broker_authorities, serve};
-pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};
+pub use clock::Clock;
+pub use config::{
+    ConfigError, DEFAULT_PORT, EndorsementSource, MachineSource, ServeConfig, ServeSettings, TlsSource,
+};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use release::ReleaseError;
-pub use staple::{StapleError, Staples};
+pub use staple::{
+    EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
+};
 pub use tls::{TlsError, TlsIdentity};
 pub use weights::WeightsError;

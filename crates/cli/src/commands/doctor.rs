@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use casemate_client::endorse::{Settings, reach};
+use casemate_endorse::{Settings, reach};
 use casemate_enclave::doctor::{
     Asked, Check, Diagnosis, Machine, Outcome, broker, endorsement_service, examine,
 };

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, Platform, UnixTime};
-use casemate_client::endorse::{
-    Fetched, IntelService, Known, Notice, Origin, Settings, fetch, fetch_devices,
-};
+use casemate_endorse::{Fetched, IntelService, Known, Notice, Origin, Settings, fetch, fetch_devices};
 use serde_json::json;
 
 use super::kind::Kind;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use casemate_attest::{ParseError, Platform};
+use casemate_attest::{AnchorError, ParseError, Platform};
 use casemate_sim::SimError;
 
 use super::azure::AzureError;
@@ -95,6 +95,9 @@ pub enum AttesterError {
     /// The simulator failed.
     #[error("the simulated machine failed: {0}")]
     Simulator(#[from] SimError),
+    /// The simulated vendor's own certificates are not roots.
+    #[error("the simulated vendor's roots: {0}")]
+    SimulatedRoots(#[from] AnchorError),
 }
 
 impl AttesterError {
@@ -118,7 +121,7 @@ impl AttesterError {
             Self::SevGuest(e) => e.code(),
             Self::TdxGuest(e) => e.code(),
             Self::Image(_) => "attester.image",
-            Self::Simulator(_) => "attester.simulator",
+            Self::Simulator(_) | Self::SimulatedRoots(_) => "attester.simulator",
         }
     }
 
@@ -151,7 +154,8 @@ impl AttesterError {
             | Self::Tpm(_)
             | Self::Nsm(_)
             | Self::Image(_)
-            | Self::Simulator(_) => None,
+            | Self::Simulator(_)
+            | Self::SimulatedRoots(_) => None,
         }
     }
 }

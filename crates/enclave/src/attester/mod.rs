@@ -17,7 +17,7 @@ mod tdx_guest;
 pub mod tpm;
 mod tsm;
 
-use casemate_attest::Platform;
+use casemate_attest::{Platform, TrustAnchors};
 
 pub use azure::{AzureError, MetadataReason};
 pub use detect::{Roots, detect};
@@ -69,6 +69,11 @@ pub trait Attester: Send + Sync {
 
     /// Whether this hardware is not real: a warning belongs into every output.
     fn simulated(&self) -> bool;
+
+    /// The roots under which a verifier must find its evidence genuine: the real vendors', unless the hardware is not real.
+    fn anchors(&self) -> TrustAnchors {
+        TrustAnchors::vendors()
+    }
 
     /// Lets the user `uid`:`gid` make evidence. Called as root, before privileges are dropped.
     ///

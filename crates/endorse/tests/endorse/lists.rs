@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::{Evidence, Outcome, TrustAnchors, UnixTime, verify};
-use casemate_client::endorse::{EndorseError, EndorseKind, Fetched, Known, Origin, Settings};
+use casemate_endorse::{EndorseError, EndorseKind, Fetched, Known, Origin, Settings};
 use libtest_mimic::Failed;
 use rcgen::CrlDistributionPoint;
 use tempfile::TempDir;

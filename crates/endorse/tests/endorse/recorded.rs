@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, TrustAnchors, UnixTime, verify};
-use casemate_client::endorse::{EndorseKind, Fetched, IntelService, Known, Origin, Settings};
+use casemate_endorse::{EndorseKind, Fetched, IntelService, Known, Origin, Settings};
 use libtest_mimic::Failed;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -35,6 +35,7 @@ pub(crate) const CASES: &[Case] = &[
     ("Intel: TD10, a PCCS with lists in hexadecimal", || intel(TD10, JUNE_2025, true)),
     ("Intel: the second fetch asks nobody, and the third offline", intel_cache),
     ("Intel: out of date offline, and asked again online", intel_stale),
+    ("Intel: what is due is asked for anew, and nothing else", intel_renewal),
     ("Intel: one mistake in each answer", intel_mistakes),
     ("Intel: a forged answer is not kept", intel_forged),
     ("Nitro: the lists that a real document names are asked for", nitro),
@@ -306,6 +307,32 @@ fn intel_stale() -> Result<(), Failed> {
     let error = run(&evidence, &Known::default(), &anchors, later, &settings).0.expect_err("out of date");
     assert_eq!((error.code(), error.kind()), ("endorse.answer.out-of-date", EndorseKind::Undecidable));
     assert_eq!(service.seen().len(), 5, "one more: the TCB info");
+    Ok(())
+}
+
+/// The dates that the parts say of themselves, and the first of them past which a part is asked for anew (END-23).
+fn intel_renewal() -> Result<(), Failed> {
+    let (service, cache) = (intel_service(&TD10, false), cache());
+    let mut settings = settings(&service.url(), &cache);
+    let evidence = Evidence::parse(&file(TD10.quote))?;
+    let anchors = TrustAnchors::vendors();
+    let first = run(&evidence, &Known::default(), &anchors, JUNE_2025, &settings).0?;
+    let parts = first.bundle.dates()?;
+    assert_eq!(parts.len(), 4);
+    assert!(parts.iter().all(|part| part.listing && part.dated.holds(JUNE_2025)));
+    let first_end = parts.iter().map(|part| part.dated.until).min().expect("parts");
+    assert_eq!(first_end, first.valid_until);
+    assert_eq!(first.bundle.older_than(&first.bundle)?, None);
+    let due: Vec<_> = parts.iter().map(|part| part.dated.renewal()).collect();
+    // Just before the first of them is due nobody is asked; then that part is, and those that are due as well.
+    settings.renew = true;
+    let at = |time: UnixTime| due.iter().filter(|due| **due <= time).count();
+    let soon = *due.iter().min().expect("parts");
+    assert!(soon > JUNE_2025 && soon < first_end, "{soon}");
+    run(&evidence, &Known::default(), &anchors, UnixTime(soon.0 - 1), &settings).0?;
+    assert_eq!(service.seen().len(), 4);
+    run(&evidence, &Known::default(), &anchors, soon, &settings).0?;
+    assert_eq!(service.seen().len(), 4 + at(soon));
     Ok(())
 }
 

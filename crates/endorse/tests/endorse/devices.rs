@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use casemate_attest::UnixTime;
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::nvidia::{GpuEvidence, Manifest, NvidiaAnchors, NvidiaEndorsements, verify_gpu};
-use casemate_client::endorse::{
+use casemate_endorse::{
     EndorseError, EndorseKind, Fetched, NvidiaServices, Origin, Pace, Settings, fetch_devices,
 };
 use libtest_mimic::Failed;

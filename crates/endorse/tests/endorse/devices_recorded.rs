@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use casemate_attest::UnixTime;
 use casemate_attest::endorse::ManifestNeed;
 use casemate_attest::nvidia::{GpuEvidence, GpuRevocation, Manifest, NvidiaAnchors};
-use casemate_client::endorse::{EndorseError, EndorseKind, Settings, fetch_devices};
+use casemate_endorse::{EndorseError, EndorseKind, Settings, fetch_devices};
 use libtest_mimic::Failed;
 use serde_json::json;
 

@@ -139,6 +139,18 @@ pub enum EndorseError {
         /// The time that was given.
         now: UnixTime,
     },
+    /// In date, and older than the one that is kept.
+    #[error("{name}, of {service}, is of {found}, older than the kept one of {kept}")]
+    Older {
+        /// What was asked for.
+        name: String,
+        /// Of which service: its address.
+        service: String,
+        /// Its first second.
+        found: UnixTime,
+        /// The kept one's.
+        kept: UnixTime,
+    },
     /// Not in the cache folder, and nothing else may be asked.
     #[error("the cache has no {name}")]
     CacheMissing {
@@ -244,6 +256,7 @@ impl EndorseError {
             Self::Header { .. } => "endorse.answer.header",
             Self::Answer { reason, .. } => reason.code(),
             Self::OutOfDate { .. } => "endorse.answer.out-of-date",
+            Self::Older { .. } => "endorse.answer.older",
             Self::CacheMissing { .. } => "endorse.cache.missing",
             Self::CacheStale { .. } => "endorse.cache.stale",
             Self::CacheDamaged { .. } => "endorse.cache.damaged",
@@ -277,6 +290,7 @@ impl EndorseError {
             | Self::Header { .. }
             | Self::Answer { .. }
             | Self::OutOfDate { .. }
+            | Self::Older { .. }
             | Self::CacheMissing { .. }
             | Self::CacheStale { .. }
             | Self::CacheDamaged { .. }

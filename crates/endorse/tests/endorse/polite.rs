@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{UnixTime, verify};
-use casemate_client::endorse::{EndorseError, EndorseKind, Known, Notice, Origin, Settings};
+use casemate_endorse::{EndorseError, EndorseKind, Known, Notice, Origin, Settings};
 use casemate_sim::{CrlMistake, Vendor};
 use libtest_mimic::Failed;
 

@@ -26,6 +26,9 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Use nothing but the cache folder.
     pub offline: bool,
+    /// Ask anew for what is in the cache folder and past [`casemate_attest::endorse::Dated::renewal`], though it is in date
+    /// (END-23); a service that cannot be reached is then an error.
+    pub renew: bool,
     /// How patiently.
     pub pace: Pace,
 }
@@ -90,6 +93,7 @@ impl Settings {
             authorities: None,
             cache,
             offline: false,
+            renew: false,
             pace: Pace::default(),
         }
     }

@@ -22,7 +22,7 @@ pub(super) async fn collect(
     let check = |answer: &Answer| {
         checked(&request, now, tcb_info(&answer.body, &needs.fmspc).map(|info| (info.dated, info)))
     };
-    let (info, answer, new) = collector.get(&request, check).await?;
+    let (info, answer, new) = collector.get_dated(&request, check).await?;
     let tcb_info_issuer_chain = answer.header.clone();
     keep(&mut unkept, &request, answer, new);
 
@@ -30,7 +30,7 @@ pub(super) async fn collect(
     let check = |answer: &Answer| {
         checked(&request, now, qe_identity(&answer.body).map(|identity| (identity.dated, identity)))
     };
-    let (identity, answer, new) = collector.get(&request, check).await?;
+    let (identity, answer, new) = collector.get_dated(&request, check).await?;
     let qe_identity_issuer_chain = answer.header.clone();
     keep(&mut unkept, &request, answer, new);
 
@@ -38,12 +38,12 @@ pub(super) async fn collect(
         checked(request, now, revocation_list(&answer.body).map(|(der, dated)| (dated, hex::encode(der))))
     };
     let request = requests.pck_crl;
-    let (pck_crl, answer, new) = collector.get(&request, |answer| list(&request, answer)).await?;
+    let (pck_crl, answer, new) = collector.get_dated(&request, |answer| list(&request, answer)).await?;
     let pck_crl_issuer_chain = answer.header.clone();
     keep(&mut unkept, &request, answer, new);
 
     let request = requests.root_ca_crl;
-    let (root_ca_crl, answer, new) = collector.get(&request, |answer| list(&request, answer)).await?;
+    let (root_ca_crl, answer, new) = collector.get_dated(&request, |answer| list(&request, answer)).await?;
     keep(&mut unkept, &request, answer, new);
 
     let collateral = Collateral {
@@ -108,10 +108,10 @@ fn checked<T>(
     request: &Request,
     now: casemate_attest::UnixTime,
     read: Result<(Dated, T), AnswerError>,
-) -> Result<T, Fault> {
+) -> Result<(T, Dated), Fault> {
     let (name, service) = (request.name.clone(), request.url.clone());
     match read {
-        Ok((dated, good)) if dated.holds(now) => Ok(good),
+        Ok((dated, good)) if dated.holds(now) => Ok((good, dated)),
         Ok(_) => Err(Fault::Stale(EndorseError::OutOfDate { name, service, now })),
         Err(reason) => Err(Fault::Wrong(EndorseError::Answer { name, service, reason })),
     }

@@ -16,6 +16,7 @@ mod lists;
 mod machine;
 mod polite;
 mod recorded;
+mod renewal;
 mod replay;
 mod specification;
 
@@ -28,6 +29,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
     let polite = polite::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
+    let renewal = renewal::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let devices = devices::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let lists = lists::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let specified = Trial::test("every code is in the specification", specification::codes);
@@ -38,7 +40,7 @@ fn main() {
         .map(|(name, run)| Trial::test(*name, *run).with_ignored_flag(absent));
     libtest_mimic::run(
         &arguments,
-        polite.chain(devices).chain(lists).chain([specified]).chain(recorded).collect(),
+        polite.chain(renewal).chain(devices).chain(lists).chain([specified]).chain(recorded).collect(),
     )
     .exit();
 }

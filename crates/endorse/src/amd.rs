@@ -1,7 +1,7 @@
 //! AMD: the certificate of the key that signed a SEV-SNP report, and the line's revocation list (AMD 57230 §4; END-02,
 //! END-03).
 
-use casemate_attest::endorse::{AmdNeeds, EndorsementBundle, revocation_list};
+use casemate_attest::endorse::{AmdNeeds, EndorsementBundle, certificate_dates, revocation_list};
 use casemate_attest::snp::{ProductLine, RejectionKind, Signer};
 use casemate_attest::{Endorsements, Evidence, Rejected, Revocation, TrustAnchors, verify};
 use rustls::pki_types::CertificateDer;
@@ -53,9 +53,10 @@ pub(super) async fn collect(
             let check = |answer: &Answer| {
                 let vek = read(answer).ok_or_else(|| malformed(&request, "Azure's certification"))?;
                 judge(vek.clone(), unlisted())?;
-                Ok(vek)
+                let dated = certificate_dates(&vek).map_err(|_| malformed(&request, "a certificate"))?;
+                Ok((vek, dated))
             };
-            let (vek, answer, new) = collector.get(&request, check).await?;
+            let (vek, answer, new) = collector.get_dated(&request, check).await?;
             if new {
                 collector.keep(&request.name, &answer)?;
             }
@@ -85,10 +86,10 @@ pub(super) async fn collect(
             Err(Fault::Wrong(error)) if OF_ANOTHER_AUTHORITY.contains(&error.code()) => {
                 Err(Fault::Stale(error))
             }
-            judged => judged.map(|()| crl),
+            judged => judged.map(|()| (crl, dated)),
         }
     };
-    let (crl, answer, new) = collector.get(&request, check).await?;
+    let (crl, answer, new) = collector.get_dated(&request, check).await?;
     if new {
         collector.keep(&request.name, &answer)?;
     }

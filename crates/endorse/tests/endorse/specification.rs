@@ -11,7 +11,7 @@ const SOURCES: [&str; 6] = [
     "../attest/src/endorse/intel.rs",
     "../attest/src/endorse/needs.rs",
     "../attest/src/endorse/nvidia.rs",
-    "src/endorse/error.rs",
+    "src/error.rs",
     "../cli/src/error.rs",
 ];
 

@@ -1,4 +1,6 @@
-//! Fetches endorsements: what the vendors say about the key that signed evidence (spec/endorse.md).
+//! Fetches endorsements: what the vendors say about the key that signed evidence (spec/endorse.md). A crate of its own,
+//! because two roles need it (`casemate endorse fetch` and `casemate serve`) and roles do not know each other: this is the
+//! one place that talks to the vendors' services.
 //!
 //! [`fetch`] asks the services that the evidence names, politely and through a cache folder, verifies the evidence with what
 //! it got, and only then gives out a bundle. Everything that is believed is signed by the vendor; the network is not trusted.
@@ -14,7 +16,7 @@ mod pace;
 mod reach;
 mod settings;
 
-use casemate_attest::endorse::{EndorsementBundle, Needs};
+use casemate_attest::endorse::{Dated, EndorsementBundle, Needs};
 use casemate_attest::nvidia::{GpuEvidence, NvidiaAnchors};
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Check, Evidence, Outcome, TrustAnchors, UnixTime, verify};
@@ -252,6 +254,31 @@ impl<'a> Collector<'a> {
         self.renew(request, |answer, _| check(answer), |_| false).await
     }
 
+    /// As [`Collector::get`], of what has dates: where that is wanted, a kept answer past its renewal is asked for anew, and
+    /// one that is older than the kept one is refused and not kept (END-23, END-24).
+    async fn get_dated<T>(
+        &mut self,
+        request: &Request,
+        check: impl Fn(&Answer) -> Result<(T, Dated), Fault>,
+    ) -> Result<(T, Answer, bool), EndorseError> {
+        let (renew, now) = (self.settings.renew, self.now);
+        let kept = match self.cache.read(&format!("{}{}", self.place, request.name)) {
+            Ok(Some(answer)) => check(&answer).ok().map(|(_, dated)| dated),
+            _ => None,
+        };
+        let ageing = |(_, dated): &(T, Dated)| renew && dated.renewal() <= now;
+        let ((good, dated), answer, new) = self.renew(request, |answer, _| check(answer), ageing).await?;
+        match kept {
+            Some(kept) if dated.from < kept.from => Err(EndorseError::Older {
+                name: request.name.clone(),
+                service: request.url.clone(),
+                found: dated.from,
+                kept: kept.from,
+            }),
+            _ => Ok((good, answer, new)),
+        }
+    }
+
     /// As [`Collector::get`]. A kept answer that is `ageing` is asked for anew where anybody may be asked, and serves where
     /// the service cannot be reached (END-18).
     async fn renew<T>(
@@ -287,7 +314,7 @@ impl<'a> Collector<'a> {
         }
         let answer = match (self.http.get(request).await, kept) {
             (Ok(answer), _) => answer,
-            (Err(error), Some(kept)) if error.kind() == EndorseKind::Unreachable => {
+            (Err(error), Some(kept)) if error.kind() == EndorseKind::Unreachable && !self.settings.renew => {
                 self.items.push(Item { name: name.clone(), origin: Origin::Cache });
                 return Ok(kept);
             }

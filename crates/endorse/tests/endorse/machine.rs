@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, TrustAnchors, UnixTime};
-use casemate_client::endorse::{
+use casemate_endorse::{
     EndorseError, Fetched, IntelService, Known, Notice, NvidiaServices, Pace, Settings, fetch,
 };
 use casemate_sim::{MachineConfig, Vendor};
