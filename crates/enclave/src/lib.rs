@@ -1,13 +1,14 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
-//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked` and
-//! `attester::nsm::device` only, each block with its justification (ARCHITECTURE.md).
+//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`
+//! and `attester::nsm::device` only, each block with its justification (ARCHITECTURE.md).
 
 pub mod api;
 mod attestation;
 mod attester;
 mod boot;
 mod config;
+pub mod confined;
 #[allow(unsafe_code)]
 mod hardening;
 #[allow(unsafe_code)]
@@ -25,6 +26,7 @@ pub use attester::{
 pub use boot::{BootError, Ready, serve};
 pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
+pub use locked::{Locked, LockedBy};
 pub use release::ReleaseError;
 pub use staple::{StapleError, Staples};
 pub use tls::{TlsError, TlsIdentity};

@@ -2,7 +2,7 @@
 //!
 //! | Route | Answer |
 //! |---|---|
-//! | `GET /health` | `{"status":"ok"}` |
+//! | `GET /health` | `{"status":"ok"}`, or the error that every request would get |
 //! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or for none |
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
@@ -119,8 +119,9 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
-async fn health() -> Response {
-    axum::Json(serde_json::json!({"status": "ok"})).into_response()
+async fn health(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    state.engine.health()?;
+    Ok(axum::Json(serde_json::json!({"status": "ok"})).into_response())
 }
 
 /// Around every request: renders errors in the form of the route's family, counts, and keeps answers out of caches.
