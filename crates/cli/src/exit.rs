@@ -187,7 +187,8 @@ fn boot(error: &BootError) -> Exit {
         BootError::Tls(_) => Exit::Usage,
         BootError::Release(e) => release(e),
         BootError::KeyLength { .. } => Exit::Undecidable,
-        BootError::KeyMemory(_)
+        BootError::Confine(_)
+        | BootError::KeyMemory(_)
         | BootError::Engine(_)
         | BootError::Attestation(_)
         | BootError::Clock

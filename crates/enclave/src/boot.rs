@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use casemate_engine::{Engine, EngineError, EngineOptions, LlamaEngine};
+use casemate_engine::{Engine, EngineError, EngineOptions};
 use casemate_protocol::statement::{ModelStatement, Stated};
 use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
 use rustls::pki_types::CertificateDer;
@@ -19,6 +19,7 @@ use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
 use crate::config::{MachineSource, ServeConfig, TlsSource};
+use crate::confined::{ConfineError, EngineProcess, Patience, Program};
 use crate::endorsed;
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
@@ -75,6 +76,9 @@ pub enum BootError {
     /// Step 2: the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Step 3: the engine's process.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// Step 4.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -116,6 +120,7 @@ impl BootError {
             Self::Endorsements(e) => e.code(),
             Self::Clock => "boot.clock",
             Self::Tls(e) => e.code(),
+            Self::Confine(e) => e.code(),
             Self::Release(e) => e.code(),
             Self::KeyLength { .. } => "boot.key-length",
             Self::KeyMemory(_) => "boot.key-memory",
@@ -170,6 +175,17 @@ pub async fn serve(
         tracing::info!(user = config.user, "privileges dropped");
     }
 
+    // The engine's process gives up everything before there is a key or a weight anywhere on this machine (CONF-01).
+    let process = EngineProcess::start(&Program::own(), Patience::default())?;
+    let (pid, landlock_abi) = (process.pid(), process.confinement().landlock_abi());
+    tracing::info!(pid, landlock_abi, "engine confined");
+    if landlock_abi < SIGNALS_IN_LANDLOCK {
+        tracing::warn!(
+            landlock_abi,
+            "this kernel's Landlock covers less than all: seccomp alone refuses the rest"
+        );
+    }
+
     // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
     let stapler = endorsed::first(attester.clone(), source).await?;
     let staples = stapler.staples();
@@ -182,13 +198,13 @@ pub async fn serve(
     let released = release(&broker, attester.as_ref(), &staples, &resource).await?;
     let key = model_key(&released.secret)?;
     drop(released.secret);
-    tracing::info!(resource, "broker released the model key");
+    tracing::info!(resource, memory = %key.locked_by(), "broker released the model key");
 
     // 5. Decrypt straight into anonymous memory, every chunk authenticated, the whole compared with the
     //    publisher's digest.
     let started = Instant::now();
     let memory = gguf.unseal(&key, &manifest, config.threads.get(), &|_| {})?;
-    // 6. The key has done its work: zeroised and its page returned. The engine maps the memory.
+    // 6. The key has done its work: zeroised and its page returned. The engine's process maps the memory.
     drop(key);
     tracing::info!(
         bytes = gguf.size(),
@@ -196,7 +212,7 @@ pub async fn serve(
         "weights unsealed into memory"
     );
     let options = EngineOptions { threads: config.threads, context_tokens: config.context };
-    let engine: Arc<dyn Engine> = Arc::new(LlamaEngine::load(memory.path(), options)?);
+    let engine: Arc<dyn Engine> = Arc::new(process.load(memory.read_only()?, options)?);
     // The engine has its own mapping; the last name of the memory file goes.
     drop(memory);
 
@@ -312,6 +328,8 @@ fn bind(address: SocketAddr) -> Result<TcpSocket, BootError> {
     bound.map_err(|source| BootError::Listen { address, source })
 }
 
+/// The version of Landlock's interface from which on it refuses signals too: the last of what this version asks it for.
+const SIGNALS_IN_LANDLOCK: u32 = 6;
 /// How long a broker that cannot be reached is waited for.
 const BROKER_PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that the system keeps waiting for us.

@@ -1,8 +1,8 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
-//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`,
-//! `doctor::kernel` and
-//! `attester::{nsm, sev_guest, tdx_guest}::device` only, each block with its justification (ARCHITECTURE.md).
+//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`,
+//! `doctor::kernel` and `attester::{nsm, sev_guest, tdx_guest}::device` only, each block with its justification
+//! (ARCHITECTURE.md).
 
 pub mod api;
 mod attestation;
@@ -10,6 +10,7 @@ mod attester;
 mod boot;
 mod clock;
 mod config;
+pub mod confined;
 pub mod doctor;
 mod endorsed;
 #[allow(unsafe_code)]
@@ -32,6 +33,7 @@ pub use config::{
     ConfigError, DEFAULT_PORT, EndorsementSource, MachineSource, ServeConfig, ServeSettings, TlsSource,
 };
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
+pub use locked::{Locked, LockedBy};
 pub use release::ReleaseError;
 pub use staple::{
     EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use casemate_endorse::{Settings, reach};
 use casemate_enclave::doctor::{
     Asked, Check, Diagnosis, Machine, Outcome, broker, endorsement_service, examine,
 };
 use casemate_enclave::{BootError, broker_authorities};
+use casemate_endorse::{Settings, reach};
 use serde_json::json;
 
 use super::runtime;

@@ -2,7 +2,7 @@
 //!
 //! | Route | Answer |
 //! |---|---|
-//! | `GET /health` | `{"status":"ok","endorsements":{…}}`, and 503 once they have run out (STAPLE-06, STAPLE-07) |
+//! | `GET /health` | `{"status":"ok","endorsements":{…}}`, 503 once they have run out (STAPLE-06, STAPLE-07), or the error that every request would get |
 //! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or the ready one for none |
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
@@ -123,6 +123,7 @@ pub fn router(state: ApiState) -> Router {
 /// Says `ok` as long as clients can be served (STAPLE-06, STAPLE-07): a server whose endorsements have run out is refused by
 /// every one of them.
 async fn health(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    state.engine.health()?;
     let endorsements = state.attest.endorsements().map_err(ApiError::Attest)?;
     let (status, word) = match endorsements.state {
         EndorsementState::Expired => (StatusCode::SERVICE_UNAVAILABLE, "expired"),

@@ -81,6 +81,13 @@ impl Engine for Stub {
         3
     }
 
+    fn health(&self) -> Result<(), EngineError> {
+        match &self.behaviour {
+            Behaviour::Fail(error @ (EngineError::Ended(_) | EngineError::Hung { .. })) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
     fn generate(
         &self,
         request: GenerateRequest,
