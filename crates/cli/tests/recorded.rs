@@ -12,8 +12,7 @@ const NITRO: &str = "nitro/cose/nitro_attest_attestation.cbor";
 const DEBUG: &str = "nitro/cose/aws-nitro-enclaves-attestation_nitro_ad_debug.cbor";
 const TDX: &str = "tdx/dcap-qvl/tdx_quote.bin";
 const TDX_COLLATERAL: &str = "tdx/dcap-qvl/tdx_quote_collateral.json";
-const WAIVED: [&str; 4] =
-    ["--danger-no-crl", "no list was recorded", "--danger-unbound", "it was recorded"];
+const WAIVED: [&str; 4] = ["--danger-no-crl", "no list was recorded", "--danger-unbound", "it was recorded"];
 
 /// Any image, so that the case is about something else.
 const ANY_IMAGE: &str = r#"
