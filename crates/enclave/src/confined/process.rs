@@ -427,10 +427,12 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
             let _ = request.replies.send(Reply::Text(Plaintext::new(text.to_owned())));
         }
         (FromEngine::End { id, finish, prompt_tokens, completion_tokens }, Stage::Serving) => {
-            let request = state.requests.remove(&id).ok_or(UNKNOWN)?;
+            let request = state.requests.get(&id).ok_or(UNKNOWN)?;
             if completion_tokens > request.tokens {
+                // It stays among those that hear why the process was ended.
                 return Err("more tokens than were asked for");
             }
+            let request = state.requests.remove(&id).ok_or(UNKNOWN)?;
             let usage = Usage { prompt_tokens, completion_tokens };
             let _ = request.replies.send(Reply::End(Ok(Completion { finish: finish.into(), usage })));
         }

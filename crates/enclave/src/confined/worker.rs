@@ -42,7 +42,9 @@ pub fn worker_with(
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {
         return ExitCode::FAILURE;
     };
-    let Ok(sender) = socket.try_clone().map(Sender::new) else { return ExitCode::FAILURE };
+    let Ok(sender) = socket.as_fd().try_clone_to_owned().map(Sender::new) else {
+        return ExitCode::FAILURE;
+    };
     let confinement = match confined {
         Ok(confinement) => confinement,
         Err(error) => {
@@ -216,13 +218,14 @@ fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
     })
 }
 
-/// Writes whole messages, from any thread.
+/// Writes whole messages, from any thread. As a file: the standard library's sockets may use `sendto`, whose address no
+/// filter sees, and which is therefore refused.
 #[derive(Clone)]
-struct Sender(Arc<Mutex<UnixStream>>);
+struct Sender(Arc<Mutex<File>>);
 
 impl Sender {
-    fn new(socket: UnixStream) -> Self {
-        Self(Arc::new(Mutex::new(socket)))
+    fn new(socket: OwnedFd) -> Self {
+        Self(Arc::new(Mutex::new(File::from(socket))))
     }
 
     fn send(&self, message: &FromEngine<'_>, text_bytes: usize) -> io::Result<()> {

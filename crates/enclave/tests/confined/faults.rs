@@ -77,10 +77,6 @@ fn a_broken_protocol_is_named() {
         assert_eq!(error.code(), "engine.process.protocol");
         assert_eq!(engine.health(), Err(error));
     }
-    // Whoever closes the socket and lives on is ended.
-    let engine = hostile();
-    let error = engine.generate_text(order("close")).unwrap_err();
-    assert_eq!(error, EngineError::Ended(ProcessEnd::Signal(libc::SIGKILL)));
 }
 
 fn a_process_that_cannot_be_confined_is_refused() {

@@ -75,14 +75,6 @@ impl Engine for Hostile {
                 started(sink);
                 let _ = rustix::io::write(std::io::stdin(), &[1, 0, 0, 0, 99]);
             }
-            "close" => {
-                started(sink);
-                let socket = std::os::unix::net::UnixStream::from(
-                    std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap(),
-                );
-                let _ = socket.shutdown(std::net::Shutdown::Both);
-                std::thread::sleep(Duration::from_secs(3600));
-            }
             "environment" => {
                 started(sink);
                 let names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ impl Prey {
             format!("unlink {directory}/file"),
             "own-memory".into(),
             format!("memory-of {pid} {address}"),
-            format!("descriptor-of {pid} 2"),
+            format!("descriptor-of {pid} 0"),
             format!("kill {pid}"),
             format!("signal-thread {pid}"),
             format!("queue-signal {pid}"),
@@ -202,8 +202,10 @@ fn seccomp_alone_refuses_as_both_do() {
 
 fn nothing_is_inherited() {
     // A descriptor that every child of ours gets, and that the engine's process must close.
-    let leaked = rustix::io::dup(File::open("/etc/passwd").unwrap()).unwrap().into_raw_fd();
-    let line = format!("inherited {leaked}");
+    // A high number, which the process does not give to one of its own.
+    let leaked = rustix::io::fcntl_dupfd_cloexec(File::open("/etc/passwd").unwrap(), 200).unwrap();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let line = format!("inherited {}", leaked.as_raw_fd());
     assert_eq!(behind("none", &line), Ok(Outcome::Reached));
     let engine = hostile();
     let (answer, _) = engine.generate_text(order(&line)).unwrap();
