@@ -296,7 +296,7 @@ async fn renew_token(
     }
 }
 
-fn publisher_key(path: &std::path::Path) -> Result<PublisherKey, BootError> {
+fn publisher_key(path: &Path) -> Result<PublisherKey, BootError> {
     let wrong = |reason| BootError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|_| wrong("it cannot be read"))?;
     PublisherKey::from_pem(&text).map_err(|_| wrong("it is not an Ed25519 public key in PEM"))

@@ -7,12 +7,12 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
 use casemate_attest::TrustAnchors;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
 
-use super::{Module, key, named};
+use super::{Module, Signer};
 
 pub(crate) const ROOT_LIST: &str =
     "http://aws-nitro-enclaves-crl.s3.amazonaws.com/crl/ab4960cc-7d63-42bd-9e9f-000000000001.crl";
@@ -56,7 +56,8 @@ impl Tree {
     pub(crate) fn new(change: impl FnOnce(&mut [CertificateParams; 5])) -> Self {
         let mut params = params();
         change(&mut params);
-        let keys = [(); 5].map(|()| key(&PKCS_ECDSA_P384_SHA384).serialize_der());
+        let keys =
+            [(); 5].map(|()| KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key").serialize_der());
         let pair = |place: usize| KeyPair::try_from(keys[place].as_slice()).expect("a key");
         let root = params[ROOT].self_signed(&pair(ROOT)).expect("a root");
         let mut ders = vec![root.der().to_vec()];
@@ -65,11 +66,10 @@ impl Tree {
             ders.push(params[place].signed_by(&pair(place), &issuer).expect("a certificate").der().to_vec());
         }
         let module = Module {
-            key: EcdsaKeyPair::from_pkcs8(
-                &aws_lc_rs::signature::ECDSA_P384_SHA384_FIXED_SIGNING,
-                &keys[LEAF],
-            )
-            .expect("a P-384 key"),
+            signer: Signer::Key(
+                EcdsaKeyPair::from_pkcs8(&aws_lc_rs::signature::ECDSA_P384_SHA384_FIXED_SIGNING, &keys[LEAF])
+                    .expect("a P-384 key"),
+            ),
             leaf: ders[LEAF].clone(),
             cabundle: ders[..LEAF].to_vec(),
         };
@@ -233,4 +233,11 @@ fn header(input: &[u8]) -> (usize, usize) {
         0x82 => (4, usize::from(input[2]) << 8 | usize::from(input[3])),
         short => (2, short.into()),
     }
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
 }

@@ -4,6 +4,8 @@
 #[allow(dead_code)] // the client's and the command line's cases use more of it
 pub(crate) mod authorities;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::EcdsaKeyPair;
 use casemate_attest::{TrustAnchors, UnixTime};
 pub(crate) use casemate_sim::nitro::NitroPathMistake as Path;
 use casemate_sim::nitro::{NitroConfig, NitroModule, NitroVendor};
@@ -22,7 +24,17 @@ pub(crate) struct Vendor {
 }
 
 /// Certificates of a module, and the key that signs for it.
-pub(crate) struct Module(NitroModule);
+pub(crate) struct Module {
+    signer: Signer,
+    leaf: Vec<u8>,
+    cabundle: Vec<Vec<u8>>,
+}
+
+enum Signer {
+    Simulated(NitroModule),
+    /// Of the authorities that name lists.
+    Key(EcdsaKeyPair),
+}
 
 impl Vendor {
     pub(crate) fn new() -> Self {
@@ -34,7 +46,9 @@ impl Vendor {
 
     pub(crate) fn module(&self, path: Path) -> Module {
         let config = NitroConfig { path, ..NitroConfig::new([0x10; 48]) };
-        Module(self.aws.module(&config).expect("a module"))
+        let module = self.aws.module(&config).expect("a module");
+        let (leaf, cabundle) = (module.certificate().to_vec(), module.cabundle().to_vec());
+        Module { signer: Signer::Simulated(module), leaf, cabundle }
     }
 }
 
@@ -48,8 +62,8 @@ impl Module {
                 ("digest", text("SHA384")),
                 ("timestamp", uint(NOON.0 * 1000)),
                 ("pcrs", map(pcrs)),
-                ("certificate", bytes(self.0.certificate())),
-                ("cabundle", array(self.0.cabundle().iter().map(|der| bytes(der)))),
+                ("certificate", bytes(&self.leaf)),
+                ("cabundle", array(self.cabundle.iter().map(|der| bytes(der)))),
                 ("public_key", vec![0xf6]),
                 ("user_data", bytes(&[0xd5; 64])),
                 ("nonce", vec![0xf6]),
@@ -58,7 +72,16 @@ impl Module {
     }
 
     pub(crate) fn sign(&self, payload: &[u8]) -> Vec<u8> {
-        self.0.sign(payload).expect("a document")
+        match &self.signer {
+            Signer::Simulated(module) => module.sign(payload).expect("a document"),
+            Signer::Key(key) => {
+                let protected = [0x44, 0xa1, 0x01, 0x38, 0x22];
+                let signed =
+                    [&[0x84][..], &text("Signature1"), &protected, &[0x40], &bytes(payload)].concat();
+                let signature = key.sign(&SystemRandom::new(), &signed).expect("a signature");
+                envelope(payload, signature.as_ref())
+            }
+        }
     }
 }
 

@@ -216,7 +216,7 @@ mod tests {
         std::fs::write(dir.join("nsm"), "").unwrap();
         std::fs::create_dir(dir.join("tsm")).unwrap();
         let first = detect(&none).unwrap();
-        assert_eq!(first.platform(), casemate_attest::Platform::Nitro);
+        assert_eq!(first.platform(), Platform::Nitro);
         assert_eq!(first.evidence(&[0; 64]).err().unwrap().code(), "attester.nsm.kernel");
         std::fs::remove_file(dir.join("nsm")).unwrap();
         std::fs::remove_dir(dir.join("tsm")).unwrap();

@@ -53,7 +53,7 @@ impl InMemory {
             generation_text: None,
             foreign: 0,
             report: None,
-            table: certificates::tests::vcek(MACHINE.vek_der()),
+            table: vcek(MACHINE.vek_der()),
             errors: HashMap::new(),
             written: Vec::new(),
         };
@@ -141,7 +141,7 @@ fn a_vleks_report_takes_the_vleks_certificate() {
     let of = |machine: &Machine, table: &[u8]| endorsement(&machine.report(&DATA).unwrap(), table).unwrap();
     assert_eq!(of(&loaded, &both).as_deref(), Some(loaded.vek_der()));
     assert_eq!(of(&MACHINE, &both).as_deref(), Some(MACHINE.vek_der()));
-    assert_eq!(of(&loaded, &certificates::tests::vcek(MACHINE.vek_der())), None);
+    assert_eq!(of(&loaded, &vcek(MACHINE.vek_der())), None);
 }
 
 #[test]
@@ -229,7 +229,7 @@ impl Stand {
     }
 
     pub(crate) fn respond(&self, provider: &'static str) {
-        let (root, table) = (self.0.clone(), certificates::tests::vcek(MACHINE.vek_der()));
+        let (root, table) = (self.0.clone(), vcek(MACHINE.vek_der()));
         std::thread::spawn(move || {
             let entry = loop {
                 match fs::read_dir(&root).map(|mut entries| entries.next()) {
