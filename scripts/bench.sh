@@ -8,7 +8,7 @@ export CASEMATE_MODEL
 cargo build --release --locked
 cd bench
 cargo build --release --locked
-for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal tokens}; do
+for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens}; do
   echo
   target/release/"$name"
 done

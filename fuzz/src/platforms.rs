@@ -1,15 +1,12 @@
 //! The platforms' evidence.
 
-#[path = "../../crates/attest/tests/nitro/vendor.rs"]
-#[allow(dead_code)]
-mod vendor;
-
 use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Claims, Endorsements, Evidence, Revocation, TrustAnchors, UnixTime, verify};
+use casemate_sim::nitro::{NitroConfig, NitroVendor};
 use casemate_sim::{MachineConfig, Vendor};
 use serde_json::{Value, json};
 
@@ -88,10 +85,12 @@ pub fn nitro(data: &[u8]) {
     let endorse: Endorse =
         |_| Endorsements::nitro(Revocation::DangerNotChecked { reason: "fuzzing".to_owned() });
     let sample = SAMPLE.get_or_init(|| {
-        let vendor = vendor::Vendor::new();
-        let module = vendor.module(vendor::Path::Good);
-        let document = module.sign(&module.payload().encode());
-        Sample::new(vec![document], vendor.anchors.clone(), vendor::NOON, endorse)
+        let noon = UnixTime(1_767_268_800); // 2026-01-01T12:00:00Z
+        let vendor = NitroVendor::create(noon).expect("a vendor");
+        let module = vendor.module(&NitroConfig::new([0x10; 48])).expect("a module");
+        let document = module.document(&[0xd5; 64]).expect("a document");
+        let anchors = TrustAnchors::danger_only_pem(&vendor.root_pem()).expect("a danger bundle");
+        Sample::new(vec![document], anchors, noon, endorse)
     });
     sample.changed(rest, endorse);
 }

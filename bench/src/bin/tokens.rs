@@ -219,17 +219,18 @@ impl Use {
     }
 }
 
-/// Watches the server's process and this one. The client's part of the server's turn is in this process, so it counts
+/// Watches the server, with its engine's process, and this process. The client's part of the server's turn is in this process, so it counts
 /// as the engine not being idle; it is small.
 struct Idle {
-    pid: u32,
+    server_pids: Vec<u32>,
     server: Cell<Use>,
     engine: Cell<Use>,
 }
 
 impl Idle {
     fn new(pid: u32) -> Self {
-        Self { pid, server: Cell::default(), engine: Cell::default() }
+        let server_pids = [vec![pid], children(pid)].concat();
+        Self { server_pids, server: Cell::default(), engine: Cell::default() }
     }
 
     fn server_works<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
@@ -247,12 +248,15 @@ impl Idle {
     }
 
     fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Duration, [Duration; 2]) {
-        let processes = [self.pid, std::process::id()];
-        let before = processes.map(process_time);
+        let times = || {
+            let server = self.server_pids.iter().map(|pid| process_time(*pid)).sum::<Duration>();
+            [server, process_time(std::process::id())]
+        };
+        let before = times();
         let start = Instant::now();
         let value = work();
         let wall = start.elapsed();
-        let after = processes.map(process_time);
+        let after = times();
         (value, wall, [after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])])
     }
 }
@@ -262,6 +266,17 @@ fn add(to: &Cell<Use>, which: impl Fn(&mut Use) -> &mut (Duration, Duration), cp
     let sum = which(&mut used);
     *sum = (sum.0 + cpu, sum.1 + wall);
     to.set(used);
+}
+
+/// The processes that a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let parent = format!("PPid:\t{pid}");
+    let is_child = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == parent)
+    };
+    let entries = fs::read_dir("/proc").expect("/proc").map(|entry| entry.expect("an entry").file_name());
+    entries.filter_map(|name| name.to_str()?.parse().ok()).filter(is_child).collect()
 }
 
 /// User and system time of a process so far (proc(5), `stat`, fields 14 and 15).

@@ -4,6 +4,10 @@
 //! keyUsage, at the validity of the trust anchor, or at the size of a key; this module does, so that an error can also
 //! name the certificate at fault.
 
+mod lists;
+
+pub(crate) use lists::{distribution_points, path_revocation};
+
 use core::fmt;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
@@ -166,20 +170,48 @@ pub enum CrlError {
     /// None was given.
     #[error("the revocation list is missing")]
     Missing,
+    /// None of the authority that issued a certificate, though the certificate names one.
+    #[error("the {role} names a revocation list of {issuer:?}, and none of that authority was given")]
+    MissingOf {
+        /// Certificate that is not looked up.
+        role: Role,
+        /// Common name of its issuer.
+        issuer: String,
+    },
+    /// A certificate that could be in no list, and that lives too long to go without.
+    #[error("the {role}, issued by {issuer:?}, lives longer than a day and names no revocation list")]
+    Unlisted {
+        /// Certificate that is not looked up.
+        role: Role,
+        /// Common name of its issuer.
+        issuer: String,
+    },
+    /// What a certificate says of its list cannot be read, or is of some reasons only, or of another issuer's list.
+    #[error("what the {role} says of its revocation list cannot be read, or is of a part of one")]
+    DistributionPoint {
+        /// Certificate at fault.
+        role: Role,
+    },
+    /// More than there are authorities.
+    #[error("{found} revocation lists are more than there are authorities")]
+    TooMany {
+        /// Lists that were given.
+        found: usize,
+    },
     /// Not one complete version 2 CRL in DER with a nextUpdate, or more than 1 MiB.
     #[error("the revocation list is not one complete X.509 CRL in DER")]
     Malformed,
-    /// It covers only some certificates or reasons.
-    #[error("the revocation list is limited in scope by an issuingDistributionPoint")]
+    /// It covers only some certificates or reasons, or what changed since another list.
+    #[error("the revocation list is a delta, or limited in scope by an issuingDistributionPoint")]
     Scoped,
     /// Issued by somebody else.
-    #[error("the revocation list is not issued by the pinned root")]
+    #[error("the revocation list is not issued by an authority that it could be of")]
     Issuer,
-    /// Not signed by the root's key with the platform's algorithm.
-    #[error("the revocation list is not signed by the pinned root's key")]
+    /// Not signed by its issuer's key with the platform's algorithm.
+    #[error("the revocation list is not signed by its issuer's key")]
     Signature,
-    /// The root's key usage does not include cRLSign.
-    #[error("the pinned root may not sign revocation lists")]
+    /// The issuer's key usage does not include cRLSign.
+    #[error("the issuer may not sign revocation lists")]
     KeyUsage,
     /// Time is before thisUpdate.
     #[error("the revocation list is issued at {this_update}, and the time is {now}")]
@@ -198,18 +230,39 @@ pub enum CrlError {
         now: UnixTime,
     },
     /// A certificate of the path is listed.
-    #[error("the {role} is revoked")]
+    #[error("the {role} with the serial number {serial} is revoked")]
     Revoked {
         /// Certificate at fault.
         role: Role,
+        /// Its serial number, hexadecimal.
+        serial: String,
     },
 }
 
 impl CrlError {
+    /// What kind of answer this is.
+    pub fn kind(&self) -> RejectionKind {
+        match self {
+            Self::Missing | Self::MissingOf { .. } | Self::Unlisted { .. } => RejectionKind::Missing,
+            Self::NotYetValid { .. } | Self::Expired { .. } => RejectionKind::Stale,
+            Self::DistributionPoint { .. }
+            | Self::TooMany { .. }
+            | Self::Malformed
+            | Self::Scoped
+            | Self::Issuer
+            | Self::Signature
+            | Self::KeyUsage
+            | Self::Revoked { .. } => RejectionKind::NotGenuine,
+        }
+    }
+
     /// Stable identifier, for logs, exit codes and tests.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Missing => "crl.missing",
+            Self::Missing | Self::MissingOf { .. } => "crl.missing",
+            Self::Unlisted { .. } => "crl.unlisted",
+            Self::DistributionPoint { .. } => "crl.distribution-point",
+            Self::TooMany { .. } => "crl.too-many",
             Self::Malformed => "crl.malformed",
             Self::Scoped => "crl.scoped",
             Self::Issuer => "crl.issuer",
@@ -335,20 +388,8 @@ pub(crate) fn check_revocation(
     profile: &Profile,
     now: UnixTime,
 ) -> Result<Cleared, CrlError> {
-    if crl_der.is_empty() {
-        return Err(CrlError::Missing);
-    }
-    if crl_der.len() > MAX_CRL {
-        return Err(CrlError::Malformed);
-    }
-    let signed = der::signed(crl_der).ok_or(CrlError::Malformed)?;
-    let list = webpki::BorrowedCertRevocationList::from_der(crl_der).map_err(|_| CrlError::Malformed)?;
-    let (rest, fields) = CertificateRevocationList::from_der(crl_der).map_err(|_| CrlError::Malformed)?;
-    if !rest.is_empty() {
-        return Err(CrlError::Malformed);
-    }
-
-    if fields.issuer().as_raw() != issuers.anchor.subject.as_slice() {
+    let (signed, fields, list) = read_list(crl_der)?;
+    if fields.issuer != issuers.anchor.subject.as_slice() {
         return Err(CrlError::Issuer);
     }
     if !matches!(issuers.anchor.key_usage, KeyUsage::Present { crl_sign: true, .. }) {
@@ -358,26 +399,76 @@ pub(crate) fn check_revocation(
         return Err(CrlError::Signature);
     }
 
-    let time = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| CrlError::Malformed);
-    let this_update = time(fields.last_update().timestamp())?;
-    let next_update = time(fields.next_update().ok_or(CrlError::Malformed)?.timestamp())?;
-    if now < this_update {
-        return Err(CrlError::NotYetValid { this_update, now });
-    }
-    if now > next_update {
-        return Err(CrlError::Expired { next_update, now });
-    }
-
-    let list = webpki::CertRevocationList::from(list);
+    fields.holds(now)?;
     if list.issuing_distribution_point().is_some() {
         return Err(CrlError::Scoped);
     }
-    for (role, serial) in [(Role::Intermediate, &issuers.intermediate.serial), (Role::Leaf, &leaf.serial)] {
-        if list.find_serial(serial).map_err(|_| CrlError::Malformed)?.is_some() {
-            return Err(CrlError::Revoked { role });
+    look_up(&list, issuers.intermediate, Role::Intermediate)?;
+    look_up(&list, leaf, Role::Leaf)?;
+    Ok(Cleared { this_update: fields.this_update, next_update: fields.next_update })
+}
+
+/// What a revocation list says of itself, believed by nobody.
+struct ListFields<'a> {
+    /// `Name`, DER.
+    issuer: &'a [u8],
+    this_update: UnixTime,
+    next_update: UnixTime,
+}
+
+impl ListFields<'_> {
+    fn holds(&self, now: UnixTime) -> Result<(), CrlError> {
+        let Self { this_update, next_update, .. } = *self;
+        if now < this_update {
+            return Err(CrlError::NotYetValid { this_update, now });
         }
+        if now > next_update {
+            return Err(CrlError::Expired { next_update, now });
+        }
+        Ok(())
     }
-    Ok(Cleared { this_update, next_update })
+}
+
+type ReadList<'a> = (der::Signed<'a>, ListFields<'a>, webpki::CertRevocationList<'a>);
+
+/// Reads exactly one list.
+fn read_list(crl_der: &[u8]) -> Result<ReadList<'_>, CrlError> {
+    if crl_der.is_empty() {
+        return Err(CrlError::Missing);
+    }
+    if crl_der.len() > MAX_CRL {
+        return Err(CrlError::Malformed);
+    }
+    let signed = der::signed(crl_der).ok_or(CrlError::Malformed)?;
+    let list = webpki::BorrowedCertRevocationList::from_der(crl_der).map_err(list_error)?;
+    let (rest, fields) = CertificateRevocationList::from_der(crl_der).map_err(|_| CrlError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(CrlError::Malformed);
+    }
+    let time = |timestamp: i64| u64::try_from(timestamp).map(UnixTime).map_err(|_| CrlError::Malformed);
+    let this_update = time(fields.last_update().timestamp())?;
+    let next_update = time(fields.next_update().ok_or(CrlError::Malformed)?.timestamp())?;
+    let fields = ListFields { issuer: fields.tbs_cert_list.issuer.as_raw(), this_update, next_update };
+    Ok((signed, fields, list.into()))
+}
+
+/// Whether the list names the certificate, whatever the reason. Serial numbers are compared as they are written.
+fn look_up(list: &webpki::CertRevocationList<'_>, subject: &Certificate, role: Role) -> Result<(), CrlError> {
+    match list.find_serial(&subject.serial).map_err(list_error)? {
+        Some(_) => Err(CrlError::Revoked { role, serial: hex::encode(&subject.serial) }),
+        None => Ok(()),
+    }
+}
+
+/// Lists that webpki does not read since they are parts of one are told from those that are none.
+fn list_error(error: webpki::Error) -> CrlError {
+    match error {
+        webpki::Error::UnsupportedDeltaCrl
+        | webpki::Error::UnsupportedIndirectCrl
+        | webpki::Error::UnsupportedRevocationReasonsPartitioning
+        | webpki::Error::UnsupportedCrlIssuingDistributionPoint => CrlError::Scoped,
+        _ => CrlError::Malformed,
+    }
 }
 
 /// Names, signatures, validity and basic constraints, by webpki.

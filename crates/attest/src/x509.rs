@@ -23,6 +23,8 @@ pub(crate) struct Certificate {
     /// The subject's `Name`, DER.
     pub(crate) subject: Vec<u8>,
     pub(crate) subject_cn: String,
+    /// The issuer's `Name`, DER.
+    pub(crate) issuer: Vec<u8>,
     pub(crate) issuer_cn: String,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
@@ -169,6 +171,7 @@ impl Certificate {
                 Err(_) if may_be_unnamed && parsed.subject().iter_rdn().next().is_none() => String::new(),
                 name => name?,
             },
+            issuer: parsed.issuer().as_raw().to_vec(),
             issuer_cn: common_name(parsed.issuer(), "issuer")?,
             not_before: unix_time(parsed.validity().not_before.timestamp())?,
             not_after: unix_time(parsed.validity().not_after.timestamp())?,

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done; for `verify` and `ask`: every required check passed
+  0  done; for `verify` and `ask`: every required check passed; for `doctor`: ready to serve
   1  our fault or the local system's
   2  wrong arguments or configuration
   3  not genuine: signature, chain, revocation, a changed byte
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Measure(MeasureArgs),
     /// Make a simulated silicon vendor, for tests and demonstrations
     Simulate(SimulateArgs),
+    /// Say what this machine is, and whether `serve` could start on it
+    Doctor(DoctorArgs),
     /// Run the whole product on this machine with simulated hardware
     Demo(DemoArgs),
 }
@@ -265,6 +267,21 @@ pub(crate) struct ServeArgs {
     /// Endorsements that this machine does not bring itself, from `casemate endorse fetch`
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENTS")]
     endorsements: Option<PathBuf>,
+    /// Ask the silicon vendors for the endorsements that this machine does not bring, and renew them before they run out
+    #[arg(long, env = "CASEMATE_FETCH_ENDORSEMENTS")]
+    fetch_endorsements: bool,
+    /// Folder of the vendors' answers, which a restart finds again
+    #[arg(long, value_name = "DIR", env = "CASEMATE_ENDORSEMENT_CACHE")]
+    endorsement_cache: Option<PathBuf>,
+    /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
+    #[arg(long, value_name = "URL", env = "CASEMATE_KDS")]
+    kds: Option<String>,
+    /// A provisioning certificate caching service instead of Intel's own
+    #[arg(long, value_name = "URL", env = "CASEMATE_PCCS")]
+    pccs: Option<String>,
+    /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
+    #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
+    endorsement_ca: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
@@ -294,6 +311,11 @@ impl ServeArgs {
             tls_cert: self.tls_cert,
             tls_key: self.tls_key,
             endorsements: self.endorsements,
+            fetch_endorsements: self.fetch_endorsements.then_some(true),
+            endorsement_cache: self.endorsement_cache,
+            kds: self.kds,
+            pccs: self.pccs,
+            endorsement_ca: self.endorsement_ca,
             danger_simulate: self.danger_simulate,
             danger_allow_swap: self.danger_allow_swap.then_some(true),
             user: self.user,
@@ -354,12 +376,16 @@ pub(crate) struct VerifyArgs {
     /// Event log of the machine (a CCEL, a TPM's, or dstack's JSON; spec/event-logs.md), for a policy that asks for one
     #[arg(long, value_name = "FILE")]
     pub(crate) event_log: Option<PathBuf>,
-    /// Certificate revocation list for a raw report (DER)
+    /// Certificate revocation list (DER); again for each authority, for a Nitro Enclaves document and GCE vTPM evidence
     #[arg(long)]
-    pub(crate) crl: Option<PathBuf>,
-    /// Do not check revocation, because … (listed as waived). Nitro Enclaves documents need it: no list of theirs is read
+    pub(crate) crl: Vec<PathBuf>,
+    /// Do not check revocation, because … (listed as waived)
     #[arg(long, value_name = "REASON", conflicts_with = "crl")]
     pub(crate) danger_no_crl: Option<String>,
+    /// Do not check certificates that name no revocation list and live longer than a day, because … (listed as waived), as
+    /// the newer ones of GCE's attestation keys. All others are checked
+    #[arg(long, value_name = "REASON", conflicts_with = "danger_no_crl")]
+    pub(crate) danger_unlisted: Option<String>,
     /// The 64 bytes (hex) that the evidence must bind
     #[arg(long)]
     pub(crate) report_data: Option<String>,
@@ -453,7 +479,7 @@ pub(crate) enum EndorseCommand {
 /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
 #[derive(clap::Args)]
 pub(crate) struct EndorseFetchArgs {
-    /// A raw SEV-SNP report, a TDX quote, Azure vTPM evidence or NVIDIA devices' evidence
+    /// A raw SEV-SNP report, a TDX quote, a Nitro Enclaves document, Azure or GCE vTPM evidence, or NVIDIA devices' evidence
     pub(crate) evidence: PathBuf,
     /// Where the bundle is written
     #[arg(short, long, value_name = "BUNDLE")]
@@ -464,6 +490,15 @@ pub(crate) struct EndorseFetchArgs {
     /// VCEK or VLEK certificate that the machine gave (DER or PEM): AMD gives VLEKs to nobody but their provider
     #[arg(long, value_name = "FILE")]
     pub(crate) vek: Option<PathBuf>,
+    /// Certificates above that of a GCE virtual TPM's attestation key, from its issuer up (PEM, or one in DER)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ak_chain: Option<PathBuf>,
+    /// Do not ask about certificates that name no revocation list and live longer than a day, because …
+    #[arg(long, value_name = "REASON")]
+    pub(crate) danger_unlisted: Option<String>,
+    /// A mirror of the hosts that have AWS's and Google's revocation lists: /HOST/PATH below it is asked for
+    #[arg(long, value_name = "URL")]
+    pub(crate) crl_mirror: Option<String>,
     /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
     #[arg(long, value_name = "URL")]
     pub(crate) kds: Option<String>,
@@ -571,28 +606,63 @@ pub(crate) struct SimulateArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum SimulateCommand {
-    /// Create a vendor: root, signing keys and revocation list
+    /// Create a vendor: roots.pem for verifiers, and the keys that sign
     Init {
         /// Directory to create
         dir: PathBuf,
-        /// Product line: milan, genoa or turin
-        #[arg(long, default_value = "genoa")]
-        line: String,
-    },
-    /// Write one simulated report with its endorsements: report.bin, vek.der, crl.der
-    Report {
-        /// The vendor's directory
-        vendor: PathBuf,
-        /// Directory to create
-        #[arg(short, long)]
-        out: PathBuf,
-        /// The 64 bytes (hex) to bind
+        /// What it makes: sev-snp, tdx, nitro, azure-snp or azure-tdx
+        #[arg(long, default_value = "sev-snp")]
+        platform: String,
+        /// Product line of AMD's: milan, genoa or turin [default: genoa]
         #[arg(long)]
-        report_data: String,
-        /// The launch measurement (48 bytes hex) [default: of this binary]
-        #[arg(long)]
-        measurement: Option<String>,
+        line: Option<String>,
     },
+    /// Write evidence of one simulated machine, what endorses it, and a policy that it meets
+    Report(SimulateReportArgs),
+}
+
+/// Write evidence of one simulated machine, what endorses it, and a policy that it meets
+#[derive(clap::Args)]
+#[command(after_help = "\
+Files, by the vendor's platform; beside each a policy.toml that the machine meets:
+  sev-snp    report.bin, vek.der, crl.der, endorsements.json
+  tdx        quote.bin, collateral.json, endorsements.json, ccel.bin (what booted)
+  nitro      document.cbor
+  azure-snp  evidence.json, vek.der, crl.der, endorsements.json, ak.der, ak-chain.pem, eventlog.bin
+  azure-tdx  evidence.json, collateral.json, endorsements.json, ak.der, ak-chain.pem, eventlog.bin")]
+pub(crate) struct SimulateReportArgs {
+    /// The vendor's directory
+    pub(crate) vendor: PathBuf,
+    /// Directory to create
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// The 64 bytes (hex) to bind
+    #[arg(long, value_name = "HEX", required_unless_present = "nonce")]
+    pub(crate) report_data: Option<String>,
+    /// What Azure's virtual TPM binds instead (hex, at most 50 bytes)
+    #[arg(long, value_name = "HEX", conflicts_with = "report_data")]
+    pub(crate) nonce: Option<String>,
+    /// The launch measurement: SEV-SNP's, MRTD or PCR0 (48 bytes hex) [default: of this binary]
+    #[arg(long)]
+    pub(crate) measurement: Option<String>,
+}
+
+/// Say what this machine is, and whether `serve` could start on it. Nothing is changed, and nothing is sent that is not asked
+/// for below
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Ask whether this broker answers, http(s)://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Certificate authorities of the broker's TLS (PEM)
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub(crate) broker_ca: Option<PathBuf>,
+    /// Ask whether the vendors' services answer; on a machine of Azure its metadata service too
+    #[arg(long)]
+    pub(crate) endorsement_services: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Run the whole product on this machine with simulated hardware

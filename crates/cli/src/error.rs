@@ -22,8 +22,12 @@ pub(crate) enum CliError {
     NothingToSeal { path: PathBuf },
     #[error("{what} is not {bytes} bytes in hex")]
     Hex { what: &'static str, bytes: usize },
+    #[error("{what} is not 1 to {most} bytes in hex")]
+    HexUpTo { what: &'static str, most: usize },
     #[error("`{found}` is not a product line")]
     ProductLine { found: String },
+    #[error("`{found}` is no platform that can be simulated")]
+    SimulatedPlatform { found: String },
     #[error("`{flag}` is missing")]
     MissingFlag { flag: &'static str },
     #[error("`{flag}` says nothing about {of}")]
@@ -85,7 +89,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     DeviceParse(#[from] casemate_attest::nvidia::GpuParseError),
     #[error(transparent)]
-    Endorse(#[from] casemate_client::endorse::EndorseError),
+    Endorse(#[from] casemate_endorse::EndorseError),
     #[error(transparent)]
     Bundle(#[from] casemate_attest::endorse::BundleError),
     #[error(transparent)]
@@ -138,6 +142,12 @@ pub(crate) enum CliError {
     Config(#[from] casemate_enclave::ConfigError),
     #[error(transparent)]
     Boot(#[from] casemate_enclave::BootError),
+    #[error("this machine is not ready to serve: {failed} of the checks failed")]
+    NotReady { failed: usize },
+    #[error("no check of this machine failed, but the broker cannot be reached")]
+    BrokerSilent,
+    #[error("no check failed, but {unknown} could not be made")]
+    Undecided { unknown: usize },
 }
 
 impl CliError {
@@ -154,8 +164,9 @@ impl CliError {
             Self::NotAFile { .. } => "cli.not-a-file",
             Self::NotText { .. } => "cli.not-text",
             Self::NothingToSeal { .. } => "cli.nothing-to-seal",
-            Self::Hex { .. } => "cli.hex",
+            Self::Hex { .. } | Self::HexUpTo { .. } => "cli.hex",
             Self::ProductLine { .. } => "cli.product-line",
+            Self::SimulatedPlatform { .. } => "cli.simulated-platform",
             Self::MissingFlag { .. } => "cli.missing-flag",
             Self::SuperfluousFlag { .. } => "cli.superfluous-flag",
             Self::UnknownKind { .. } => "cli.unknown-kind",
@@ -213,18 +224,27 @@ impl CliError {
             Self::Send(e) => e.code(),
             Self::Config(e) => e.code(),
             Self::Boot(e) => e.code(),
+            Self::NotReady { .. } => "doctor.not-ready",
+            Self::BrokerSilent => "doctor.broker-silent",
+            Self::Undecided { .. } => "doctor.undecided",
         }
     }
 
     /// What the person can do about it, where we know.
     pub(crate) fn hint(&self) -> Option<String> {
         use casemate_client::ConnectError;
-        use casemate_enclave::{BootError, HardeningError, ReleaseError, StapleError, WeightsError};
+        use casemate_enclave::{
+            BootError, HardeningError, RefreshError, ReleaseError, StapleError, WeightsError,
+        };
         let hint = match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 "nothing is overwritten: choose another name or remove it first"
             }
             Self::ProductLine { .. } => "choose milan, genoa or turin",
+            Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp or azure-tdx",
+            Self::MissingFlag { flag } if ["--nonce", "--report-data"].contains(flag) => {
+                "say what the evidence binds; see `casemate help verify` and `casemate help simulate report`"
+            }
             Self::MissingFlag { .. } => "see `casemate help verify`",
             Self::UnknownKind { .. } => {
                 "known are SEV-SNP reports (1184 bytes), attestation documents and sealed.json of a sealed model"
@@ -289,6 +309,9 @@ impl CliError {
                 | ConnectError::Document(_)
                 | ConnectError::Malformed(_) => return None,
             },
+            Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
+                "each check that did not pass has its own, in the table or in `--json`"
+            }
             Self::Config(_) => {
                 "see `casemate help serve`; a configuration file with `--config` can hold every setting"
             }
@@ -296,12 +319,16 @@ impl CliError {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
-                BootError::Attester(e) | BootError::Release(ReleaseError::Attester(e)) => {
+                BootError::Attester(e)
+                | BootError::Endorsements(RefreshError::Attester(e))
+                | BootError::Release(ReleaseError::Attester(e)) => {
                     return e.hint().map(ToOwned::to_owned);
                 }
-                BootError::Staple(StapleError::Missing { .. })
-                | BootError::Release(ReleaseError::Staple(StapleError::Missing { .. })) => {
-                    "get them with `casemate endorse fetch` and give them with --endorsements FILE"
+                BootError::Endorsements(RefreshError::Staple(StapleError::Missing { .. })) => {
+                    "let the server fetch them with --fetch-endorsements, or give it a file of `casemate endorse fetch` with --endorsements"
+                }
+                BootError::Endorsements(RefreshError::Rejected(_)) => {
+                    "every client would refuse this machine's evidence: are the endorsements of this machine, and of this day?"
                 }
                 BootError::Release(ReleaseError::Refused { .. }) => {
                     "the broker's audit log has the decision: `casemate broker audit`"

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
-use casemate_client::endorse::{EndorseError, EndorseKind};
 use casemate_client::{ConnectError, SendError};
-use casemate_enclave::{BootError, HardeningError, ReleaseError, StapleError, WeightsError};
+use casemate_enclave::{BootError, HardeningError, RefreshError, ReleaseError, StapleError, WeightsError};
+use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::statement::StatementError;
 use casemate_seal::{ManifestError, OpenError};
 
@@ -53,12 +53,15 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Demo { .. }
         | CliError::Listen { .. }
         | CliError::Seal(_)
-        | CliError::Sim(_) => Exit::Internal,
+        | CliError::Sim(_)
+        | CliError::NotReady { .. } => Exit::Internal,
         CliError::NotAFile { .. }
         | CliError::NotText { .. }
         | CliError::NothingToSeal { .. }
         | CliError::Hex { .. }
         | CliError::ProductLine { .. }
+        | CliError::SimulatedPlatform { .. }
+        | CliError::HexUpTo { .. }
         | CliError::MissingFlag { .. }
         | CliError::SuperfluousFlag { .. }
         | CliError::ConfigFile { .. }
@@ -79,7 +82,9 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::ReleasePolicy(_)
         | CliError::Resource(_)
         | CliError::Config(_) => Exit::Usage,
-        CliError::UnknownKind { .. }
+        CliError::BrokerSilent => Exit::Unreachable,
+        CliError::Undecided { .. }
+        | CliError::UnknownKind { .. }
         | CliError::FileTooLarge { .. }
         | CliError::Parse(_)
         | CliError::EventLog(_)
@@ -177,15 +182,38 @@ fn boot(error: &BootError) -> Exit {
         BootError::File { .. } => Exit::Usage,
         BootError::Manifest(e) => manifest(e),
         BootError::Attester(_) => Exit::Undecidable,
-        BootError::Staple(StapleError::Unreadable) => Exit::Usage,
-        BootError::Staple(StapleError::Bundle(_) | StapleError::Missing { .. }) => Exit::Undecidable,
+        BootError::Staple(e) => staple(e),
+        BootError::Endorsements(e) => endorsements(e),
         BootError::Tls(_) => Exit::Usage,
         BootError::Release(e) => release(e),
         BootError::KeyLength { .. } => Exit::Undecidable,
-        BootError::KeyMemory(_)
+        BootError::Confine(_)
+        | BootError::KeyMemory(_)
         | BootError::Engine(_)
         | BootError::Attestation(_)
+        | BootError::Clock
         | BootError::Listen { .. } => Exit::Internal,
+    }
+}
+
+fn staple(error: &StapleError) -> Exit {
+    match error {
+        StapleError::Unreadable => Exit::Usage,
+        StapleError::Bundle(_) | StapleError::Missing { .. } | StapleError::Expired { .. } => {
+            Exit::Undecidable
+        }
+    }
+}
+
+fn endorsements(error: &RefreshError) -> Exit {
+    match error {
+        RefreshError::Staple(e) => staple(e),
+        RefreshError::Fetch(e) => endorse(e),
+        RefreshError::Rejected(e) => rejected(e),
+        RefreshError::Attester(_)
+        | RefreshError::Document(_)
+        | RefreshError::Unreadable(_)
+        | RefreshError::Older { .. } => Exit::Undecidable,
     }
 }
 

@@ -12,12 +12,17 @@ mod output;
 
 use std::process::ExitCode;
 
+use casemate_enclave::confined::WORKER;
 use clap::Parser;
 
 use crate::args::{Args, Command};
 use crate::error::CliError;
 
 fn main() -> ExitCode {
+    // The engine's process, which `serve` starts: before anything is set up, so that it has nothing to give up.
+    if std::env::args_os().skip(1).eq([WORKER]) {
+        return casemate_enclave::confined::worker();
+    }
     let args = Args::parse();
     output::start_logs(args.log_json);
     // One provider for everything that speaks TLS in this process; a second call would only fail.
@@ -44,6 +49,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Policy(args) => commands::policy::run(args.command),
         Command::Measure(args) => commands::measure::run(&args),
         Command::Simulate(args) => commands::simulate::run(args.command),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
     }
 }

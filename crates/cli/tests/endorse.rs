@@ -65,7 +65,7 @@ fn main() {
         ("VLEK: only its provider has the certificate", vlek),
         ("TDX: Intel's four answers, by a caching service", tdx),
         ("TDX: an answer of another platform", other_fmspc),
-        ("nitro: there is nothing to fetch", nothing),
+        ("nitro: a mirror is asked for the lists that a real document names", nitro),
         ("offline: carried in a folder", carried),
         ("offline: an empty folder", empty_folder),
         ("offline: later than the list", stale_folder),
@@ -408,8 +408,17 @@ fn other_fmspc() -> Result<(), Failed> {
     Ok(())
 }
 
-fn nothing() -> Result<(), Failed> {
-    code_in(&Site::new().fetch(NITRO, "1736179625", "bundle", &[]), "endorse.nothing-to-fetch", 5)
+fn nitro() -> Result<(), Failed> {
+    let server = Server::new([]);
+    let run = Site::new().fetch(NITRO, "1736179625", "bundle", &["--crl-mirror", &server.address]);
+    code_in(&run, "endorse.not-found", 5)?;
+    let root = "/aws-nitro-enclaves-crl.s3.amazonaws.com/crl/ab4960cc-7d63-42bd-9e9f-59338cb67f84.crl";
+    assert_eq!(server.asked(), [root]);
+    // A document that is not genuine at this time asks nobody.
+    let run = Site::new().fetch(NITRO, "1736266025", "bundle", &["--crl-mirror", &server.address]);
+    code_in(&run, "x509.expired", 5)?;
+    assert_eq!(server.asked().len(), 1);
+    Ok(())
 }
 
 fn carried() -> Result<(), Failed> {

@@ -1,7 +1,7 @@
 //! `casemate endorse fetch` for NVIDIA devices of a made-up vendor (that of attest's tests), then `verify --endorsements`
 //! without any network.
 
-#[path = "../../client/tests/endorse/replay.rs"]
+#[path = "../../endorse/tests/endorse/replay.rs"]
 #[allow(dead_code)] // the cases of the client use more of it
 mod replay;
 mod typed;

@@ -14,9 +14,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["attest"]),
     ("engine", &[]),
     ("broker", &["attest", "protocol"]),
-    ("enclave", &["attest", "seal", "protocol", "engine", "sim"]),
+    ("enclave", &["attest", "endorse", "seal", "protocol", "engine", "sim"]),
     ("client", &["attest", "protocol"]),
-    ("cli", &["attest", "seal", "protocol", "sim", "broker", "enclave", "client"]),
+    ("endorse", &["attest"]),
+    ("cli", &["attest", "seal", "protocol", "sim", "broker", "enclave", "client", "endorse"]),
 ];
 
 /// Crates whose code must not do I/O, ask the time or draw randomness by a dependency that does.

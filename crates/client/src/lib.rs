@@ -2,10 +2,7 @@
 //!
 //! [`connect`] fetches the attestation document, verifies and appraises it, and checks that it speaks of this very TLS
 //! connection. Only then a [`VerifiedServer`] exists, and only a [`VerifiedServer`] takes a prompt.
-//!
-//! [`endorse`] fetches what the vendors say about evidence that carries no endorsements.
 
-pub mod endorse;
 mod policy;
 mod server;
 mod tls;

@@ -1,8 +1,11 @@
-//! Answers `GET /attest`: a runtime statement for the client's nonce, evidence that binds it, stapled endorsements.
+//! Answers `GET /attest`: a runtime statement for the client's nonce, evidence that binds it, stapled endorsements. Without a
+//! nonce the answer is a document that is made ahead and kept ready (STAPLE-09).
 
-use std::sync::{Arc, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use axum::body::Bytes;
+use casemate_attest::UnixTime;
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{
     self, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError,
@@ -10,7 +13,8 @@ use casemate_protocol::statement::{
 
 use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
-use crate::staple::{StapleError, Staples};
+use crate::clock::Clock;
+use crate::staple::{EndorsementHealth, StapleError, Staples};
 use crate::tls::TlsIdentity;
 
 /// Everything that the enclave states about itself, and the device that vouches for it.
@@ -20,7 +24,9 @@ pub struct AttestationService {
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
     models: Vec<ModelStatement>,
+    clock: Clock,
     token: RwLock<Option<Token>>,
+    ready: RwLock<Option<ReadyMade>>,
 }
 
 /// Why no attestation document could be made.
@@ -38,6 +44,12 @@ pub enum AttestationError {
     /// The machine's clock is before 1970.
     #[error("the machine's clock is before 1970")]
     Clock,
+    /// The document could not be written as JSON.
+    #[error("the attestation document cannot be written")]
+    Render,
+    /// There is no ready document, or its statement has run out.
+    #[error("no attestation document is ready")]
+    NotReady,
 }
 
 impl AttestationError {
@@ -48,14 +60,25 @@ impl AttestationError {
             Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
+            Self::Render => "attestation.render",
+            Self::NotReady => "attestation.not-ready",
         }
     }
 }
 
 struct Token {
     jwt: String,
-    /// Seconds since 1970.
-    received: u64,
+    received: UnixTime,
+}
+
+/// A document that is served as it is.
+#[derive(Clone)]
+struct ReadyMade {
+    json: Bytes,
+    /// The first second at which nobody may rely on its statement.
+    not_after: UnixTime,
+    /// Of the endorsements in it.
+    valid_until: UnixTime,
 }
 
 impl AttestationService {
@@ -66,20 +89,73 @@ impl AttestationService {
         tls: &TlsIdentity,
         models: Vec<ModelStatement>,
     ) -> Self {
-        let (tls_spki_sha256, tls_key_origin) = (tls.spki_sha256(), tls.origin());
-        Self { attester, staples, tls_spki_sha256, tls_key_origin, models, token: RwLock::new(None) }
+        Self {
+            attester,
+            staples,
+            tls_spki_sha256: tls.spki_sha256(),
+            tls_key_origin: tls.origin(),
+            models,
+            clock: Clock::system(),
+            token: RwLock::new(None),
+            ready: RwLock::new(None),
+        }
+    }
+
+    /// With another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Takes over the broker's newest attestation result.
     pub fn set_token(&self, jwt: String) -> Result<(), AttestationError> {
-        let received = now()?;
-        *self.token.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Token { jwt, received });
+        let received = self.now()?;
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(Token { jwt, received });
         Ok(())
     }
 
     /// A document whose statement answers `nonce`, or says `none`.
     pub fn document(&self, nonce: Option<[u8; 32]>) -> Result<AttestationDocument, AttestationError> {
-        let now = now()?;
+        self.document_at(nonce, self.now()?, 0)
+    }
+
+    /// Makes the document that is served without a nonce; until the next time, which comes within [`RESTAPLE`], it is served
+    /// as it is. What cannot be made leaves the older one.
+    ///
+    /// # Errors
+    /// As [`AttestationService::document`].
+    pub fn restaple(&self) -> Result<(), AttestationError> {
+        let now = self.now()?;
+        // Read first: a set that takes this one's place meanwhile is not older.
+        let valid_until = self.staples.health(now).valid_until;
+        let document = self.document_at(None, now, RESTAPLE.as_secs())?;
+        let json = serde_json::to_vec(&document).map_err(|_| AttestationError::Render)?.into();
+        let not_after = UnixTime(now.0.saturating_add(STATEMENT_LIFETIME));
+        *self.ready.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(ReadyMade { json, not_after, valid_until });
+        Ok(())
+    }
+
+    /// The document that was made ahead, as JSON. No device is asked.
+    ///
+    /// # Errors
+    /// Where none was made, or it has run out.
+    pub fn ready(&self) -> Result<Bytes, AttestationError> {
+        let now = self.now()?;
+        self.staples.in_date(now)?;
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let in_date = |ready: &ReadyMade| now < ready.not_after && now <= ready.valid_until;
+        Ok(ready.filter(in_date).ok_or(AttestationError::NotReady)?.json)
+    }
+
+    /// A document that carries no attestation result which runs out within `held` seconds.
+    fn document_at(
+        &self,
+        nonce: Option<[u8; 32]>,
+        now: UnixTime,
+        held: u64,
+    ) -> Result<AttestationDocument, AttestationError> {
+        self.staples.in_date(now)?;
         let statement = RuntimeStatement {
             format: statement::FORMAT,
             nonce: nonce.map_or(Stated::None, Stated::Is),
@@ -91,14 +167,15 @@ impl AttestationService {
             device_evidence_sha256: Stated::None,
             release_policy_sha256: Stated::None,
             software: concat!("casemate ", env!("CARGO_PKG_VERSION")).into(),
-            not_after: now.saturating_add(STATEMENT_LIFETIME),
+            not_after: now.0.saturating_add(STATEMENT_LIFETIME),
         }
         .to_canonical()?;
         let raw = self.attester.evidence(&statement::report_data(&statement))?;
-        let token = self.token.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         // An attestation result that has run out is not handed on.
-        let token =
-            token.as_ref().filter(|t| now < t.received.saturating_add(TOKEN_LIFETIME)).map(|t| t.jwt.clone());
+        let young =
+            |token: &&Token| now.0.saturating_add(held) < token.received.0.saturating_add(TOKEN_LIFETIME);
+        let token = token.as_ref().filter(young).map(|token| token.jwt.clone());
         Ok(AttestationDocument::new(
             raw.platform,
             &raw.evidence,
@@ -107,22 +184,34 @@ impl AttestationService {
             token,
         ))
     }
-}
 
-impl AttestSource for AttestationService {
-    fn attestation_document(
-        &self,
-        nonce: Option<[u8; 32]>,
-    ) -> Result<AttestationDocument, AttestSourceError> {
-        self.document(nonce).map_err(|error| AttestSourceError { code: error.code() })
+    fn now(&self) -> Result<UnixTime, AttestationError> {
+        self.clock.now().ok_or(AttestationError::Clock)
     }
 }
 
-fn now() -> Result<u64, AttestationError> {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).map_err(|_| AttestationError::Clock)
+impl AttestSource for AttestationService {
+    fn attestation_document(&self, nonce: [u8; 32]) -> Result<Bytes, AttestSourceError> {
+        let failed = |error: AttestationError| AttestSourceError { code: error.code() };
+        let document = self.document(Some(nonce)).map_err(failed)?;
+        let json = serde_json::to_vec(&document).map_err(|_| failed(AttestationError::Render))?;
+        Ok(json.into())
+    }
+
+    fn ready_document(&self) -> Result<Bytes, AttestSourceError> {
+        self.ready().map_err(|error| AttestSourceError { code: error.code() })
+    }
+
+    fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {
+        let now = self.now().map_err(|error| AttestSourceError { code: error.code() })?;
+        Ok(self.staples.health(now))
+    }
 }
 
 /// A client renews at the latest after this many seconds (spec/channel.md, CH-4).
 const STATEMENT_LIFETIME: u64 = 3600;
 /// The broker's results live five minutes (spec/release.md).
 const TOKEN_LIFETIME: u64 = 300;
+/// How often the document without a nonce is made anew: what is left of an attestation result's life when the next one is
+/// asked for (`TOKEN_LIFETIME` less the broker's renewal after 240 seconds).
+pub(crate) const RESTAPLE: Duration = Duration::from_secs(60);

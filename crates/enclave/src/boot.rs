@@ -4,11 +4,11 @@
 //! no port to talk to, so `GET /health` can say `ok` and mean it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use casemate_engine::{Engine, EngineError, EngineOptions, LlamaEngine};
+use casemate_engine::{Engine, EngineError, EngineOptions};
 use casemate_protocol::statement::{ModelStatement, Stated};
 use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
 use rustls::pki_types::CertificateDer;
@@ -19,10 +19,12 @@ use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
 use crate::config::{MachineSource, ServeConfig, TlsSource};
+use crate::confined::{ConfineError, EngineProcess, Patience, Program};
+use crate::endorsed;
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
-use crate::staple::{StapleError, Staples};
+use crate::staple::{RefreshError, StapleError, Staples};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::weights::{SealedFiles, WeightsError};
 
@@ -62,12 +64,21 @@ pub enum BootError {
     /// Step 2: evidence device.
     #[error(transparent)]
     Attester(#[from] AttesterError),
-    /// Step 2: endorsements of the evidence.
+    /// Step 2: the file of endorsements.
     #[error(transparent)]
     Staple(#[from] StapleError),
+    /// Step 4: the machine's own evidence, as clients will see it.
+    #[error(transparent)]
+    Endorsements(#[from] RefreshError),
+    /// Step 4: no verification without a time.
+    #[error("the machine's clock is before 1970")]
+    Clock,
     /// Step 2: the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Step 3: the engine's process.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// Step 4.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -106,7 +117,10 @@ impl BootError {
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
             Self::Staple(e) => e.code(),
+            Self::Endorsements(e) => e.code(),
+            Self::Clock => "boot.clock",
             Self::Tls(e) => e.code(),
+            Self::Confine(e) => e.code(),
             Self::Release(e) => e.code(),
             Self::KeyLength { .. } => "boot.key-length",
             Self::KeyMemory(_) => "boot.key-memory",
@@ -137,12 +151,12 @@ pub async fn serve(
             reason: "the manifest names no broker that holds the key",
         });
     };
-    let authorities = broker_authorities(&config)?;
+    let authorities = broker_authorities(config.broker_ca.as_deref())?;
     let attester: Arc<dyn Attester> = match &config.machine {
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
         MachineSource::Hardware => detect(&Roots::system())?,
     };
-    let staples = config.endorsements.as_deref().map(Staples::read).transpose()?.unwrap_or_default();
+    let source = endorsed::source(&config)?;
     tracing::info!(platform = %attester.platform(), "machine found");
     let tls = match &config.tls {
         // The operator's files need the starting user; a generated key is this boot's own.
@@ -155,12 +169,27 @@ pub async fn serve(
     // 3. From here on an unprivileged user.
     if hardening::is_root() {
         attester.hand_over(config.user, config.user)?;
+        endorsed::hand_over_cache(&config)?;
     }
     if hardening::drop_privileges(config.user, config.user)? {
         tracing::info!(user = config.user, "privileges dropped");
     }
 
-    // 4. Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
+    // The engine's process gives up everything before there is a key or a weight anywhere on this machine (CONF-01).
+    let process = EngineProcess::start(&Program::own(), Patience::default())?;
+    let (pid, landlock_abi) = (process.pid(), process.confinement().landlock_abi());
+    tracing::info!(pid, landlock_abi, "engine confined");
+    if landlock_abi < SIGNALS_IN_LANDLOCK {
+        tracing::warn!(
+            landlock_abi,
+            "this kernel's Landlock covers less than all: seccomp alone refuses the rest"
+        );
+    }
+
+    // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
+    let stapler = endorsed::first(attester.clone(), source).await?;
+    let staples = stapler.staples();
+    //    Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
     let simulated = attester.simulated();
     if simulated {
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
@@ -169,13 +198,13 @@ pub async fn serve(
     let released = release(&broker, attester.as_ref(), &staples, &resource).await?;
     let key = model_key(&released.secret)?;
     drop(released.secret);
-    tracing::info!(resource, "broker released the model key");
+    tracing::info!(resource, memory = %key.locked_by(), "broker released the model key");
 
     // 5. Decrypt straight into anonymous memory, every chunk authenticated, the whole compared with the
     //    publisher's digest.
     let started = Instant::now();
     let memory = gguf.unseal(&key, &manifest, config.threads.get(), &|_| {})?;
-    // 6. The key has done its work: zeroised and its page returned. The engine maps the memory.
+    // 6. The key has done its work: zeroised and its page returned. The engine's process maps the memory.
     drop(key);
     tracing::info!(
         bytes = gguf.size(),
@@ -183,7 +212,7 @@ pub async fn serve(
         "weights unsealed into memory"
     );
     let options = EngineOptions { threads: config.threads, context_tokens: config.context };
-    let engine: Arc<dyn Engine> = Arc::new(LlamaEngine::load(memory.path(), options)?);
+    let engine: Arc<dyn Engine> = Arc::new(process.load(memory.read_only()?, options)?);
     // The engine has its own mapping; the last name of the memory file goes.
     drop(memory);
 
@@ -195,7 +224,7 @@ pub async fn serve(
     let service = Arc::new(AttestationService::new(attester.clone(), staples.clone(), &tls, models));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
-    service.document(None)?;
+    service.restaple()?;
     let state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
     let failed = |source| BootError::Listen { address: config.listen, source };
     let listener = socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std).map_err(failed)?;
@@ -205,7 +234,11 @@ pub async fn serve(
     let mut server = axum_server::from_tcp_rustls(listener, rustls).map_err(failed)?.handle(handle.clone());
     server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
     let server = server.serve(api::router(state).into_make_service());
-    let renewal = tokio::spawn(renew_token(broker, attester, staples, service));
+    let renewals = [
+        tokio::spawn(renew_token(broker, attester, staples, service.clone())),
+        tokio::spawn(endorsed::renew(stapler, service.clone())),
+        tokio::spawn(endorsed::renew_document(service)),
+    ];
     tokio::spawn(async move {
         shutdown.await;
         handle.graceful_shutdown(Some(DRAIN));
@@ -217,7 +250,9 @@ pub async fn serve(
         simulated,
     });
     let ended = server.await;
-    renewal.abort();
+    for renewal in renewals {
+        renewal.abort();
+    }
     ended.map_err(failed)
 }
 
@@ -261,16 +296,20 @@ async fn renew_token(
     }
 }
 
-fn publisher_key(path: &std::path::Path) -> Result<PublisherKey, BootError> {
+fn publisher_key(path: &Path) -> Result<PublisherKey, BootError> {
     let wrong = |reason| BootError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|_| wrong("it cannot be read"))?;
     PublisherKey::from_pem(&text).map_err(|_| wrong("it is not an Ed25519 public key in PEM"))
 }
 
-fn broker_authorities(config: &ServeConfig) -> Result<Vec<CertificateDer<'static>>, BootError> {
-    let Some(path) = &config.broker_ca else { return Ok(Vec::new()) };
+/// The authorities of the broker's TLS certificate, from the operator's file; none where there is none.
+///
+/// # Errors
+/// [`BootError::File`] where it does not hold PEM certificates.
+pub fn broker_authorities(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, BootError> {
+    let Some(path) = path else { return Ok(Vec::new()) };
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    read.map_err(|_| BootError::File { path: path.clone(), reason: "it does not hold PEM certificates" })
+    read.map_err(|_| BootError::File { path: path.to_owned(), reason: "it does not hold PEM certificates" })
 }
 
 fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
@@ -289,6 +328,8 @@ fn bind(address: SocketAddr) -> Result<TcpSocket, BootError> {
     bound.map_err(|source| BootError::Listen { address, source })
 }
 
+/// The version of Landlock's interface from which on it refuses signals too: the last of what this version asks it for.
+const SIGNALS_IN_LANDLOCK: u32 = 6;
 /// How long a broker that cannot be reached is waited for.
 const BROKER_PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that the system keeps waiting for us.

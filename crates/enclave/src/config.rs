@@ -30,6 +30,16 @@ pub struct ServeSettings {
     pub tls_key: Option<PathBuf>,
     /// File with endorsements of this machine, from `casemate endorse fetch`.
     pub endorsements: Option<PathBuf>,
+    /// Ask the vendors' services for endorsements, and keep them in date.
+    pub fetch_endorsements: Option<bool>,
+    /// Folder for the services' answers.
+    pub endorsement_cache: Option<PathBuf>,
+    /// AMD's Key Distribution Service, or a mirror of it.
+    pub kds: Option<String>,
+    /// A provisioning certificate caching service instead of Intel's own.
+    pub pccs: Option<String>,
+    /// PEM file with the only authorities that the services' TLS may have.
+    pub endorsement_ca: Option<PathBuf>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Run on a machine with swap.
@@ -59,8 +69,8 @@ pub struct ServeConfig {
     pub tls: TlsSource,
     /// Where evidence comes from.
     pub machine: MachineSource,
-    /// Endorsements that the machine itself does not bring.
-    pub endorsements: Option<PathBuf>,
+    /// Who has the endorsements that the machine itself does not bring.
+    pub endorsements: EndorsementSource,
     /// Whether swap is refused.
     pub swap: SwapRule,
     /// User and group to become when started as root.
@@ -94,6 +104,26 @@ pub enum MachineSource {
     Simulated(PathBuf),
 }
 
+/// Who has the endorsements that the machine itself does not bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndorsementSource {
+    /// Nobody.
+    Machine,
+    /// A file of `casemate endorse fetch`, read once.
+    File(PathBuf),
+    /// The vendors' services (spec/stapling.md).
+    Vendors {
+        /// Folder for their answers.
+        cache: PathBuf,
+        /// AMD's service, where it is another.
+        kds: Option<String>,
+        /// A caching service instead of Intel's.
+        pccs: Option<String>,
+        /// PEM file with the authorities of their TLS.
+        authorities: Option<PathBuf>,
+    },
+}
+
 /// Why settings are not a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -109,6 +139,14 @@ pub enum ConfigError {
         /// The flag that was given.
         given: &'static str,
         /// The flag that is missing.
+        other: &'static str,
+    },
+    /// Two were given, and only one can be meant.
+    #[error("`{one}` and `{other}` exclude each other")]
+    Exclusive {
+        /// The one.
+        one: &'static str,
+        /// The other.
         other: &'static str,
     },
     /// A number is out of range.
@@ -131,6 +169,7 @@ impl ConfigError {
         match self {
             Self::Missing { .. } => "config.missing",
             Self::Unpaired { .. } => "config.unpaired",
+            Self::Exclusive { .. } => "config.exclusive",
             Self::Range { .. } => "config.range",
         }
     }
@@ -148,6 +187,11 @@ impl ServeSettings {
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
             endorsements: self.endorsements.or(below.endorsements),
+            fetch_endorsements: self.fetch_endorsements.or(below.fetch_endorsements),
+            endorsement_cache: self.endorsement_cache.or(below.endorsement_cache),
+            kds: self.kds.or(below.kds),
+            pccs: self.pccs.or(below.pccs),
+            endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
             user: self.user.or(below.user),
@@ -158,6 +202,7 @@ impl ServeSettings {
 
     /// The configuration that these settings mean, on a machine with `cores` cores.
     pub fn resolve(self, cores: NonZeroUsize) -> Result<ServeConfig, ConfigError> {
+        let endorsements = self.endorsement_source()?;
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => TlsSource::Generated,
             (Some(certificate), Some(key)) => TlsSource::Files { certificate, key },
@@ -191,11 +236,41 @@ impl ServeSettings {
             listen: self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
-            endorsements: self.endorsements,
+            endorsements,
             swap: if self.danger_allow_swap == Some(true) { SwapRule::DangerAllow } else { SwapRule::Refuse },
             user,
             threads,
             context,
+        })
+    }
+}
+
+impl ServeSettings {
+    /// Nobody is asked unless a person wrote that somebody may be (STAPLE-01).
+    fn endorsement_source(&self) -> Result<EndorsementSource, ConfigError> {
+        const FETCH: &str = "--fetch-endorsements";
+        if self.fetch_endorsements != Some(true) {
+            let given = [
+                ("--endorsement-cache", self.endorsement_cache.is_some()),
+                ("--kds", self.kds.is_some()),
+                ("--pccs", self.pccs.is_some()),
+                ("--endorsement-ca", self.endorsement_ca.is_some()),
+            ];
+            if let Some((given, _)) = given.into_iter().find(|(_, given)| *given) {
+                return Err(ConfigError::Unpaired { given, other: FETCH });
+            }
+            let file = self.endorsements.clone();
+            return Ok(file.map_or(EndorsementSource::Machine, EndorsementSource::File));
+        }
+        if self.endorsements.is_some() {
+            return Err(ConfigError::Exclusive { one: "--endorsements", other: FETCH });
+        }
+        let cache = self.endorsement_cache.clone();
+        Ok(EndorsementSource::Vendors {
+            cache: cache.ok_or(ConfigError::Unpaired { given: FETCH, other: "--endorsement-cache" })?,
+            kds: self.kds.clone(),
+            pccs: self.pccs.clone(),
+            authorities: self.endorsement_ca.clone(),
         })
     }
 }
@@ -234,6 +309,30 @@ mod tests {
         assert_eq!(config.swap, SwapRule::Refuse);
         assert_eq!(config.machine, MachineSource::Hardware);
         assert_eq!((config.listen.port(), config.user, config.threads), (8443, 65534, CORES));
+        assert_eq!(config.endorsements, EndorsementSource::Machine);
+    }
+
+    #[test]
+    fn endorsements_come_from_one_place() {
+        let file = ServeSettings { endorsements: Some("e".into()), ..complete() };
+        let config = file.resolve(CORES).unwrap();
+        assert_eq!(config.endorsements, EndorsementSource::File("e".into()));
+        let vendors = ServeSettings {
+            fetch_endorsements: Some(true),
+            endorsement_cache: Some("c".into()),
+            pccs: Some("https://p".into()),
+            ..complete()
+        };
+        let expected = EndorsementSource::Vendors {
+            cache: "c".into(),
+            kds: None,
+            pccs: Some("https://p".into()),
+            authorities: None,
+        };
+        assert_eq!(vendors.resolve(CORES).unwrap().endorsements, expected);
+        // What is switched off is off.
+        let off = ServeSettings { fetch_endorsements: Some(false), ..complete() };
+        assert_eq!(off.resolve(CORES).unwrap().endorsements, EndorsementSource::Machine);
     }
 
     #[test]
@@ -247,7 +346,20 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 9] = [
+        let cases: [(Edit, &str); 15] = [
+            (|s| s.fetch_endorsements = Some(true), "config.unpaired"),
+            (|s| s.endorsement_cache = Some("c".into()), "config.unpaired"),
+            (|s| s.kds = Some("https://k".into()), "config.unpaired"),
+            (|s| s.pccs = Some("https://p".into()), "config.unpaired"),
+            (|s| s.endorsement_ca = Some("a".into()), "config.unpaired"),
+            (
+                |s| {
+                    s.fetch_endorsements = Some(true);
+                    s.endorsement_cache = Some("c".into());
+                    s.endorsements = Some("e".into());
+                },
+                "config.exclusive",
+            ),
             (|s| s.threads = Some(3), "config.range"),
             (|s| s.model = None, "config.missing"),
             (|s| s.publisher_key = None, "config.missing"),

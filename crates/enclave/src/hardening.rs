@@ -115,7 +115,7 @@ fn check(result: libc::c_int, what: &'static str) -> Result<(), HardeningError> 
 }
 
 /// The first device of /proc/swaps, whose first line is a heading.
-fn swap_device(proc_swaps: &str) -> Option<String> {
+pub(crate) fn swap_device(proc_swaps: &str) -> Option<String> {
     let line = proc_swaps.lines().nth(1)?;
     Some(line.split_whitespace().next().unwrap_or("unknown").to_owned())
 }

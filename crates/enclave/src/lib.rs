@@ -1,13 +1,18 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
-//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked` and
-//! `attester::nsm::device` only, each block with its justification (ARCHITECTURE.md).
+//! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`,
+//! `doctor::kernel` and `attester::{nsm, sev_guest, tdx_guest}::device` only, each block with its justification
+//! (ARCHITECTURE.md).
 
 pub mod api;
 mod attestation;
 mod attester;
 mod boot;
+mod clock;
 mod config;
+pub mod confined;
+pub mod doctor;
+mod endorsed;
 #[allow(unsafe_code)]
 mod hardening;
 #[allow(unsafe_code)]
@@ -20,12 +25,18 @@ mod weights;
 pub use attestation::{AttestationError, AttestationService};
 pub use attester::{
     Attester, AttesterError, AzureError, Brought, CertificateTableError, Hardware, MetadataReason, NsmError,
-    RawEvidence, Roots, SimulatedSnp, TsmError, detect, tpm,
+    QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError, TsmError, detect, tpm,
 };
-pub use boot::{BootError, Ready, serve};
-pub use config::{ConfigError, DEFAULT_PORT, MachineSource, ServeConfig, ServeSettings, TlsSource};
+pub use boot::{BootError, Ready, broker_authorities, serve};
+pub use clock::Clock;
+pub use config::{
+    ConfigError, DEFAULT_PORT, EndorsementSource, MachineSource, ServeConfig, ServeSettings, TlsSource,
+};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
+pub use locked::{Locked, LockedBy};
 pub use release::ReleaseError;
-pub use staple::{StapleError, Staples};
+pub use staple::{
+    EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
+};
 pub use tls::{TlsError, TlsIdentity};
 pub use weights::WeightsError;

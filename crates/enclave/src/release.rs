@@ -151,6 +151,14 @@ impl BrokerClient {
         Ok(Self { http, base })
     }
 
+    /// What the broker answers to a question that starts nothing: the status of its `/healthz`.
+    pub(crate) async fn reach(&self, limit: Duration) -> Result<u16, ReleaseError> {
+        let request = self.http.get(format!("{}/healthz", self.base)).timeout(limit);
+        let unreachable =
+            |source| ReleaseError::Unreachable { base: self.base.clone(), call: "health", source };
+        Ok(request.send().await.map_err(unreachable)?.status().as_u16())
+    }
+
     /// Attests and fetches the key at `resource` (`kbs:///repository/type/tag`).
     pub(crate) async fn release(
         &self,

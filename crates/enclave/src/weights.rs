@@ -157,9 +157,10 @@ impl MemoryFile {
             .map_err(|e| WeightsError::Memory { what: "seal the memory file", source: e.into() })
     }
 
-    /// A path by which this process (and no other) opens the memory file.
-    pub(crate) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    /// The memory file, open for reading only: what another process may be given.
+    pub(crate) fn read_only(&self) -> Result<File, WeightsError> {
+        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+            .map_err(|source| WeightsError::Memory { what: "open the memory file for reading", source })
     }
 }
 
@@ -196,7 +197,8 @@ mod tests {
         assert!(memory.write_all_at(b"x", 0).is_err());
         assert!(memory.file.set_len(9).is_err());
         let mut text = String::new();
-        File::open(memory.path()).unwrap().read_to_string(&mut text).unwrap();
+        memory.read_only().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "weights!");
+        assert!(memory.read_only().unwrap().write_all_at(b"x", 0).is_err());
     }
 }

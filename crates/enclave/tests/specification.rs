@@ -1,9 +1,10 @@
-//! spec/attesters.md and the code name the same codes, and every code of a rule is asserted by a case.
+//! spec/attesters.md, spec/stapling.md and the code name the same codes, and every code of a rule is asserted by a case.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const SPECIFICATION: &str = include_str!("../../../spec/attesters.md");
+const ATTESTERS: &str = include_str!("../../../spec/attesters.md");
+const STAPLING: &str = include_str!("../../../spec/stapling.md");
 /// Failures of the system or of this program, which no case brings about.
 const WITHOUT_CASE: [&str; 3] = ["attester.image", "attester.randomness", "attester.simulator"];
 
@@ -11,7 +12,8 @@ const WITHOUT_CASE: [&str; 3] = ["attester.image", "attester.randomness", "attes
 fn codes_are_those_of_the_specification_and_each_has_a_case() {
     let (code, cases) = sources();
     let written = codes(&code, '"');
-    let specified = codes(SPECIFICATION, '`');
+    let mut specified = codes(ATTESTERS, '`');
+    specified.append(&mut codes(STAPLING, '`'));
     assert!(written.len() > 40, "the scan found only {} codes", written.len());
     assert_eq!(written, specified);
     let asserted = codes(&cases, '"');
@@ -22,14 +24,25 @@ fn codes_are_those_of_the_specification_and_each_has_a_case() {
 
 #[test]
 fn rules_are_numbered_once_and_the_code_cites_none_but_them() {
-    let (code, _) = sources();
-    let numbers: Vec<_> =
-        SPECIFICATION.lines().filter_map(|line| line.strip_prefix("- **ATT-")?.get(..2)).collect();
-    let once: BTreeSet<_> = numbers.iter().collect();
-    assert_eq!(once.len(), numbers.len());
-    assert!(numbers.is_sorted());
-    for cited in code.split("ATT-").skip(1).filter_map(|rest| rest.get(..2)) {
-        assert!(numbers.contains(&cited), "ATT-{cited}");
+    let all: String = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .iter()
+        .map(|path| std::fs::read_to_string(path).expect("a source"))
+        .collect();
+    for (specification, family) in [(ATTESTERS, "ATT-"), (STAPLING, "STAPLE-")] {
+        let rule = format!("- **{family}");
+        let numbers: Vec<_> =
+            specification.lines().filter_map(|line| line.strip_prefix(&rule)?.get(..2)).collect();
+        let once: BTreeSet<_> = numbers.iter().collect();
+        assert!(once.len() > 9, "{family}");
+        assert_eq!(once.len(), numbers.len());
+        assert!(numbers.is_sorted());
+        for cited in all.split(family).skip(1).filter_map(|rest| rest.get(..2)) {
+            assert!(numbers.contains(&cited), "{family}{cited}");
+        }
+    }
+    // Every rule about stapling has its place in the code.
+    for number in STAPLING.lines().filter_map(|line| line.strip_prefix("- **STAPLE-")?.get(..2)) {
+        assert!(all.contains(&format!("STAPLE-{number}")), "STAPLE-{number}");
     }
 }
 
@@ -38,7 +51,7 @@ fn sources() -> (String, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut code, mut cases) = (String::new(), String::new());
     let mut files = files(&root.join("src/attester"));
-    files.push(root.join("src/staple.rs"));
+    files.append(&mut self::files(&root.join("src/staple")));
     for path in files {
         let text = std::fs::read_to_string(&path).expect("a source");
         if path.ends_with("tests.rs") {
@@ -49,8 +62,10 @@ fn sources() -> (String, String) {
         code += before;
         cases += after;
     }
-    for path in self::files(&root.join("tests/azure")) {
-        cases += &std::fs::read_to_string(path).expect("a source");
+    for folder in ["tests/azure", "tests/stapling"] {
+        for path in self::files(&root.join(folder)) {
+            cases += &std::fs::read_to_string(path).expect("a source");
+        }
     }
     (code, cases)
 }

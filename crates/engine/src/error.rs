@@ -119,6 +119,29 @@ pub enum EngineError {
     /// The engine's thread is gone.
     #[error("the engine has stopped")]
     Stopped,
+    /// The process that the engine runs in ended.
+    #[error("the engine's process {0}")]
+    Ended(ProcessEnd),
+    /// The process that the engine runs in did not move on with a request, and was ended.
+    #[error("the engine's process made no progress for {seconds} s and was ended")]
+    Hung {
+        /// How long it was waited for.
+        seconds: u32,
+    },
+    /// The process that the engine runs in sent what no engine sends, and was ended.
+    #[error("the engine's process broke the protocol and was ended: {what}")]
+    Protocol {
+        /// What it did.
+        what: &'static str,
+    },
+    /// The process that the engine runs in could not load the model.
+    #[error("{text}")]
+    Reported {
+        /// The code of what happened there, out of those of this type.
+        code: &'static str,
+        /// Its text there: printable ASCII, from before any request.
+        text: String,
+    },
 }
 
 impl EngineError {
@@ -149,8 +172,26 @@ impl EngineError {
             EngineError::Template(_) => "engine.chat.template",
             EngineError::Compute { .. } => "engine.compute.failed",
             EngineError::Stopped => "engine.stopped",
+            EngineError::Ended(_) => "engine.process.ended",
+            EngineError::Hung { .. } => "engine.process.hung",
+            EngineError::Protocol { .. } => "engine.process.protocol",
+            EngineError::Reported { code, .. } => code,
         }
     }
+}
+
+/// How an engine's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessEnd {
+    /// By itself.
+    #[error("ended with exit code {0}")]
+    Exit(i32),
+    /// By a signal: a crash, a forbidden system call (31, SIGSYS) or somebody's `kill`.
+    #[error("was ended by signal {0}")]
+    Signal(i32),
+    /// The system does not say.
+    #[error("is gone")]
+    Unknown,
 }
 
 /// What is wrong with a GGUF header.

@@ -4,14 +4,16 @@
 //! the attention cache, [`Sampler`] stands alone. None of them is shared between threads.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
+use std::fs::File;
+use std::io::Seek;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::os::fd::IntoRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use llama_cpp_sys_2 as sys;
 
@@ -61,18 +63,22 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Maps the file at `path` into memory and reads its header. Weights are not copied or rearranged.
-    pub(crate) fn load(path: &Path) -> Option<Self> {
+    /// Maps `file` into memory and reads its header. Weights are not copied or rearranged. No path is opened: a confined
+    /// process could not.
+    pub(crate) fn load(mut file: File) -> Option<Self> {
         initialise();
-        let path = CString::new(path.as_os_str().as_encoded_bytes()).ok()?;
+        file.rewind().ok()?;
+        let stream = Stream::new(file)?;
         // SAFETY: no precondition.
         let mut params = unsafe { sys::llama_model_default_params() };
         params.n_gpu_layers = 0;
         params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
         // The extra buffer types of the CPU hold a second, rearranged copy of the weights.
         params.use_extra_bufts = false;
-        // SAFETY: `path` is a C string that outlives the call; every pointer in `params` is null, as the defaults are.
-        let model = NonNull::new(unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) })?;
+        // SAFETY: `stream` is open until the call returns, and the C side neither closes nor keeps it: the mapping of the
+        // weights outlives it. Every pointer in `params` is null, as the defaults are.
+        let model =
+            NonNull::new(unsafe { sys::llama_model_load_from_file_ptr(stream.0.as_ptr().cast(), params) })?;
         // SAFETY: `model` was just loaded.
         let vocab = unsafe { sys::llama_model_get_vocab(model.as_ptr()) };
         let Some(vocab) = NonNull::new(vocab.cast_mut()) else {
@@ -259,17 +265,53 @@ impl Drop for Model {
     }
 }
 
+/// C's buffered file, which closes its descriptor.
+struct Stream(NonNull<libc::FILE>);
+
+impl Stream {
+    fn new(file: File) -> Option<Self> {
+        let descriptor = file.into_raw_fd();
+        // SAFETY: the descriptor is open and nobody else's; the mode is a C string.
+        let stream = NonNull::new(unsafe { libc::fdopen(descriptor, c"rb".as_ptr()) });
+        if stream.is_none() {
+            // SAFETY: `fdopen` failed, so that the descriptor is still ours, and it is not used again.
+            unsafe { libc::close(descriptor) };
+        }
+        stream.map(Self)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: opened in `new`, closed only here.
+        unsafe { libc::fclose(self.0.as_ptr()) };
+    }
+}
+
+/// What the abort callback sees, after every operation of a computation.
+struct Watch {
+    abort: Arc<AtomicBool>,
+    beat: Arc<AtomicU64>,
+}
+
 /// An attention cache and the buffers to compute with.
 pub(crate) struct Context<'m> {
     context: NonNull<sys::llama_context>,
     /// What the abort callback reads. Held here so that it outlives every computation.
-    abort: Arc<AtomicBool>,
+    watch: Box<Watch>,
     model: PhantomData<&'m Model>,
 }
 
 impl<'m> Context<'m> {
-    /// Makes room for `tokens` tokens. `batch` is the most that one [`Context::decode`] takes.
-    pub(crate) fn new(model: &'m Model, tokens: NonZeroU32, batch: NonZeroU32, threads: i32) -> Option<Self> {
+    /// Makes room for `tokens` tokens. `batch` is the most that one [`Context::decode`] takes. `beat` is counted up with
+    /// every operation of a computation.
+    pub(crate) fn new(
+        model: &'m Model,
+        tokens: NonZeroU32,
+        batch: NonZeroU32,
+        threads: i32,
+        beat: Arc<AtomicU64>,
+    ) -> Option<Self> {
         // SAFETY: no precondition.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = tokens.get();
@@ -282,19 +324,19 @@ impl<'m> Context<'m> {
         // SAFETY: the model is loaded and outlives the context by the lifetime `'m`; the pointers in `params` are null.
         // The C side may adjust the model while it makes a context: this crate makes one, on the model's only thread.
         let context = NonNull::new(unsafe { sys::llama_init_from_model(model.model.as_ptr(), params) })?;
-        let mut this = Self { context, abort: Arc::default(), model: PhantomData };
+        let watch = Box::new(Watch { abort: Arc::default(), beat });
+        let mut this = Self { context, watch, model: PhantomData };
         this.set_abort(Arc::default());
         Some(this)
     }
 
     /// From now on, a computation ends early once `flag` is true.
     pub(crate) fn set_abort(&mut self, flag: Arc<AtomicBool>) {
-        let data = Arc::as_ptr(&flag).cast_mut().cast::<c_void>();
-        // SAFETY: `is_set` reads an `AtomicBool` behind `data`. It is called only inside `decode`, and `self.abort`,
-        // replaced below together with the pointer, keeps the flag alive until then. No computation runs now: `decode`
-        // needs `&mut self` too.
+        self.watch.abort = flag;
+        let data = ptr::from_ref::<Watch>(&self.watch).cast_mut().cast::<c_void>();
+        // SAFETY: `is_set` reads a `Watch` behind `data`: the box lives as long as the context and is not replaced. It is
+        // called only inside `decode`; no computation runs now, for `decode` needs `&mut self` too.
         unsafe { sys::llama_set_abort_callback(self.context.as_ptr(), Some(is_set), data) };
-        self.abort = flag;
     }
 
     /// Tokens that fit.
@@ -337,8 +379,10 @@ impl Drop for Context<'_> {
 }
 
 unsafe extern "C" fn is_set(data: *mut c_void) -> bool {
-    // SAFETY: `data` is the pointer given in `set_abort`, to an `AtomicBool` that the context keeps alive.
-    unsafe { &*data.cast::<AtomicBool>() }.load(Ordering::Acquire)
+    // SAFETY: `data` is the pointer given in `set_abort`, to a `Watch` that the context keeps alive.
+    let watch = unsafe { &*data.cast::<Watch>() };
+    watch.beat.fetch_add(1, Ordering::Relaxed);
+    watch.abort.load(Ordering::Acquire)
 }
 
 /// Chooses tokens.

@@ -53,15 +53,22 @@ pub(crate) struct Block {
     pub(crate) bytes: u64,
 }
 
-/// Checks the header of the file at `path`. `block_of` knows the element types of the linked llama.cpp.
-pub(crate) fn check_file(path: &Path, block_of: fn(u32) -> Option<Block>) -> Result<Header, EngineError> {
+/// Opens the file at `path`.
+pub(crate) fn open(path: &Path) -> Result<File, EngineError> {
     let file = File::open(path).map_err(unreadable)?;
     // A directory or a device opens, and says so only here.
-    let meta = file.metadata().map_err(unreadable)?;
-    if !meta.is_file() {
+    if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(EngineError::Unreadable { kind: ErrorKind::InvalidInput });
     }
-    check(BufReader::with_capacity(1 << 16, file), meta.len(), block_of)
+    Ok(file)
+}
+
+/// Checks the header of an open file. `block_of` knows the element types of the linked llama.cpp.
+pub(crate) fn check_file(mut file: &File, block_of: fn(u32) -> Option<Block>) -> Result<Header, EngineError> {
+    // The length by seeking: a confined process may not ask for a file's metadata.
+    let len = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    check(BufReader::with_capacity(1 << 16, file), len, block_of)
 }
 
 /// Checks a header that `input` starts with, in a file of `len` bytes.
@@ -506,7 +513,7 @@ mod tests {
     #[test]
     fn a_directory_and_a_missing_file_are_unreadable() {
         for path in ["/", "/nonexistent/model.gguf"] {
-            assert_eq!(check_file(Path::new(path), blocks).unwrap_err().code(), "engine.model.unreadable");
+            assert_eq!(open(Path::new(path)).unwrap_err().code(), "engine.model.unreadable");
         }
     }
 }

@@ -25,7 +25,7 @@ mod template;
 mod text;
 
 pub use answer::{Completion, Event, FinishReason, Usage};
-pub use error::{EngineError, GgufFault, StopFault, TemplateFault};
+pub use error::{EngineError, GgufFault, ProcessEnd, StopFault, TemplateFault};
 pub use llama::{DEFAULT_CONTEXT_TOKENS, EngineOptions, LlamaEngine, QUEUE_CAPACITY};
 pub use request::{
     Cancel, ChatMessage, GenerateRequest, Input, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role, Sampling,
@@ -41,6 +41,20 @@ pub trait Engine: Send + Sync {
 
     /// Requests waiting or running now.
     fn queue_depth(&self) -> usize;
+
+    /// A number that changes while the engine computes, so that a hang can be told from a long computation. An engine that
+    /// does not say is always at 0.
+    fn beat(&self) -> u64 {
+        0
+    }
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    /// What every request would fail with.
+    fn health(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Runs one request and blocks until it ends. `sink` is called on the calling thread, first with
     /// [`Event::Started`], then with each piece of text. Breaking from `sink`, or cancelling

@@ -1,10 +1,11 @@
 //! The embedded engine: one thread owns llama.cpp's context and works through a bounded queue.
 
+use std::fs::File;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -57,38 +58,44 @@ pub struct LlamaEngine {
     /// `None` only while it is dropped.
     queue: Option<SyncSender<Job>>,
     depth: Arc<AtomicUsize>,
+    beat: Arc<AtomicU64>,
     worker: Option<JoinHandle<()>>,
 }
 
 impl LlamaEngine {
-    /// Loads the GGUF file at `path`, which may name an anonymous memory file (`/proc/self/fd/N`). The file is mapped:
-    /// its pages are the only copy of the weights, so it must not change while the engine lives.
+    /// Loads the GGUF file at `path`, which may name an anonymous memory file (`/proc/self/fd/N`).
+    ///
+    /// # Errors
+    /// As [`LlamaEngine::load_file`].
+    pub fn load(path: impl Into<PathBuf>, options: EngineOptions) -> Result<Self, EngineError> {
+        check_machine(options)?;
+        Self::load_file(gguf::open(&path.into())?, options)
+    }
+
+    /// Loads a GGUF file. It is mapped: its pages are the only copy of the weights, so it must not change while the engine
+    /// lives. Nothing is opened here, so that a process that may open no file can load one that it was given.
     ///
     /// # Errors
     /// The `engine.model.*` errors about the file; `engine.cpu.unsupported`; `engine.threads.too-many`;
     /// `engine.context.unavailable`.
-    pub fn load(path: impl Into<PathBuf>, options: EngineOptions) -> Result<Self, EngineError> {
-        check_cpu()?;
-        let threads = options.threads.get();
-        if threads > cores().get() {
-            return Err(EngineError::Threads { threads, cores: cores().get() });
-        }
-        let path = path.into();
-        let header = gguf::check_file(&path, ffi::block_of)?;
+    pub fn load_file(file: File, options: EngineOptions) -> Result<Self, EngineError> {
+        check_machine(options)?;
+        let header = gguf::check_file(&file, ffi::block_of)?;
 
         let (queue, jobs) = sync_channel(QUEUE_CAPACITY);
         let (ready, loaded) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
+        let beat = Arc::<AtomicU64>::default();
         let worker = thread::Builder::new()
             .name("engine".into())
             .stack_size(WORKER_STACK_BYTES)
             .spawn({
-                let depth = Arc::clone(&depth);
-                move || work(&path, header.architecture, options, &ready, &jobs, &depth)
+                let counters = Counters { depth: Arc::clone(&depth), beat: Arc::clone(&beat) };
+                move || work(file, header.architecture, options, &ready, &jobs, &counters)
             })
             .map_err(|e| EngineError::Thread { kind: e.kind() })?;
         let Loaded { info, template } = loaded.recv().map_err(|_| EngineError::Stopped)??;
-        Ok(Self { info, template, queue: Some(queue), depth, worker: Some(worker) })
+        Ok(Self { info, template, queue: Some(queue), depth, beat, worker: Some(worker) })
     }
 
     /// Renders what the worker turns into tokens.
@@ -127,6 +134,10 @@ impl Engine for LlamaEngine {
 
     fn queue_depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
+    }
+
+    fn beat(&self) -> u64 {
+        self.beat.load(Ordering::Relaxed)
     }
 
     fn generate(
@@ -205,21 +216,27 @@ enum Reply {
     End(Result<Completion, EngineError>),
 }
 
+/// What the worker counts.
+struct Counters {
+    depth: Arc<AtomicUsize>,
+    beat: Arc<AtomicU64>,
+}
+
 /// The worker's life.
 fn work(
-    path: &Path,
+    file: File,
     architecture: String,
     options: EngineOptions,
     ready: &Sender<Result<Loaded, EngineError>>,
     jobs: &Receiver<Job>,
-    depth: &AtomicUsize,
+    counters: &Counters,
 ) {
     // A caller that is gone gets no report, here and below.
-    let Some(model) = Model::load(path) else {
+    let Some(model) = Model::load(file) else {
         let _ = ready.send(Err(EngineError::Refused { architecture }));
         return;
     };
-    let (loaded, mut context) = match start(&model, architecture, options) {
+    let (loaded, mut context) = match start(&model, architecture, options, Arc::clone(&counters.beat)) {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -236,7 +253,7 @@ fn work(
         let result = run(&model, &mut context, &mut pace, room, job);
         // Before the next request waits, not after: nothing of this one stays in memory while the engine is idle.
         context.clear();
-        depth.fetch_sub(1, Ordering::Relaxed);
+        counters.depth.fetch_sub(1, Ordering::Relaxed);
         let _ = reply.send(Reply::End(result));
     }
 }
@@ -246,6 +263,7 @@ fn start(
     model: &Model,
     architecture: String,
     options: EngineOptions,
+    beat: Arc<AtomicU64>,
 ) -> Result<(Loaded, Context<'_>), EngineError> {
     if !model.continues_text() {
         return Err(EngineError::NotDecoder { architecture });
@@ -253,7 +271,7 @@ fn start(
     let trained = model.trained_context_tokens();
     let tokens = NonZeroU32::new(trained).map_or(options.context_tokens, |t| t.min(options.context_tokens));
     let threads = i32::try_from(options.threads.get()).unwrap_or(i32::MAX);
-    let context = Context::new(model, tokens, BATCH_TOKENS.min(tokens), threads)
+    let context = Context::new(model, tokens, BATCH_TOKENS.min(tokens), threads, beat)
         .ok_or(EngineError::Context { context_tokens: tokens.get() })?;
     let text = |token: Option<Token>| token.and_then(|t| model.text(t)).unwrap_or_default();
     let template = model.chat_template().map(|source| {
@@ -399,6 +417,13 @@ fn fit(prompt_tokens: usize, budget: TokenBudget, room: u32) -> Result<(u32, u32
             context_tokens: room,
         }),
     }
+}
+
+/// Checks that this machine can do what is asked for.
+fn check_machine(options: EngineOptions) -> Result<(), EngineError> {
+    check_cpu()?;
+    let (threads, cores) = (options.threads.get(), cores().get());
+    if threads > cores { Err(EngineError::Threads { threads, cores }) } else { Ok(()) }
 }
 
 /// Cores that this process may use: its affinity and its control group are counted in.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
 
+use crate::platform::Platform;
+
 /// Why the simulator could not do what it was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimError {
@@ -26,6 +28,12 @@ pub enum SimError {
     Signing {
         /// The kind of signature.
         algorithm: &'static str,
+    },
+    /// A certificate or revocation list could not be written as it was asked for.
+    #[error("could not issue the {object}")]
+    Issue {
+        /// What.
+        object: &'static str,
     },
     /// The operating system gave no random bytes.
     #[error("could not draw random bytes")]
@@ -72,11 +80,27 @@ pub enum SimError {
         /// How many were found before the end or the first malformed one.
         found: usize,
     },
-    /// A private key file does not hold an RSA-4096 key in PKCS #8.
-    #[error("{} does not hold an RSA-4096 private key", .path.display())]
+    /// A private key file does not hold such a key in PKCS #8.
+    #[error("{} does not hold a private key for {wanted}", .path.display())]
     PrivateKey {
         /// The file.
         path: PathBuf,
+        /// "RSA-4096", "P-256" …
+        wanted: &'static str,
+    },
+    /// The directory says that it is of a platform that is not known.
+    #[error("{} names no platform that can be simulated", .path.display())]
+    UnknownPlatform {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory is of another platform's vendor.
+    #[error("the directory holds a vendor of {found}, not of {expected}")]
+    OtherPlatform {
+        /// What it says.
+        found: Platform,
+        /// What was asked for.
+        expected: Platform,
     },
     /// A certificate or revocation list of the directory is not the DER that this crate writes.
     #[error("the {object} is malformed")]
@@ -97,7 +121,7 @@ pub enum SimError {
         object: &'static str,
     },
     /// A signature by the vendor's own root does not verify.
-    #[error("the {object} is not signed by the vendor's ARK")]
+    #[error("the {object} is not signed by the vendor's root")]
     BadSignature {
         /// Which object.
         object: &'static str,
@@ -111,6 +135,7 @@ impl SimError {
             Self::UnsupportedLine { .. } => "sim.unsupported-line",
             Self::KeyGeneration { .. } => "sim.key-generation",
             Self::Signing { .. } => "sim.signing",
+            Self::Issue { .. } => "sim.issue",
             Self::Randomness => "sim.randomness",
             Self::TimeOutOfRange { .. } => "sim.time-out-of-range",
             Self::RenewalInThePast { .. } => "sim.renewal-in-the-past",
@@ -118,6 +143,8 @@ impl SimError {
             Self::KeyFileMode { .. } => "sim.load.key-file-mode",
             Self::Pem { .. } => "sim.load.pem",
             Self::PrivateKey { .. } => "sim.load.private-key",
+            Self::UnknownPlatform { .. } => "sim.load.unknown-platform",
+            Self::OtherPlatform { .. } => "sim.load.other-platform",
             Self::Malformed { .. } => "sim.load.malformed",
             Self::WrongName { .. } => "sim.load.wrong-name",
             Self::KeyMismatch { .. } => "sim.load.key-mismatch",

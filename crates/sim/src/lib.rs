@@ -1,9 +1,17 @@
-//! A software silicon vendor: structurally real AMD SEV-SNP evidence under a root of its own.
+//! Software silicon vendors: structurally real evidence under roots of their own.
+//!
+//! | platform | vendor | makes |
+//! |---|---|---|
+//! | AMD SEV-SNP | [`Vendor`] | [`Machine::report`], VCEK or VLEK, revocation list |
+//! | Intel TDX | [`tdx::TdxVendor`] | [`tdx::TdxMachine::quote`], collateral |
+//! | AWS Nitro Enclaves | [`nitro::NitroVendor`] | [`nitro::NitroModule::document`] |
+//! | Azure, on either | [`azure::AzureVendor`] | [`azure::AzureMachine::evidence`], the certificate of the TPM's key |
 //!
 //! [`Vendor::create`] makes what AMD's key distribution service has for one product line: a root key (ARK),
 //! the two intermediate keys (ASK for chips, ASVK for cloud providers) and a certificate revocation list.
 //! [`Vendor::machine`] makes a machine with an endorsed signing key (VCEK or VLEK), and [`Machine::report`]
-//! signs attestation reports of every version in use, byte for byte in the layout that the firmware writes.
+//! signs attestation reports of every version in use, byte for byte in the layout that the firmware writes. The other
+//! vendors do the same in their places. [`EventLog`] writes the log of what a machine measured.
 //!
 //! # Why it exists
 //!
@@ -11,22 +19,24 @@
 //! chain, revocation, report signature, TCB, policy, binding) runs on every developer's machine and in every
 //! test exactly as it runs in production; the single difference is which root certificate was given to it.
 //! It also makes the evidence that no real machine will: one mistake at a time, correctly signed
-//! ([`CertificateMistake`], [`AuthorityMistake`], [`CrlMistake`], [`Machine::sign`]).
+//! ([`CertificateMistake`], [`AuthorityMistake`], [`CrlMistake`], [`Machine::sign`], and the `mistake` enums of the other
+//! vendors).
 //!
 //! # Production verifiers never accept it
 //!
-//! The names follow AMD's scheme (`ARK-Genoa`, `SEV-Genoa`, `SEV-VCEK` …) because a verifier checks them, but
-//! the keys are made here and AMD's root keys are pinned by key, so nothing made here verifies under them. For a
-//! person who reads a certificate, every name carries the organization [`ORGANIZATION`]. A verifier trusts a
+//! The names follow the vendors' schemes (`ARK-Genoa`, `SEV-VCEK`, `Intel SGX Root CA` …) because a verifier checks them, but
+//! the keys are made here and the vendors' roots are pinned by key, so nothing made here verifies under them. For a
+//! person who reads a certificate, every name carries an organization such as [`ORGANIZATION`]. A verifier trusts a
 //! simulated root only where someone named that root, and then reports itself as simulated.
 //!
 //! # Independence
 //!
-//! The report encoder (`report.rs`), the certificate writer (`certificate.rs`) and the DER writer (`asn1.rs`)
-//! share no code with `casemate_attest`: two implementations of the same published layouts check each other.
+//! The encoders (of reports, quotes, documents, logs), AMD's certificates (`certificate.rs`) and the DER and CBOR writers
+//! share no code with `casemate_attest`: two implementations of the same published layouts check each other. Certificates of the
+//! other vendors are a library's.
 //!
-//! This crate draws randomness from the operating system. It does file I/O in [`Vendor::save`] and
-//! [`Vendor::load`] only, reads a stream in [`launch_digest_reader`] only, and never asks the time.
+//! This crate draws randomness from the operating system. It does file I/O in the vendors' `save` and `load` and in
+//! [`Platform::of`] only, reads a stream in [`launch_digest_reader`] only, and never asks the time.
 
 #![deny(
     clippy::unwrap_used,
@@ -47,23 +57,38 @@
 )]
 
 mod asn1;
+pub mod azure;
 mod certificate;
+mod certifier;
 mod error;
+mod eventlog;
+mod files;
+mod folder;
 mod keys;
 mod launch;
 mod line;
 mod machine;
 mod mistakes;
+pub mod nitro;
+mod platform;
 mod report;
 mod store;
+pub mod tdx;
 mod vendor;
 
 pub use error::SimError;
+pub use eventlog::{EV_EVENT_TAG, EV_IPL, EV_SEPARATOR, EventLog};
 pub use launch::{launch_digest, launch_digest_at, launch_digest_reader};
 pub use machine::{Machine, MachineConfig, Signer};
 pub use mistakes::{AuthorityMistake, CertificateMistake, CrlMistake, PssParameters, VekExtension};
+pub use platform::Platform;
 pub use report::{Cpuid, FirmwareVersion, REPORT_BYTES, SIGNED_BYTES, Tcb};
 pub use vendor::{CSP_ID, Vendor};
+
+/// A certificate in PEM (RFC 7468).
+pub fn certificate_pem(der: &[u8]) -> String {
+    vendor::pem("CERTIFICATE", der)
+}
 
 /// The organization in every simulated certificate name, where AMD's say "Advanced Micro Devices".
 pub const ORGANIZATION: &str = "SIMULATED - not AMD";

@@ -1,28 +1,24 @@
 //! A vendor in a directory: `roots.pem`, `crl.der`, and one `.key.pem` for each authority with mode 0600.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
 use der::asn1::{BitStringRef, GeneralizedTime, UtcTime};
 use der::{Decode, Reader, SliceReader, Tag};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use crate::certificate::name;
 use crate::error::SimError;
+use crate::files::{self, PRIVATE_MODE, PUBLIC_MODE, ROOTS_FILE, failed, replace};
+use crate::folder;
 use crate::keys::RsaKey;
 use crate::line::SUPPORTED;
+use crate::platform::Platform;
 use crate::vendor::{Authority, BACKDATE_SECONDS, Role, Vendor, pem};
 
-const ROOTS_FILE: &str = "roots.pem";
 const CRL_FILE: &str = "crl.der";
-const PRIVATE_MODE: u32 = 0o600;
-const PUBLIC_MODE: u32 = 0o644;
 
 impl Vendor {
     /// Writes the vendor into `directory`, which is made if it is missing. Each file is replaced as a whole.
@@ -47,9 +43,9 @@ impl Vendor {
     /// # Errors
     /// Any of the `sim.load.*` errors, or [`SimError::File`].
     pub fn load(directory: &Path) -> Result<Self, SimError> {
+        folder::expect(directory, Platform::SevSnp)?;
         let roots = directory.join(ROOTS_FILE);
-        let certificates = read_certificates(&roots)?;
-        let [ark, ask, asvk] = certificates;
+        let [ark, ask, asvk] = files::read_certificates::<3>(&roots)?;
         let line = line_of(&Fields::read(&ark, Role::Ark.certificate())?)?;
 
         let ark_key = Arc::new(read_key(directory, Role::Ark)?);
@@ -84,16 +80,16 @@ impl Role {
 }
 
 /// The parts of a certificate that loading compares, each with its tag and length.
-struct Fields<'a> {
-    signed: &'a [u8],
-    issuer: &'a [u8],
-    subject: &'a [u8],
-    key_info: &'a [u8],
-    signature: &'a [u8],
+pub(crate) struct Fields<'a> {
+    pub(crate) signed: &'a [u8],
+    pub(crate) issuer: &'a [u8],
+    pub(crate) subject: &'a [u8],
+    pub(crate) key_info: &'a [u8],
+    pub(crate) signature: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn read(certificate: &'a [u8], object: &'static str) -> Result<Self, SimError> {
+    pub(crate) fn read(certificate: &'a [u8], object: &'static str) -> Result<Self, SimError> {
         let malformed = |_| SimError::Malformed { object };
         let (signed, signature) = open_signed(certificate).map_err(malformed)?;
         let fields = elements(signed).map_err(malformed)?;
@@ -167,7 +163,7 @@ fn open_signed(object: &[u8]) -> der::Result<(&[u8], &[u8])> {
 }
 
 /// The elements of a SEQUENCE that nothing follows, each with its tag and length.
-fn elements(sequence: &[u8]) -> der::Result<Vec<&[u8]>> {
+pub(crate) fn elements(sequence: &[u8]) -> der::Result<Vec<&[u8]>> {
     let mut reader = SliceReader::new(sequence)?;
     let parts = reader.sequence(|content| {
         let mut parts = Vec::new();
@@ -189,60 +185,9 @@ fn read_time(element: &[u8]) -> der::Result<u64> {
     Ok(since.as_secs())
 }
 
-/// Exactly the three certificates of a root bundle.
-fn read_certificates(path: &Path) -> Result<[Vec<u8>; 3], SimError> {
-    let text = fs::read(path).map_err(failed("read", path))?;
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        match certificate {
-            Ok(certificate) => found.push(certificate.as_ref().to_vec()),
-            Err(_) => return Err(SimError::Pem { path: path.into(), wanted: 3, found: found.len() }),
-        }
-    }
-    let count = found.len();
-    found.try_into().map_err(|_| SimError::Pem { path: path.into(), wanted: 3, found: count })
-}
-
 /// An authority's private key, from a file that only its owner can read.
 fn read_key(directory: &Path, role: Role) -> Result<RsaKey, SimError> {
     let path = directory.join(role.key_file());
-    let mut file = File::open(&path).map_err(failed("read", &path))?;
-    let mode = file.metadata().map_err(failed("read", &path))?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(SimError::KeyFileMode { path, mode });
-    }
-    let mut text = Vec::new();
-    file.read_to_end(&mut text).map_err(failed("read", &path))?;
-    let key = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| SimError::Pem {
-        path: path.clone(),
-        wanted: 1,
-        found: 0,
-    })?;
-    RsaKey::from_pkcs8(key.secret_pkcs8_der()).ok_or(SimError::PrivateKey { path })
-}
-
-/// Writes a new file beside `path` and renames it, so that a reader sees the old or the new one.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SimError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    // Left over from an interrupted save; its mode is not to be trusted.
-    match fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("replace", &partial)(error));
-        }
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&partial)
-        .map_err(failed("create", &partial))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &partial))?;
-    fs::rename(&partial, path).map_err(failed("replace", path))
-}
-
-fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> SimError {
-    move |error| SimError::File { action, path: path.into(), kind: error.kind() }
+    let key = files::read_key(&path)?;
+    RsaKey::from_pkcs8(key.secret_pkcs8_der()).ok_or(SimError::PrivateKey { path, wanted: "RSA-4096" })
 }

@@ -327,7 +327,7 @@ impl Carried {
         match self {
             Self::Amd { vek, crl } => {
                 let revocation = match (revocation, crl) {
-                    (Revocation::Crl(_), _) | (_, None) => revocation.clone(),
+                    (Revocation::Crl(_) | Revocation::Lists { .. }, _) | (_, None) => revocation.clone(),
                     (_, Some(crl)) => Revocation::Crl(crl.clone()),
                 };
                 Endorsements::snp(vek.clone(), revocation)

@@ -2,6 +2,8 @@
 //!
 //! ```json
 //! {"amd":{"crl":"base64 DER","vek":"base64 DER"},"schema":"casemate.endorsements/1"}
+//! {"aws":{"crl":["base64 DER", … ]},"schema":"casemate.endorsements/1"}
+//! {"google":{"ak_chain":["base64 DER", … ],"crl":["base64 DER", … ]},"schema":"casemate.endorsements/1"}
 //! {"nvidia":{"ocsp":["base64 DER", … ],"rim":["base64 XML", … ]},"schema":"casemate.endorsements/1"}
 //! {"intel":{"pck_crl":"hex","pck_crl_issuer_chain":"PEM", … },"schema":"casemate.endorsements/1"}
 //! ```
@@ -31,8 +33,17 @@ pub const MAX_BUNDLE: usize = 8 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndorsementBundle {
     amd: Option<Amd>,
+    aws: Option<Vec<Vec<u8>>>,
+    google: Option<Google>,
     intel: Option<Collateral>,
     nvidia: Option<DeviceEndorsements>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Google {
+    /// From the key's issuer up.
+    ak_chain: Vec<Vec<u8>>,
+    lists: Vec<Vec<u8>>,
 }
 
 /// Of NVIDIA devices: reference manifests, and answers about revocation. Believed by nobody yet.
@@ -84,12 +95,6 @@ pub enum BundleError {
     /// Nothing of NVIDIA is in it.
     #[error("the bundle has no endorsement for NVIDIA devices")]
     MissingDevices,
-    /// Evidence that carries its certificates itself.
-    #[error("evidence of {platform} takes no bundle of endorsements")]
-    NotTaken {
-        /// Of the evidence.
-        platform: Platform,
-    },
 }
 
 /// Members in their canonical order.
@@ -98,6 +103,10 @@ pub enum BundleError {
 struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     amd: Option<AmdFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aws: Option<AwsFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    google: Option<GoogleFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     intel: Option<Collateral>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +120,21 @@ struct File {
 struct NvidiaFile {
     ocsp: Vec<String>,
     rim: Vec<String>,
+}
+
+/// In ascending order of the octets, each once.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AwsFile {
+    crl: Vec<String>,
+}
+
+/// The chain in its own order; the lists in ascending order of the octets, each once.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoogleFile {
+    ak_chain: Vec<String>,
+    crl: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,6 +169,21 @@ impl EndorsementBundle {
         self.intel.as_ref()
     }
 
+    /// With revocation lists of AWS's authorities, DER, in any order.
+    #[must_use]
+    pub fn with_aws(mut self, lists: Vec<Vec<u8>>) -> Self {
+        self.aws = Some(sorted(lists));
+        self
+    }
+
+    /// With the certificates between that of a GCE virtual TPM's key and Google's root, from the key's issuer up, and the
+    /// revocation lists of their authorities in any order, all DER.
+    #[must_use]
+    pub fn with_google(mut self, ak_chain: Vec<Vec<u8>>, lists: Vec<Vec<u8>>) -> Self {
+        self.google = Some(Google { ak_chain, lists: sorted(lists) });
+        self
+    }
+
     /// With NVIDIA's answers about revocation (OCSP responses, DER) and reference manifests (XML), in any order.
     #[must_use]
     pub fn with_nvidia(mut self, ocsp: Vec<Vec<u8>>, rim: Vec<Vec<u8>>) -> Self {
@@ -168,6 +207,17 @@ impl EndorsementBundle {
             Some(amd) => Some(Amd { vek: base64(&amd.vek, "amd.vek")?, crl: base64(&amd.crl, "amd.crl")? }),
             None => None,
         };
+        let aws = match &file.aws {
+            Some(aws) => Some(sorted(base64_list(&aws.crl, "aws.crl")?)),
+            None => None,
+        };
+        let google = match &file.google {
+            Some(google) => Some(Google {
+                ak_chain: base64_list(&google.ak_chain, "google.ak_chain")?,
+                lists: sorted(base64_list(&google.crl, "google.crl")?),
+            }),
+            None => None,
+        };
         let nvidia = match &file.nvidia {
             Some(nvidia) => Some(DeviceEndorsements {
                 ocsp: sorted(base64_list(&nvidia.ocsp, "nvidia.ocsp")?),
@@ -175,7 +225,7 @@ impl EndorsementBundle {
             }),
             None => None,
         };
-        let bundle = Self { amd, intel: file.intel, nvidia };
+        let bundle = Self { amd, aws, google, intel: file.intel, nvidia };
         if bundle == Self::default() {
             return Err(BundleError::Empty);
         }
@@ -197,11 +247,16 @@ impl EndorsementBundle {
         let amd = self.amd.as_ref();
         let file = File {
             amd: amd.map(|amd| AmdFile { crl: STANDARD.encode(&amd.crl), vek: STANDARD.encode(&amd.vek) }),
-            intel: self.intel.clone(),
-            nvidia: self.nvidia.as_ref().map(|nvidia| NvidiaFile {
-                ocsp: nvidia.ocsp.iter().map(|der| STANDARD.encode(der)).collect(),
-                rim: nvidia.rim.iter().map(|xml| STANDARD.encode(xml)).collect(),
+            aws: self.aws.as_ref().map(|lists| AwsFile { crl: encoded(lists) }),
+            google: self.google.as_ref().map(|google| GoogleFile {
+                ak_chain: encoded(&google.ak_chain),
+                crl: encoded(&google.lists),
             }),
+            intel: self.intel.clone(),
+            nvidia: self
+                .nvidia
+                .as_ref()
+                .map(|nvidia| NvidiaFile { ocsp: encoded(&nvidia.ocsp), rim: encoded(&nvidia.rim) }),
             schema: BUNDLE_SCHEMA.to_owned(),
         };
         serde_json::to_vec(&file).map_err(|_| BundleError::Form)
@@ -224,7 +279,14 @@ impl EndorsementBundle {
                 let json = serde_json::to_vec(collateral).map_err(|_| BundleError::Form)?;
                 Ok(Endorsements::tdx(json))
             }
-            Platform::Nitro | Platform::GceVtpm => Err(BundleError::NotTaken { platform }),
+            Platform::Nitro => {
+                let lists = self.aws.clone().ok_or(missing)?;
+                Ok(Endorsements::nitro(Revocation::of_lists(lists)))
+            }
+            Platform::GceVtpm => {
+                let google = self.google.clone().ok_or(missing)?;
+                Ok(Endorsements::gce_vtpm(google.ak_chain, Revocation::of_lists(google.lists)))
+            }
         }
     }
 }
@@ -282,13 +344,16 @@ impl BundleError {
             Self::NotCanonical => "endorse.bundle.not-canonical",
             Self::Empty => "endorse.bundle.empty",
             Self::Missing { .. } | Self::MissingDevices => "endorse.bundle.missing",
-            Self::NotTaken { .. } => "endorse.bundle.not-taken",
         }
     }
 }
 
 fn base64(text: &str, member: &'static str) -> Result<Vec<u8>, BundleError> {
     STANDARD.decode(text).map_err(|_| BundleError::Base64 { member })
+}
+
+fn encoded(items: &[Vec<u8>]) -> Vec<String> {
+    items.iter().map(|item| STANDARD.encode(item)).collect()
 }
 
 fn base64_list(texts: &[String], member: &'static str) -> Result<Vec<Vec<u8>>, BundleError> {

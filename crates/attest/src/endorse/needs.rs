@@ -5,6 +5,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 
+use super::lists::ListNeeds;
 use crate::azure::HardwareReport;
 use crate::evidence::{Evidence, Kind, Platform};
 use crate::snp::{self, ProductLine, RawTcb, Signer, Tcb};
@@ -19,6 +20,9 @@ pub enum Needs {
     Amd(AmdNeeds),
     /// Intel's Provisioning Certification Service: TCB info, QE identity and two revocation lists.
     Intel(IntelNeeds),
+    /// AWS's or Google's: one revocation list of each authority, where the certificates say that it is. Of a GCE virtual
+    /// TPM the evidence has the key's certificate only; those above it are added with [`ListNeeds::and_of`].
+    Lists(ListNeeds),
 }
 
 /// The key that signed a SEV-SNP report (AMD 57230).
@@ -57,12 +61,18 @@ pub enum PckAuthority {
 /// Why it cannot be said what to fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NeedsError {
-    /// The evidence carries all that its verifier reads.
-    #[error("evidence of {platform} carries its certificates itself; there is nothing to fetch")]
+    /// The evidence carries its certificates, and none names a list.
+    #[error("evidence of {platform} carries its certificates itself, and none names a revocation list")]
     Nothing {
         /// Of the evidence.
         platform: Platform,
     },
+    /// A certificate in the evidence, or beside it, is none.
+    #[error("a certificate cannot be read, so that its revocation list cannot be found")]
+    Certificate,
+    /// What it says of its list is not one address after the other.
+    #[error("what a certificate says of its revocation list cannot be read, or is of a part of one")]
+    DistributionPoint,
     /// Certificates that are named after no known chip.
     #[error("the device's certificates are not of a known chip of NVIDIA's")]
     Device,
@@ -135,7 +145,11 @@ impl Needs {
                 (HardwareReport::Tdx { .. }, None) => Err(NeedsError::Hardware),
             },
             Kind::Tdx(quote) => intel(quote).map(Self::Intel),
-            Kind::Nitro(_) | Kind::Gce(_) => Err(NeedsError::Nothing { platform: evidence.platform() }),
+            Kind::Nitro(document) => {
+                let path = document.intermediates().iter().map(Vec::as_slice);
+                ListNeeds::of(path.chain([document.certificate()])).map(Self::Lists)
+            }
+            Kind::Gce(evidence) => ListNeeds::of([evidence.certificate()].into_iter()).map(Self::Lists),
         }
     }
 }
@@ -155,6 +169,8 @@ impl NeedsError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Nothing { .. } => "endorse.nothing-to-fetch",
+            Self::Certificate => "endorse.certificate",
+            Self::DistributionPoint => "endorse.distribution-point",
             Self::Device => "endorse.device",
             Self::Firmware { .. } => "endorse.firmware",
             Self::Hardware => "endorse.hardware",

@@ -148,6 +148,11 @@ impl GceEvidence {
         &self.public
     }
 
+    /// Of the key, DER, as it arrived.
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
     /// The quote. Reading a field of it proves nothing.
     pub fn quote(&self) -> &Quote {
         &self.quote

@@ -4,7 +4,6 @@ use super::certificate::InstanceInfo;
 use super::evidence::GceEvidence;
 use super::reject::GceRejection;
 use crate::anchors::TrustAnchors;
-use crate::chain::CrlError;
 use crate::checks::{Finding, Ledger};
 use crate::endorsements::Revocation;
 use crate::rules::gce as rules;
@@ -36,11 +35,12 @@ pub(crate) fn verify(
     ledger.record(&rules::FORMAT, format(evidence))?;
     let (leaf, instance) = ledger.record(&rules::CERTIFICATE, certificate(evidence))?;
     let (root, issuers) = ledger.record(&rules::ROOT, root(intermediates, anchors))?;
-    let valid_until = ledger.record(&rules::CHAIN, path(root, &issuers, &leaf, now))?;
-    ledger.record(&rules::REVOCATION, revoked(revocation))?;
+    let path_until = ledger.record(&rules::CHAIN, path(root, &issuers, &leaf, now))?;
+    let lists_until = ledger.record(&rules::REVOCATION, revoked(revocation, root, &issuers, &leaf, now))?;
     ledger.record(&rules::KEY, key(evidence, &leaf))?;
     ledger.record(&rules::QUOTE, quote(evidence))?;
     let pcrs = ledger.record(&rules::SELECTION, selection(evidence))?;
+    let valid_until = path_until.min(lists_until);
     Ok(Genuine { instance, pcrs, event_log: evidence.event_log.clone(), valid_until })
 }
 
@@ -78,17 +78,15 @@ fn path(root: &Certificate, issuers: &[Certificate], leaf: &Certificate, now: Un
     Ok((until, Finding::Pass(format!("{} certificates below the root, valid until {until}", issuers.len()))))
 }
 
-/// GV-05. No list of Google's is read yet, so only a written decision passes.
-fn revoked(revocation: &Revocation) -> Step<()> {
-    match revocation {
-        Revocation::DangerNotChecked { reason } if !reason.trim().is_empty() => {
-            Ok(((), Finding::Waived(format!("not checked: {reason}"))))
-        }
-        Revocation::DangerNotChecked { .. } | Revocation::Missing => {
-            Err(GceRejection::Revocation(CrlError::Missing))
-        }
-        Revocation::Crl(_) => Err(GceRejection::RevocationUnsupported),
-    }
+/// GV-05. Google's lists are one per authority. Returns the last second at which every list counts.
+fn revoked(
+    revocation: &Revocation,
+    root: &Certificate,
+    issuers: &[Certificate],
+    leaf: &Certificate,
+    now: UnixTime,
+) -> Step<UnixTime> {
+    tpm::revocation(revocation, root, issuers, leaf, now).map_err(GceRejection::Revocation)
 }
 
 /// GV-06.

@@ -22,9 +22,6 @@ pub enum GceRejection {
     /// Nothing is known of revoked certificates.
     #[error(transparent)]
     Revocation(CrlError),
-    /// A list was given, and none of Google's is read yet.
-    #[error("revocation lists of Google's are not read yet")]
-    RevocationUnsupported,
     /// Another key than the attestation key made the quote.
     #[error("the quote says that another key signed it than the attestation key")]
     Signer,
@@ -41,7 +38,6 @@ impl GceRejection {
             Self::Instance(error) => error.code(),
             Self::NotProduction => "gce.instance.not-production",
             Self::Revocation(error) => error.code(),
-            Self::RevocationUnsupported => "gce.revocation.unsupported",
             Self::Signer => "gce.quote.signer",
             Self::Quote(error) => error.code(),
         }
@@ -51,7 +47,7 @@ impl GceRejection {
     pub fn kind(&self) -> RejectionKind {
         match self {
             Self::Certificate(error) => error.kind(),
-            Self::Revocation(_) | Self::RevocationUnsupported => RejectionKind::Missing,
+            Self::Revocation(error) => error.kind(),
             Self::Instance(_) | Self::NotProduction | Self::Signer | Self::Quote(_) => {
                 RejectionKind::NotGenuine
             }

@@ -3,7 +3,7 @@
 use super::document::Document;
 use super::reject::NitroRejection;
 use crate::anchors::TrustAnchors;
-use crate::chain::{self, ChainError, CrlError, Profile, Role};
+use crate::chain::{self, ChainError, Profile, Role};
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
 use crate::endorsements::Revocation;
@@ -43,15 +43,17 @@ pub(crate) fn verify(
     ledger.record(&rules::FORMAT, format(document))?;
     let root = ledger.record(&rules::ROOT, root(anchors, now))?;
     let path = ledger.record(&rules::CHAIN, path(document, root, now))?;
-    ledger.record(&rules::REVOCATION, revoked(revocation))?;
+    let lists_until = ledger.record(&rules::REVOCATION, revoked(revocation, &path, root, now))?;
     ledger.record(&rules::SIGNATURE, signature(document, &path.leaf))?;
     let made = ledger.record(&rules::TIME, time(document, &path.leaf, now))?;
-    Ok(Genuine { now, made, valid_until: path.valid_until })
+    Ok(Genuine { now, made, valid_until: path.valid_until.min(lists_until) })
 }
 
 type Step<T> = Result<(T, Finding), NitroRejection>;
 
 struct Path {
+    /// The root's child first.
+    intermediates: Vec<Certificate>,
     leaf: Certificate,
     valid_until: UnixTime,
 }
@@ -81,20 +83,13 @@ fn path(document: &Document, root: &Certificate, now: UnixTime) -> Step<Path> {
         chain::validate_path(root, &issuers, &leaf, &PROFILE, now).map_err(NitroRejection::Chain)?;
     let names: Vec<_> = [root].into_iter().chain(issuers).map(|it| it.subject_cn.as_str()).collect();
     let compared = format!("{} > {}, valid until {valid_until}", names.join(" > "), leaf.subject_cn);
-    Ok((Path { leaf, valid_until }, Finding::Pass(compared)))
+    Ok((Path { intermediates, leaf, valid_until }, Finding::Pass(compared)))
 }
 
-/// NIT-04. AWS's lists are one per authority; none is read yet, so only a written decision passes.
-fn revoked(revocation: &Revocation) -> Step<()> {
-    match revocation {
-        Revocation::DangerNotChecked { reason } if !reason.trim().is_empty() => {
-            Ok(((), Finding::Waived(format!("not checked: {reason}"))))
-        }
-        Revocation::DangerNotChecked { .. } | Revocation::Missing => {
-            Err(NitroRejection::Revocation(CrlError::Missing))
-        }
-        Revocation::Crl(_) => Err(NitroRejection::RevocationUnsupported),
-    }
+/// NIT-04. AWS's lists are one per authority. Returns the last second at which every list counts.
+fn revoked(revocation: &Revocation, path: &Path, root: &Certificate, now: UnixTime) -> Step<UnixTime> {
+    let path: Vec<_> = [root].into_iter().chain(&path.intermediates).chain([&path.leaf]).collect();
+    chain::path_revocation(revocation, &path, &PROFILE, now).map_err(NitroRejection::Revocation)
 }
 
 /// NIT-05. Over the bytes that arrived.

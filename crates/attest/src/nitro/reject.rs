@@ -22,9 +22,6 @@ pub enum NitroRejection {
     /// Revocation is unknown.
     #[error("{0}")]
     Revocation(CrlError),
-    /// A list was handed in, and this version reads none of AWS's.
-    #[error("revocation lists of Nitro Enclaves are not read by this version")]
-    RevocationUnsupported,
     /// R or S is not in 1..n-1.
     #[error("the signature's {which} is not between 1 and the group order")]
     SignatureScalar {
@@ -64,7 +61,6 @@ impl NitroRejection {
             Self::Certificate(error) => error.code(),
             Self::Chain(error) => error.code(),
             Self::Revocation(error) => error.code(),
-            Self::RevocationUnsupported => "nitro.revocation.unsupported",
             Self::SignatureScalar { .. } => "nitro.signature.scalar",
             Self::SignatureInvalid => "nitro.signature.invalid",
             Self::FromTheFuture { .. } => "nitro.time.future",
@@ -77,7 +73,7 @@ impl NitroRejection {
         match self {
             Self::Chain(error) => error.kind(),
             Self::FromTheFuture { .. } => RejectionKind::Stale,
-            Self::Revocation(_) | Self::RevocationUnsupported => RejectionKind::Missing,
+            Self::Revocation(error) => error.kind(),
             Self::RootMissing
             | Self::Certificate(_)
             | Self::SignatureScalar { .. }

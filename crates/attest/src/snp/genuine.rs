@@ -158,9 +158,13 @@ fn revoked(
     now: UnixTime,
     until: UnixTime,
 ) -> Step<UnixTime> {
-    use chain::CrlError::Missing;
+    use chain::CrlError::{self, Missing};
     match revocation {
-        Revocation::Crl(crl) => {
+        Revocation::Lists { lists, .. } if lists.len() > 1 => {
+            Err(SnpRejection::Revocation(CrlError::TooMany { found: lists.len() }))
+        }
+        Revocation::Crl(_) | Revocation::Lists { .. } => {
+            let crl = revocation.lists().and_then(<[_]>::first).ok_or(SnpRejection::Revocation(Missing))?;
             let cleared = chain::check_revocation(crl, issuers, &vek.certificate, &PROFILE, now)
                 .map_err(SnpRejection::Revocation)?;
             let compared =

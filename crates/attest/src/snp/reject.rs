@@ -174,16 +174,7 @@ impl SnpRejection {
     pub fn kind(&self) -> RejectionKind {
         match self {
             Self::Root(error) | Self::Chain(error) => error.kind(),
-            Self::Revocation(error) => match error {
-                CrlError::Missing => RejectionKind::Missing,
-                CrlError::NotYetValid { .. } | CrlError::Expired { .. } => RejectionKind::Stale,
-                CrlError::Malformed
-                | CrlError::Scoped
-                | CrlError::Issuer
-                | CrlError::Signature
-                | CrlError::KeyUsage
-                | CrlError::Revoked { .. } => RejectionKind::NotGenuine,
-            },
+            Self::Revocation(error) => error.kind(),
             Self::Certificate(CertificateError::Missing) => RejectionKind::Missing,
             Self::Certificate(_)
             | Self::SignerUnsupported { .. }

@@ -63,6 +63,14 @@ pub enum KeySetError {
         /// From 1.
         position: usize,
     },
+    /// A key that is for something else than verifying signatures with its algorithm.
+    #[error("key {position} of the JSON Web Key Set is not for verifying tokens: its {member:?} says so")]
+    Purpose {
+        /// From 1.
+        position: usize,
+        /// `alg`, `use` or `key_ops`.
+        member: &'static str,
+    },
     /// Two keys of one name.
     #[error("two keys of the JSON Web Key Set are named {key_id:?}")]
     Duplicate {
@@ -72,7 +80,7 @@ pub enum KeySetError {
 }
 
 impl KeySet {
-    /// Keys for encryption are left out; every other key must be readable.
+    /// Keys for encryption are left out; every other key must be readable, and for verifying signatures.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         if text.len() > MAX_SET {
             return Err(KeySetError::TooLong { found: text.len() });
@@ -85,7 +93,10 @@ impl KeySet {
             if jwk.get("use").is_some_and(|purpose| purpose == "enc") {
                 continue;
             }
-            let key = Key::parse(jwk).filter(|key| key.is_for(jwk)).ok_or(KeySetError::Key { position })?;
+            let key = Key::parse(jwk).ok_or(KeySetError::Key { position })?;
+            if let Some(member) = key.other_purpose(jwk) {
+                return Err(KeySetError::Purpose { position, member });
+            }
             let key_id = text_of(jwk, "kid").ok_or(KeySetError::Key { position })?.to_owned();
             if keys.iter().any(|other| other.key_id == key_id) {
                 return Err(KeySetError::Duplicate { key_id });
@@ -129,14 +140,20 @@ impl Key {
         }
     }
 
-    /// Where the set says which algorithm a key is for, it is the one that it is used with here.
-    fn is_for(&self, jwk: &Map<String, Value>) -> bool {
+    /// The member of the set, where there is one, that says that the key is for something else than it is used for here:
+    /// verifying signatures with the one algorithm of its kind (RFC 7517 §4.2 to §4.4).
+    fn other_purpose(&self, jwk: &Map<String, Value>) -> Option<&'static str> {
         let algorithm = match self {
             Self::Rsa { .. } => Algorithm::Rs256,
             Self::P256(_) => Algorithm::Es256,
             Self::P384(_) => Algorithm::Es384,
         };
-        jwk.get("alg").is_none_or(|alg| alg == algorithm.as_str())
+        let contradicts = |member: &'static str, agrees: &dyn Fn(&Value) -> bool| {
+            jwk.get(member).is_some_and(|value| !agrees(value)).then_some(member)
+        };
+        contradicts("alg", &|alg| alg == algorithm.as_str())
+            .or_else(|| contradicts("use", &|purpose| purpose == "sig"))
+            .or_else(|| contradicts("key_ops", &verifies_only_once))
     }
 
     /// Of a certificate, whose other fields are not looked at here. Certificates with quotes in them have extensions that
@@ -189,6 +206,14 @@ impl Key {
     }
 }
 
+/// Operations of a key, each a text and none twice, `verify` among them.
+fn verifies_only_once(operations: &Value) -> bool {
+    let Some(operations) = operations.as_array() else { return false };
+    let alone = |text: &Value| operations.iter().filter(|other| *other == text).count() == 1;
+    operations.iter().all(|text| text.is_string() && alone(text))
+        && operations.iter().any(|text| text == "verify")
+}
+
 /// None, where one of them cannot be read.
 fn certificates(jwk: &Map<String, Value>) -> Vec<Vec<u8>> {
     let list = jwk.get("x5c").and_then(Value::as_array);
@@ -208,6 +233,7 @@ impl KeySetError {
             Self::Json(_) => "jwks.json",
             Self::NoKeys => "jwks.no-keys",
             Self::Key { .. } => "jwks.key",
+            Self::Purpose { .. } => "jwks.purpose",
             Self::Duplicate { .. } => "jwks.duplicate",
         }
     }

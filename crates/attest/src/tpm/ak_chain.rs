@@ -7,9 +7,11 @@ use rustls_pki_types::CertificateDer;
 
 use super::roots::{Provider, VtpmRoot};
 use super::signature::AttestationKey;
-use crate::chain::{self, ChainError, Profile, Role};
+use crate::chain::{self, ChainError, CrlError, Profile, Role};
+use crate::checks::Finding;
 use crate::crypto;
 use crate::der;
+use crate::endorsements::Revocation;
 use crate::time::UnixTime;
 use crate::x509::{Certificate, CertificateError, PublicKey};
 
@@ -129,6 +131,18 @@ pub(crate) fn validate(
     check_purpose(leaf, Role::Leaf, purpose, of_leaf)?;
     let issuers: Vec<_> = intermediates.iter().collect();
     Ok(chain::validate_path_of_purpose(root, &issuers, leaf, &PROFILE, now)?)
+}
+
+/// Whether a certificate of the path, which is validated, is on a list of its issuer's.
+pub(crate) fn revocation(
+    revocation: &Revocation,
+    root: &Certificate,
+    intermediates: &[Certificate],
+    leaf: &Certificate,
+    now: UnixTime,
+) -> Result<(UnixTime, Finding), CrlError> {
+    let path: Vec<_> = [root].into_iter().chain(intermediates.iter().rev()).chain([leaf]).collect();
+    chain::path_revocation(revocation, &path, &PROFILE, now)
 }
 
 /// The whole of it, for a certificate that comes beside evidence: it is of this key, and leads to a root of the

@@ -22,6 +22,7 @@ pub use reject::QuoteRejection;
 pub use signature::{QuoteSignature, SignatureError};
 pub use terms::PcrTerms;
 
+pub(crate) use ak_chain::revocation;
 pub(crate) use ak_chain::{
     AIK_CERTIFICATE, CertifiedAk, EK_CERTIFICATE, LeafPurpose, certify, intermediates, is_key_of, leaf,
     root_of, validate,

@@ -4,9 +4,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use casemate_attest::bundle::{Bundle, BundleQuestion, Challenge, DeviceTerms};
-use casemate_attest::eventlog::DstackVersion;
+use casemate_attest::eventlog::{DstackVersion, LogPolicy, LogTerms, RegisterTerms};
 use casemate_attest::tdx::TdxPolicy;
 use casemate_attest::{Danger, Expected, Policy};
+use casemate_sim::{EV_IPL, EventLog};
 use serde_json::{Value, json};
 
 use crate::Case;
@@ -54,6 +55,27 @@ fn asked(change: impl FnOnce(&mut Asked)) -> String {
     let mut question = question();
     change(&mut question);
     question.answer(evidence().to_string().as_bytes())
+}
+
+/// A guest that measured its boot, and sends this log of it, to somebody who asks for its kernel.
+fn booted(sent: impl FnOnce(&mut EventLog), asked: impl FnOnce(&mut TdxPolicy)) -> String {
+    let mut log = EventLog::simulated_td();
+    let quote = quote(REPORT_DATA, |td| td.rtmrs = log.rtmrs());
+    sent(&mut log);
+    let evidence = json!({ "cc_eventlog": STANDARD.encode(log.bytes()), "quote": quote });
+    let mut question = question();
+    question.terms.event_log = kernel("SIMULATED kernel");
+    asked(&mut question.terms);
+    question.answer(evidence.to_string().as_bytes())
+}
+
+/// In RTMR1, behind whatever else.
+fn kernel(name: &str) -> LogPolicy {
+    let terms = RegisterTerms {
+        events: Expected::any("a case of the kernel"),
+        required: vec![sha384(name.as_bytes()).to_vec()],
+    };
+    LogPolicy::Demanded(LogTerms { registers: [(1, terms)].into(), other_registers: allow() })
 }
 
 fn composite(change: impl FnOnce(&mut Value)) -> String {
@@ -177,6 +199,32 @@ pub(crate) const CASES: &[Case] = &[
     ("coco tdx: a quote that is no text", || sent(|e| e["quote"] = 1.into()), "bundle.member.type"),
     ("coco tdx: a quote in hexadecimal", || sent(|e| e["quote"] = "zz".into()), "bundle.member.encoding"),
     ("coco tdx: no quote in it", || sent(|e| e["quote"] = "".into()), "evidence.unknown-format"),
+    ("coco tdx: with the CCEL of its boot", || booted(|_| {}, |_| {}), "verified"),
+    (
+        "coco tdx: a CCEL with an event more",
+        || booted(|log| log.measure(2, EV_IPL, b"more"), |_| {}),
+        "LOG-03 log.register.mismatch",
+    ),
+    (
+        "coco tdx: the CCEL of nothing",
+        || booted(|log| *log = EventLog::ccel(), |_| {}),
+        "LOG-03 log.register.mismatch",
+    ),
+    (
+        "coco tdx: a CCEL without the kernel that is asked for",
+        || booted(|_| {}, |terms| terms.event_log = kernel("another kernel")),
+        "LOG-06 log.event.required",
+    ),
+    (
+        "coco tdx: a CCEL that nobody asked for is not looked at",
+        || booted(|_| {}, |terms| terms.event_log = LogPolicy::NotAsked),
+        "verified",
+    ),
+    (
+        "coco tdx: no CCEL, and one is asked for",
+        || asked(|a| a.terms.event_log = kernel("SIMULATED kernel")),
+        "LOG-01 log.missing",
+    ),
     ("coco tdx: a log that is none", || sent(|e| e["cc_eventlog"] = "AAAA".into()), "log.format.header"),
     ("coco tdx: a log that is no text", || sent(|e| e["cc_eventlog"] = json!([])), "bundle.member.type"),
     ("coco tdx: 10 MiB", || question().answer(&vec![b'{'; 10 * 1024 * 1024]), "bundle.too-long"),

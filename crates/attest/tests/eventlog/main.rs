@@ -1,8 +1,10 @@
 //! Recorded event logs, and logs beside recorded evidence: what must pass, and what must be refused with which code.
 //!
 //! There is no recording of a TDX quote that has both collateral and a log. So the quote of COS 113 and its CCEL are held
-//! against each other here without Intel's word, and the rules are tried beside the module (src/eventlog/tests.rs).
+//! against each other here without Intel's word, whole policies are tried under a made-up Intel (made.rs), and the rules are tried
+//! beside the module (src/eventlog/tests.rs).
 
+mod made;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod sweeps;
@@ -26,7 +28,9 @@ const JUNE_2025: u64 = 1_751_000_000; // 2025-06-27
 fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
-    let trials = [RECORDED, BESIDE, sweeps::SWEEPS].concat().into_iter().map(|(name, answer, expected)| {
+    let recorded = [RECORDED, BESIDE, sweeps::SWEEPS, made::RECORDED_LOG].concat().into_iter();
+    let cases = recorded.map(|case| (case, absent)).chain(made::MADE.iter().map(|&case| (case, false)));
+    let trials = cases.map(|((name, answer, expected), ignored)| {
         let run = move || {
             let found = answer();
             if found == expected {
@@ -35,7 +39,7 @@ fn main() {
                 Err(Failed::from(format!("{found:?}, expected {expected:?}")))
             }
         };
-        Trial::test(name, run).with_ignored_flag(absent)
+        Trial::test(name, run).with_ignored_flag(ignored)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }

@@ -2,6 +2,7 @@
 
 #[path = "../recorded/mod.rs"]
 mod recorded;
+mod revocation;
 mod vendor;
 
 use std::sync::LazyLock;
@@ -17,18 +18,23 @@ use vendor::{Module, NOON, Path, Payload, Vendor, array, bytes, envelope, map, t
 
 type Case = (&'static str, fn() -> String, &'static str);
 
+/// Until a second before noon.
+const EXPIRED: Path =
+    Path::IntermediateValidity { not_before: UnixTime(NOON.0 - 86_400), not_after: UnixTime(NOON.0 - 1) };
+
 static VENDOR: LazyLock<Vendor> = LazyLock::new(Vendor::new);
-static MODULE: LazyLock<Module> = LazyLock::new(|| VENDOR.module(Path::Good));
+static MODULE: LazyLock<Module> = LazyLock::new(|| VENDOR.module(Path::None));
 
 fn main() {
     let arguments = Arguments::from_args();
     let recordings = recorded::folder().is_some();
     let recorded = RECORDED.iter().map(|case| trial("recorded", case).with_ignored_flag(!recordings));
-    let made = MADE.iter().map(|case| trial("made", case));
+    let made = MADE.iter().chain(revocation::CASES).map(|case| trial("made", case));
     let sweeps = [
         Trial::test("recorded: every bit of the document", every_bit).with_ignored_flag(!recordings),
         Trial::test("recorded: every length", every_length).with_ignored_flag(!recordings),
         Trial::test("the rule at fault is the one of the PCR", the_rule_at_fault),
+        Trial::test("made: every bit of a list", revocation::every_bit),
     ];
     libtest_mimic::run(&arguments, recorded.chain(made).chain(sweeps).collect()).exit();
 }
@@ -211,7 +217,7 @@ static MADE: &[Case] = &[
         "nitro.format.value",
     ),
     ("empty cabundle", || made(payload().with("cabundle", array(std::iter::empty()))), "nitro.format.value"),
-    ("cabundle of ten", || path(Path::ManyIntermediates), "nitro.format.value"),
+    ("cabundle of ten", || path(Path::TooLong), "nitro.format.value"),
     (
         "certificate of 1025 bytes",
         || made(payload().with("certificate", bytes(&[0x30; 1025]))),
@@ -236,14 +242,14 @@ static MADE: &[Case] = &[
         "x509.not-yet-valid",
     ),
     ("not a certificate", || made(payload().with("certificate", bytes(&[0x30, 0]))), "x509.malformed"),
-    ("intermediate is not an authority", || path(Path::IntermediateNotAuthority), "x509.not-an-authority"),
+    ("intermediate is not an authority", || path(Path::IntermediateIsNoAuthority), "x509.not-an-authority"),
     ("intermediate without key usage", || path(Path::IntermediateWithoutKeyUsage), "x509.key-usage"),
-    ("intermediate expired", || path(Path::IntermediateExpired), "x509.expired"),
+    ("intermediate expired", || path(EXPIRED), "x509.expired"),
     ("leaf is an authority", || path(Path::LeafIsAuthority), "x509.leaf-is-authority"),
-    ("leaf may not sign", || path(Path::LeafKeyUsage), "x509.key-usage"),
-    ("leaf of another curve", || path(Path::LeafOtherCurve), "x509.key-type"),
-    ("leaf for web servers", || path(Path::LeafExtendedKeyUsage), "x509.path"),
-    ("intermediate by another root", || path(Path::LeafByAnotherRoot), "x509.signature"),
+    ("leaf may not sign", || path(Path::LeafMayNotSign), "x509.key-usage"),
+    ("leaf of another curve", || path(Path::LeafP256), "x509.key-type"),
+    ("leaf for web servers", || path(Path::LeafForTls), "x509.path"),
+    ("intermediate by another root", || path(Path::OtherRoot), "x509.signature"),
     ("no intermediate", no_intermediate, "x509.unknown-issuer"),
     (
         "leaf expired",
@@ -254,9 +260,9 @@ static MADE: &[Case] = &[
     ("revocation missing", || endorsed(Endorsements::nitro(Revocation::Missing)), "crl.missing"),
     ("revocation waived without a reason", || endorsed(Endorsements::nitro(not_checked(" "))), "crl.missing"),
     (
-        "a revocation list",
+        "a revocation list that is none",
         || endorsed(Endorsements::nitro(Revocation::Crl(vec![0x30]))),
-        "nitro.revocation.unsupported",
+        "crl.malformed",
     ),
     (
         "endorsements of SEV-SNP",
@@ -276,7 +282,7 @@ static MADE: &[Case] = &[
     ),
     (
         "signature by another module",
-        || authenticate(&VENDOR.module(Path::Good).sign(&payload().encode()), &VENDOR.anchors, NOON),
+        || authenticate(&VENDOR.module(Path::None).sign(&payload().encode()), &VENDOR.anchors, NOON),
         "nitro.signature.invalid",
     ),
     ("signature of other bytes", other_bytes, "nitro.signature.invalid"),

@@ -1,14 +1,16 @@
-//! A Nitro Security Module under a root of its own, for cases that need a valid signature over something wrong.
+//! A made-up Nitro Security Module, with payloads that a case changes a member of before it is signed.
+
+#[path = "authorities.rs"]
+#[allow(dead_code)] // the client's and the command line's cases use more of it
+pub(crate) mod authorities;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::EcdsaKeyPair;
 use casemate_attest::{TrustAnchors, UnixTime};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SignatureAlgorithm, date_time_ymd,
-};
+pub(crate) use casemate_sim::nitro::NitroPathMistake as Path;
+use casemate_sim::nitro::{NitroConfig, NitroModule, NitroVendor};
 
-/// 2026-01-01T12:00:00Z: the leaf is valid on that day.
+/// 2026-01-01T12:00:00Z: the leaf is valid in that hour.
 pub(crate) const NOON: UnixTime = UnixTime(1_767_268_800);
 
 /// What is in a document; a case changes one thing.
@@ -16,95 +18,37 @@ pub(crate) struct Payload {
     pub(crate) members: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// What is wrong with the certificates.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Path {
-    Good,
-    IntermediateNotAuthority,
-    IntermediateWithoutKeyUsage,
-    IntermediateExpired,
-    LeafIsAuthority,
-    LeafKeyUsage,
-    LeafOtherCurve,
-    LeafExtendedKeyUsage,
-    LeafByAnotherRoot,
-    ManyIntermediates,
-}
-
 pub(crate) struct Vendor {
     pub(crate) anchors: TrustAnchors,
-    root: Issuer<'static, KeyPair>,
-    root_der: Vec<u8>,
+    aws: NitroVendor,
 }
 
 /// Certificates of a module, and the key that signs for it.
 pub(crate) struct Module {
-    key: EcdsaKeyPair,
+    signer: Signer,
     leaf: Vec<u8>,
     cabundle: Vec<Vec<u8>>,
 }
 
+enum Signer {
+    Simulated(NitroModule),
+    /// Of the authorities that name lists.
+    Key(EcdsaKeyPair),
+}
+
 impl Vendor {
     pub(crate) fn new() -> Self {
-        let key = key(&PKCS_ECDSA_P384_SHA384);
-        let mut params = authority("test.aws.nitro-enclaves");
-        params.not_before = date_time_ymd(2020, 1, 1);
-        let certificate = params.self_signed(&key).expect("a root");
-        Self {
-            anchors: TrustAnchors::danger_only_pem(&certificate.pem()).expect("a danger bundle"),
-            root_der: certificate.der().to_vec(),
-            root: Issuer::new(params, key),
-        }
+        // Its root is older than every recording.
+        let mut aws = NitroVendor::create(UnixTime(1_577_880_000)).expect("a vendor");
+        aws.renew(NOON).expect("renewed");
+        Self { anchors: TrustAnchors::danger_only_pem(&aws.root_pem()).expect("a danger bundle"), aws }
     }
 
     pub(crate) fn module(&self, path: Path) -> Module {
-        let other = Vendor::new;
-        let intermediate_key = key(&PKCS_ECDSA_P384_SHA384);
-        let mut params = authority("region");
-        match path {
-            Path::IntermediateNotAuthority => params.is_ca = IsCa::ExplicitNoCa,
-            Path::IntermediateWithoutKeyUsage => params.key_usages.clear(),
-            Path::IntermediateExpired => params.not_after = date_time_ymd(2025, 12, 31),
-            _ => {}
-        }
-        let intermediate = match path {
-            Path::LeafByAnotherRoot => params.signed_by(&intermediate_key, &other().root),
-            _ => params.signed_by(&intermediate_key, &self.root),
-        };
-        let intermediate = intermediate.expect("an intermediate").der().to_vec();
-
-        let algorithm = match path {
-            Path::LeafOtherCurve => &PKCS_ECDSA_P256_SHA256,
-            _ => &PKCS_ECDSA_P384_SHA384,
-        };
-        let leaf_key = key(algorithm);
-        let mut leaf = named("module");
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.not_before = date_time_ymd(2026, 1, 1);
-        leaf.not_after = date_time_ymd(2026, 1, 2);
-        match path {
-            Path::LeafIsAuthority => leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
-            Path::LeafKeyUsage => leaf.key_usages = vec![KeyUsagePurpose::KeyAgreement],
-            Path::LeafExtendedKeyUsage => {
-                leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            }
-            _ => {}
-        }
-        let issuer = Issuer::new(authority("region"), intermediate_key);
-        let leaf = leaf.signed_by(&leaf_key, &issuer).expect("a leaf").der().to_vec();
-        let signing = match path {
-            Path::LeafOtherCurve => key(&PKCS_ECDSA_P384_SHA384),
-            _ => leaf_key,
-        };
-        let count = if path == Path::ManyIntermediates { 9 } else { 1 };
-        let cabundle =
-            std::iter::once(self.root_der.clone()).chain(std::iter::repeat_n(intermediate, count)).collect();
-        Module {
-            key: EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &signing.serialize_der())
-                .expect("a P-384 key"),
-            leaf,
-            cabundle,
-        }
+        let config = NitroConfig { path, ..NitroConfig::new([0x10; 48]) };
+        let module = self.aws.module(&config).expect("a module");
+        let (leaf, cabundle) = (module.certificate().to_vec(), module.cabundle().to_vec());
+        Module { signer: Signer::Simulated(module), leaf, cabundle }
     }
 }
 
@@ -128,10 +72,16 @@ impl Module {
     }
 
     pub(crate) fn sign(&self, payload: &[u8]) -> Vec<u8> {
-        let protected = [0x44, 0xa1, 0x01, 0x38, 0x22];
-        let to_be_signed = [&[0x84][..], &text("Signature1"), &protected, &[0x40], &bytes(payload)].concat();
-        let signature = self.key.sign(&SystemRandom::new(), &to_be_signed).expect("a signature");
-        envelope(payload, signature.as_ref())
+        match &self.signer {
+            Signer::Simulated(module) => module.sign(payload).expect("a document"),
+            Signer::Key(key) => {
+                let protected = [0x44, 0xa1, 0x01, 0x38, 0x22];
+                let signed =
+                    [&[0x84][..], &text("Signature1"), &protected, &[0x40], &bytes(payload)].concat();
+                let signature = key.sign(&SystemRandom::new(), &signed).expect("a signature");
+                envelope(payload, signature.as_ref())
+            }
+        }
     }
 }
 
@@ -194,24 +144,4 @@ fn head(major: u8, length: usize) -> Vec<u8> {
         24..=255 => vec![major | 24, length as u8],
         _ => [&[major | 25][..], &(length as u16).to_be_bytes()].concat(),
     }
-}
-
-fn authority(name: &str) -> CertificateParams {
-    let mut params = named(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = date_time_ymd(2025, 12, 1);
-    params.not_after = date_time_ymd(2030, 1, 1);
-    params
-}
-
-fn named(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-fn key(algorithm: &'static SignatureAlgorithm) -> KeyPair {
-    KeyPair::generate_for(algorithm).expect("a key")
 }

@@ -108,7 +108,21 @@ pub(crate) const FORMS: &[Case] = &[
     ("keys: two of a name", two_keys, "jwks.duplicate"),
     ("keys: too long", || keys(&" ".repeat(1024 * 1024 + 1)), "jwks.too-long"),
     ("keys: only for encryption", || key(|k| k["use"] = json!("enc")), "jwks.no-keys"),
-    ("keys: for another algorithm", || key(|k| k["alg"] = json!("PS256")), "jwks.key"),
+    ("keys: for another algorithm", || key(|k| k["alg"] = json!("PS256")), "jwks.purpose"),
+    ("keys: for an algorithm that is no text", || key(|k| k["alg"] = json!(["RS256"])), "jwks.purpose"),
+    ("keys: for the algorithm of another kind of key", || key(|k| k["alg"] = json!("ES256")), "jwks.purpose"),
+    ("keys: without an algorithm", || without("alg"), "understood"),
+    ("keys: of an unknown use", || key(|k| k["use"] = json!("tls")), "jwks.purpose"),
+    ("keys: of a use that is no text", || key(|k| k["use"] = json!(["sig"])), "jwks.purpose"),
+    ("keys: of no stated use", || without("use"), "understood"),
+    ("keys: to verify", || operations(json!(["verify"])), "understood"),
+    ("keys: to sign and verify", || operations(json!(["sign", "verify"])), "understood"),
+    ("keys: to sign only", || operations(json!(["sign"])), "jwks.purpose"),
+    ("keys: to wrap other keys", || operations(json!(["wrapKey", "unwrapKey"])), "jwks.purpose"),
+    ("keys: to do nothing", || operations(json!([])), "jwks.purpose"),
+    ("keys: to verify twice", || operations(json!(["verify", "verify"])), "jwks.purpose"),
+    ("keys: to verify and a number", || operations(json!(["verify", 1])), "jwks.purpose"),
+    ("keys: operations that are no list", || operations(json!("verify")), "jwks.purpose"),
     ("keys: nothing wrong", || key(|_| ()), "understood"),
 ];
 
@@ -176,4 +190,12 @@ fn two_keys() -> String {
     let copy = set["keys"][0].clone();
     set["keys"].as_array_mut().expect("a list").push(copy);
     keys(&set.to_string())
+}
+
+fn without(member: &str) -> String {
+    key(|k| drop(k.as_object_mut().expect("an object").remove(member)))
+}
+
+fn operations(list: Value) -> String {
+    key(|k| k["key_ops"] = list.clone())
 }

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use casemate_attest::snp::ProductLine;
-use casemate_attest::{Evidence, UnixTime};
-use casemate_client::endorse::{
-    Fetched, IntelService, Known, Notice, Origin, Settings, fetch, fetch_devices,
-};
+use casemate_attest::{Evidence, Platform, UnixTime};
+use casemate_endorse::{Fetched, IntelService, Known, Notice, Origin, Settings, fetch, fetch_devices};
 use serde_json::json;
 
 use super::kind::Kind;
@@ -56,6 +54,9 @@ fn of_devices(
             ("--kds", args.kds.is_some()),
             ("--pccs", args.pccs.is_some()),
             ("--thim", args.thim.is_some()),
+            ("--ak-chain", args.ak_chain.is_some()),
+            ("--crl-mirror", args.crl_mirror.is_some()),
+            ("--danger-unlisted", args.danger_unlisted.is_some()),
             ("--chain", args.chain.is_some() && kind == Kind::Devices),
         ],
     )?;
@@ -72,9 +73,14 @@ fn of_machine(
     now: UnixTime,
 ) -> Result<(Fetched, &'static str), CliError> {
     let evidence = Evidence::parse(bytes)?;
+    let platform = evidence.platform();
+    let by_lists = matches!(platform, Platform::Nitro | Platform::GceVtpm);
     refuse(
-        Kind::Evidence(evidence.platform()),
+        Kind::Evidence(platform),
         &[
+            ("--ak-chain", args.ak_chain.is_some() && platform != Platform::GceVtpm),
+            ("--crl-mirror", args.crl_mirror.is_some() && !by_lists),
+            ("--danger-unlisted", args.danger_unlisted.is_some() && !by_lists),
             ("--chain", args.chain.is_some()),
             ("--rim-service", args.rim_service.is_some()),
             ("--ocsp-service", args.ocsp_service.is_some()),
@@ -84,10 +90,12 @@ fn of_machine(
     let known = Known {
         line: args.line.as_deref().map(line).transpose()?,
         vek: args.vek.as_deref().map(files::certificate).transpose()?,
+        ak_chain: args.ak_chain.as_deref().map(super::verify::certificates).transpose()?,
+        danger_unlisted: args.danger_unlisted.clone(),
     };
     let anchors = files::anchors(&args.anchors)?;
     let fetching = fetch(&evidence, &known, &anchors, now, settings, &notify);
-    Ok((runtime()?.block_on(fetching)?, super::kind::vendor(evidence.platform())))
+    Ok((runtime()?.block_on(fetching)?, super::kind::vendor(platform)))
 }
 
 /// The flags that were given and say nothing about this kind of evidence.
@@ -120,6 +128,7 @@ fn settings(args: &EndorseFetchArgs) -> Result<Settings, CliError> {
         settings.nvidia.ocsp.clone_from(ocsp);
     }
     settings.nvidia.nonce = !args.ocsp_without_nonce;
+    settings.lists.clone_from(&args.crl_mirror);
     settings.authorities = args.tls_authority.as_deref().map(files::read).transpose()?;
     settings.offline = args.offline;
     Ok(settings)
@@ -165,12 +174,16 @@ fn show(args: &EndorseFetchArgs, fetched: &Fetched, vendor: &str) -> Result<(), 
             "platform": fetched.platform,
             "simulated": fetched.simulated,
             "items": items,
+            "waived": fetched.waived.iter().map(|(rule, _)| rule).collect::<Vec<_>>(),
             "valid_until": fetched.valid_until,
             "bundle": args.output,
         }));
     }
     for item in &fetched.items {
         output::data(&format!("{:8} {}", origin(item.origin), item.name));
+    }
+    for (rule, compared) in &fetched.waived {
+        output::data(&format!("waived   {rule}: {compared}"));
     }
     output::data(&format!(
         "the evidence is genuine with them until {}; written to {}",

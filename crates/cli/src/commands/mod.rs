@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 pub(crate) mod broker;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod endorse;
 pub(crate) mod inspect;
 mod inspect_log;

@@ -184,11 +184,7 @@ impl Input {
         let kind = Kind::Evidence(evidence.platform());
         kind.refuse_others(args)?;
         let policy = ClientPolicy::platform_from_toml(policy)?;
-        let revocation = match (&args.crl, &args.danger_no_crl) {
-            (Some(path), _) => Revocation::Crl(files::read(path)?),
-            (None, Some(reason)) => Revocation::DangerNotChecked { reason: reason.clone() },
-            (None, None) => Revocation::Missing,
-        };
+        let revocation = revocation(args)?;
         let binding = match (&args.nonce, &args.report_data, &args.danger_unbound) {
             (Some(hex), _, _) => Binding::qualifying_data(nonce(hex)?),
             (None, Some(hex), _) => Binding::report_data(files::hex_bytes::<64>("--report-data", hex)?),
@@ -224,7 +220,35 @@ impl Input {
 /// Of the bundle that `endorse fetch` wrote.
 fn bundled(args: &VerifyArgs, evidence: &Evidence) -> Result<Endorsements, CliError> {
     let path = args.endorsements.as_deref().ok_or(CliError::MissingFlag { flag: "--endorsements" })?;
-    Ok(EndorsementBundle::parse(&files::read(path)?)?.endorsements(evidence)?)
+    if evidence.platform() == Platform::GceVtpm && args.ak_chain.is_some() {
+        let of = "a bundle of endorsements, which has these certificates";
+        return Err(CliError::SuperfluousFlag { flag: "--ak-chain", of });
+    }
+    let endorsements = EndorsementBundle::parse(&files::read(path)?)?.endorsements(evidence)?;
+    Ok(match &args.danger_unlisted {
+        Some(reason) => endorsements.danger_unlisted(reason.clone()),
+        None => endorsements,
+    })
+}
+
+/// What the flags say of revocation.
+pub(crate) fn revocation(args: &VerifyArgs) -> Result<Revocation, CliError> {
+    if let Some(reason) = &args.danger_no_crl {
+        return Ok(Revocation::DangerNotChecked { reason: reason.clone() });
+    }
+    let mut lists = args.crl.iter().map(|path| files::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let revocation = match (lists.pop(), lists.is_empty()) {
+        (None, _) => Revocation::Missing,
+        (Some(only), true) => Revocation::Crl(only),
+        (Some(last), false) => {
+            lists.push(last);
+            Revocation::of_lists(lists)
+        }
+    };
+    Ok(match &args.danger_unlisted {
+        Some(reason) => revocation.danger_unlisted(reason.clone()),
+        None => revocation,
+    })
 }
 
 /// What `--nonce` says: as many bytes as the relying party chose.
@@ -234,7 +258,11 @@ pub(crate) fn nonce(text: &str) -> Result<Vec<u8>, CliError> {
 
 /// Certificates above that of an attestation key.
 pub(crate) fn ak_chain(args: &VerifyArgs) -> Result<Vec<Vec<u8>>, CliError> {
-    let path = args.ak_chain.as_deref().ok_or(CliError::MissingFlag { flag: "--ak-chain" })?;
+    certificates(args.ak_chain.as_deref().ok_or(CliError::MissingFlag { flag: "--ak-chain" })?)
+}
+
+/// Of a file: PEM, or one in DER.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     casemate_attest::tpm::certificates(&files::read(path)?)
         .ok_or_else(|| CliError::UnknownKind { path: path.to_path_buf() })
 }

@@ -4,11 +4,11 @@ use casemate_attest::bundle::{Bundle, BundleDevices, BundleQuestion, Challenge, 
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::eventlog::EventLog;
 use casemate_attest::nvidia::{Manifest, NvidiaEndorsements};
-use casemate_attest::{Danger, Endorsements, Platform, PlatformPolicy, Report, Revocation};
+use casemate_attest::{Danger, Endorsements, Platform, PlatformPolicy, Report};
 use casemate_client::ClientPolicy;
 
 use super::kind::Kind;
-use super::verify::{ak_chain, nonce, show, time};
+use super::verify::{ak_chain, nonce, revocation, show, time};
 use super::verify_devices;
 use crate::args::VerifyArgs;
 use crate::error::CliError;
@@ -99,14 +99,6 @@ fn endorsements(args: &VerifyArgs, bundle: &Bundle) -> Result<Option<Endorsement
             Some(Endorsements::snp(files::certificate(path)?, revocation(args)?))
         }
         _ => None,
-    })
-}
-
-fn revocation(args: &VerifyArgs) -> Result<Revocation, CliError> {
-    Ok(match (&args.crl, &args.danger_no_crl) {
-        (Some(path), _) => Revocation::Crl(files::read(path)?),
-        (None, Some(reason)) => Revocation::DangerNotChecked { reason: reason.clone() },
-        (None, None) => Revocation::Missing,
     })
 }
 

@@ -212,6 +212,20 @@ pub fn run_program(program: &Path, args: &[&str]) -> Run {
     }
 }
 
+/// The process of a server's engine: its only child.
+pub fn engine_of(server: u32) -> u32 {
+    let parent = format!("PPid:\t{server}");
+    let is_child = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == parent)
+    };
+    let pids = fs::read_dir("/proc").unwrap().map(Result::unwrap);
+    let children: Vec<u32> =
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect();
+    assert_eq!(children.len(), 1, "{children:?}");
+    children[0]
+}
+
 /// A server process. Dropping it kills it.
 pub struct Server {
     pub child: Child,

@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::Case;
-use crate::fixture::{Fixture, Server, casemate, model, run};
+use crate::fixture::{Fixture, Server, casemate, engine_of, model, run};
 use crate::path::http;
 
 pub const CASES: &[(&str, Case)] = &[
     ("machine::no_plaintext_weights_on_any_disk", no_plaintext_weights_on_any_disk),
     ("machine::one_copy_of_the_weights_in_memory", one_copy_of_the_weights_in_memory),
     ("machine::no_prompt_or_answer_in_any_log", no_prompt_or_answer_in_any_log),
-    ("machine::the_process_is_hardened", the_process_is_hardened),
+    ("machine::the_processes_are_hardened", the_processes_are_hardened),
+    ("machine::a_dead_engine_has_a_name", a_dead_engine_has_a_name),
+    ("machine::the_engine_dies_with_the_server", the_engine_dies_with_the_server),
 ];
 
 fn start(f: &Fixture, broker: &Server, folder: &Path, env: &[(&str, &str)]) -> Server {
@@ -50,23 +52,24 @@ fn no_plaintext_weights_on_any_disk(f: &Fixture) {
     }
     assert!(searched >= 3, "only {searched} files were searched");
     // An undumpable process shows its descriptors and mappings to root only.
-    let fds = format!("/proc/{}/fd", server.child.id());
-    if !is_root() {
-        assert_eq!(fs::read_dir(&fds).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
-        return;
+    for pid in [server.child.id(), engine_of(server.child.id())] {
+        if is_root() {
+            nothing_on_a_disk_is_open_for_writing(pid);
+        } else {
+            let error = fs::read_dir(format!("/proc/{pid}/fd")).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        }
     }
-    // Nothing that it holds open for writing is a file on a disk.
-    for fd in fs::read_dir(fds).unwrap().map(Result::unwrap) {
+}
+
+fn nothing_on_a_disk_is_open_for_writing(pid: u32) {
+    for fd in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap) {
         let target = fs::read_link(fd.path()).unwrap();
         let text = target.to_string_lossy().into_owned();
         let memory =
             ["socket:", "pipe:", "anon_inode:", "/memfd:", "/dev/null"].iter().any(|p| text.starts_with(p));
         if !memory {
-            let info = fs::read_to_string(format!(
-                "/proc/{}/fdinfo/{}",
-                server.child.id(),
-                fd.file_name().to_string_lossy()
-            ));
+            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", fd.file_name().to_string_lossy()));
             let info = info.unwrap();
             let flags = info.lines().find_map(|l| l.strip_prefix("flags:")).unwrap().trim();
             let flags = u32::from_str_radix(flags, 8).unwrap();
@@ -74,7 +77,7 @@ fn no_plaintext_weights_on_any_disk(f: &Fixture) {
         }
     }
     // And no writable shared mapping of a file.
-    let maps = fs::read_to_string(format!("/proc/{}/maps", server.child.id())).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     for line in maps
         .lines()
         .filter(|l| l.split_whitespace().nth(1).is_some_and(|p| p.contains('w') && p.ends_with('s')))
@@ -125,16 +128,20 @@ fn one_copy_of_the_weights_in_memory(f: &Fixture) {
     let folder = f.folder("memory");
     let server = start(f, &broker, &folder, &[]);
     assert_eq!(http(&server.url).post("/infer", &json!({ "prompt": "Hi", "max_new_tokens": 8 })).status, 200);
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let pids = [server.child.id(), engine_of(server.child.id())];
+    let statuses = pids.map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap());
     let kib = |name: &str| -> u64 {
-        let line =
-            status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {status}"));
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        let in_kib = |status: &String| -> u64 {
+            let line = status.lines().find_map(|l| l.strip_prefix(name));
+            let line = line.unwrap_or_else(|| panic!("{name}: {status}"));
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        statuses.iter().map(in_kib).sum()
     };
     let model = fs::metadata(model().unwrap()).unwrap().len() / 1024;
-    // The memory file is the copy; private memory holds context and buffers only.
-    assert!(kib("RssShmem") <= model + 1024, "more than one copy: {status}");
-    assert!(kib("RssShmem") >= model / 2, "the weights are not in the memory file: {status}");
+    // The memory file is the copy, and the engine's process maps it; private memory holds context and buffers only.
+    assert!(kib("RssShmem") <= model + 1024, "more than one copy: {statuses:?}");
+    assert!(kib("RssShmem") >= model / 2, "the weights are not in the memory file: {statuses:?}");
     // Context of 4,096 tokens and compute buffers of this model are about 150 MiB; a second copy would add the model.
     let peak = kib("VmHWM");
     assert!(peak < 2 * model + 180 * 1024, "peak {peak} KiB for a model of {model} KiB");
@@ -170,11 +177,59 @@ fn no_prompt_or_answer_in_any_log(f: &Fixture) {
     }
 }
 
-fn the_process_is_hardened(f: &Fixture) {
+fn the_processes_are_hardened(f: &Fixture) {
     let broker = f.broker(&f.path("store"));
     let folder = f.folder("hardened");
     let server = start(f, &broker, &folder, &[]);
-    let pid = server.child.id();
+    let engine = engine_of(server.child.id());
+    hardened(server.child.id());
+    hardened(engine);
+    let status = fs::read_to_string(format!("/proc/{engine}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t2"), "the engine's calls are not filtered: {status}");
+    let log = server.log();
+    assert!(log.contains("engine confined") && log.contains("landlock_abi"), "{log}");
+    // Which memory held the key: one of the two, and which.
+    assert!(log.contains("memory=memfd_secret") || log.contains("memory=mlock (no memfd_secret"), "{log}");
+    // Without swap permission it would not have started; with a named device it refuses (unit test in the enclave).
+    let check =
+        run(&["serve", "--check-config", "--model", "m", "--publisher-key", "p", "--broker", "http://b"]);
+    assert_eq!(check.exit, Some(0), "{}", check.stderr);
+}
+
+/// The engine ends, by itself or by somebody: requests and health say so by name, and the server goes on.
+fn a_dead_engine_has_a_name(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let server = f.serve(&broker.url);
+    let http = http(&server.url);
+    assert_eq!(http.get("/health").json()["status"], "ok");
+    let engine = engine_of(server.child.id()).to_string();
+    assert!(std::process::Command::new("kill").args(["-KILL", &engine]).status().unwrap().success());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while http.get("/health").status == 200 {
+        assert!(std::time::Instant::now() < deadline, "the server never noticed");
+    }
+    assert_eq!(http.get("/health").refused(503), "engine.process.ended");
+    let question = json!({ "prompt": "Hi", "max_new_tokens": 8 });
+    assert_eq!(http.post("/infer", &question).refused(503), "engine.process.ended");
+    assert_eq!(http.get("/attest").status, 200, "what does not need the engine goes on");
+    assert!(server.log().contains("signal 9"), "{}", server.log());
+}
+
+fn the_engine_dies_with_the_server(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let mut server = f.serve(&broker.url);
+    let status = format!("/proc/{}/status", engine_of(server.child.id()));
+    server.kill9();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    // Where nobody asks for the end of an orphan, a dead process keeps its entry.
+    while fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+        assert!(std::time::Instant::now() < deadline, "the engine lives on");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// An unprivileged user, no new privileges, no core dump, not dumpable.
+fn hardened(pid: u32) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
     assert!(!field("Uid:").split_whitespace().any(|uid| uid == "0"), "runs as root: {status}");
@@ -189,8 +244,4 @@ fn the_process_is_hardened(f: &Fixture) {
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
     // An undumpable process's files in /proc belong to root, whoever runs it.
     assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
-    // Without swap permission it would not have started; with a named device it refuses (unit test in the enclave).
-    let check =
-        run(&["serve", "--check-config", "--model", "m", "--publisher-key", "p", "--broker", "http://b"]);
-    assert_eq!(check.exit, Some(0), "{}", check.stderr);
 }

@@ -247,6 +247,13 @@ impl Answer {
         self.body
     }
 
+    /// The code of an error with this status.
+    pub fn refused(self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.body);
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        body["error"]["code"].as_str().unwrap().to_owned()
+    }
+
     pub fn json(self) -> Value {
         serde_json::from_str(&self.text()).unwrap()
     }

@@ -1,21 +1,33 @@
 //! `GET /attest`.
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use casemate_protocol::document::AttestationDocument;
 
 use super::ApiState;
 use super::error::ApiError;
+use crate::staple::EndorsementHealth;
 
-/// Makes attestation documents: a signed statement of what runs here.
+/// Makes attestation documents: a signed statement of what runs here. They are JSON (spec/channel.md, CH-7).
 pub trait AttestSource: Send + Sync {
-    /// A document that answers `nonce`, or one that says that it answers none. May block on a device.
+    /// A document that answers `nonce`. May block on a device.
     ///
     /// # Errors
     /// [`AttestSourceError`] with the code of what failed.
-    fn attestation_document(&self, nonce: Option<[u8; 32]>)
-    -> Result<AttestationDocument, AttestSourceError>;
+    fn attestation_document(&self, nonce: [u8; 32]) -> Result<Bytes, AttestSourceError>;
+
+    /// The document that answers no nonce: made ahead, so that no device is asked (STAPLE-09).
+    ///
+    /// # Errors
+    /// [`AttestSourceError`] where none is ready, or it has run out.
+    fn ready_document(&self) -> Result<Bytes, AttestSourceError>;
+
+    /// How the endorsements stand.
+    ///
+    /// # Errors
+    /// [`AttestSourceError`] where the machine's clock tells no time.
+    fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError>;
 }
 
 /// No document could be made. What failed in detail is for the operator's log, not for every client.
@@ -30,14 +42,17 @@ pub(super) async fn attest(
     State(state): State<ApiState>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let nonce = nonce(query.as_deref())?;
     let source = state.attest;
-    let document = tokio::task::spawn_blocking(move || source.attestation_document(nonce))
-        .await
-        // The source panicked.
-        .map_err(|_| ApiError::Attest(AttestSourceError { code: "attestation.failed" }))?
-        .map_err(ApiError::Attest)?;
-    Ok(Json(document).into_response())
+    let document = match nonce(query.as_deref())? {
+        None => source.ready_document(),
+        Some(nonce) => {
+            let made = tokio::task::spawn_blocking(move || source.attestation_document(nonce)).await;
+            // The source panicked.
+            made.unwrap_or(Err(AttestSourceError { code: "attestation.failed" }))
+        }
+    };
+    let document = document.map_err(ApiError::Attest)?;
+    Ok(([(CONTENT_TYPE, "application/json")], document).into_response())
 }
 
 /// The query is nothing, or `nonce=` and 64 hexadecimal digits. Digits need no percent-decoding.

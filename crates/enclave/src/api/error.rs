@@ -266,7 +266,10 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::NoMessages
         | EngineError::Template(TemplateFault::Refused | TemplateFault::TooLong) => StatusCode::BAD_REQUEST,
         EngineError::NoTemplate => StatusCode::NOT_IMPLEMENTED,
-        EngineError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        EngineError::Stopped
+        | EngineError::Ended(_)
+        | EngineError::Hung { .. }
+        | EngineError::Protocol { .. } => StatusCode::SERVICE_UNAVAILABLE,
         EngineError::Template(TemplateFault::Syntax | TemplateFault::Failed)
         | EngineError::Unreadable { .. }
         | EngineError::NotGguf
@@ -277,6 +280,7 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Cpu { .. }
         | EngineError::Threads { .. }
         | EngineError::Thread { .. }
-        | EngineError::Compute { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        | EngineError::Compute { .. }
+        | EngineError::Reported { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use casemate_engine::Usage;
 
 use super::ApiState;
+use crate::staple::EndorsementHealth;
 
 /// What this server counted since it started.
 #[derive(Debug, Default)]
@@ -44,8 +45,8 @@ impl Metrics {
         self.body_bytes.load(Ordering::Relaxed)
     }
 
-    /// Everything, with the engine's queue as it is now.
-    fn render(&self, queue_depth: usize) -> String {
+    /// Everything, with the engine's queue and the endorsements as they are now.
+    fn render(&self, queue_depth: usize, endorsements: Option<EndorsementHealth>) -> String {
         let mut out = String::new();
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         head(&mut out, "casemate_requests_total", "counter", "Requests by route and status.");
@@ -82,7 +83,29 @@ impl Metrics {
                 queue_depth as u64,
             ),
         ];
-        for (name, kind, help, value) in single {
+        let endorsed = endorsements.map(|health| {
+            [
+                (
+                    "casemate_endorsements_valid_until_seconds",
+                    "gauge",
+                    "Last second, since 1970, at which this machine's evidence is genuine with its endorsements.",
+                    health.valid_until.0,
+                ),
+                (
+                    "casemate_endorsements_last_refresh_seconds",
+                    "gauge",
+                    "When the endorsements were last obtained and checked, in seconds since 1970.",
+                    health.last_success.0,
+                ),
+                (
+                    "casemate_endorsement_refresh_failures_total",
+                    "counter",
+                    "Attempts to renew the endorsements that failed.",
+                    health.failures_total,
+                ),
+            ]
+        });
+        for (name, kind, help, value) in single.into_iter().chain(endorsed.into_iter().flatten()) {
             head(&mut out, name, kind, help);
             line(&mut out, name, value);
         }
@@ -91,7 +114,9 @@ impl Metrics {
 }
 
 pub(super) async fn metrics(State(state): State<ApiState>) -> Response {
-    let text = state.metrics.render(state.engine.queue_depth());
+    // Where the clock tells no time, the gauges are left out.
+    let endorsements = state.attest.endorsements().ok();
+    let text = state.metrics.render(state.engine.queue_depth(), endorsements);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

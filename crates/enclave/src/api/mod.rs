@@ -2,8 +2,8 @@
 //!
 //! | Route | Answer |
 //! |---|---|
-//! | `GET /health` | `{"status":"ok"}` |
-//! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or for none |
+//! | `GET /health` | `{"status":"ok","endorsements":{…}}`, 503 once they have run out (STAPLE-06, STAPLE-07), or the error that every request would get |
+//! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or the ready one for none |
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
 //! | `GET /v1/models` | OpenAI's shape |
@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -36,6 +36,7 @@ pub use attest::{AttestSource, AttestSourceError};
 pub use error::ApiError;
 pub use metrics::Metrics;
 
+use crate::staple::EndorsementState;
 use error::Shape;
 use metrics::Route;
 
@@ -119,8 +120,19 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
-async fn health() -> Response {
-    axum::Json(serde_json::json!({"status": "ok"})).into_response()
+/// Says `ok` as long as clients can be served (STAPLE-06, STAPLE-07): a server whose endorsements have run out is refused by
+/// every one of them.
+async fn health(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    state.engine.health()?;
+    let endorsements = state.attest.endorsements().map_err(ApiError::Attest)?;
+    let (status, word) = match endorsements.state {
+        EndorsementState::Expired => (StatusCode::SERVICE_UNAVAILABLE, "expired"),
+        EndorsementState::Fresh | EndorsementState::RefreshFailing | EndorsementState::Expiring => {
+            (StatusCode::OK, "ok")
+        }
+    };
+    let body = serde_json::json!({"status": word, "endorsements": endorsements});
+    Ok((status, axum::Json(body)).into_response())
 }
 
 /// Around every request: renders errors in the form of the route's family, counts, and keeps answers out of caches.

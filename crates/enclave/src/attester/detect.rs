@@ -7,11 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use casemate_attest::Platform;
+
 use super::azure::AzureVm;
-use super::hardware::{Hardware, within};
+use super::hardware::{Device, Hardware, within};
 use super::nsm::Nsm;
+use super::sev_guest::SevGuest;
+use super::tdx_guest::{QuoteService, TdxGuest};
 use super::tsm::Tsm;
-use super::{Attester, AttesterError};
+use super::{Attester, AttesterError, echo};
 
 /// Where the system shows its devices. Data, so that the same code runs over a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Roots {
     pub sev_guest: PathBuf,
     /// The device of a TD.
     pub tdx_guest: PathBuf,
+    /// Who makes a TD's quotes where configfs-tsm is not there to ask for them.
+    pub quote_service: QuoteService,
     /// The privilege level (VMPL) for which configfs-tsm is asked; `None` leaves it as it is.
     pub privilege: Option<u8>,
 }
@@ -45,6 +51,7 @@ impl Roots {
             tsm: "/sys/kernel/config/tsm/report".into(),
             sev_guest: "/dev/sev-guest".into(),
             tdx_guest: "/dev/tdx_guest".into(),
+            quote_service: QuoteService::USUAL,
             privilege: None,
         }
     }
@@ -57,33 +64,92 @@ impl Roots {
 pub fn detect(roots: &Roots) -> Result<Arc<dyn Attester>, AttesterError> {
     let roots = roots.clone();
     // Devices are opened and asked here already.
-    within(DEADLINE, move || choose(&roots))
+    let device = within(DEADLINE, move || shown(&roots)?.open(&roots))?;
+    Ok(Arc::new(Hardware::start(device)))
 }
 
-fn choose(roots: &Roots) -> Result<Arc<dyn Attester>, AttesterError> {
+/// The platform of the order that shows itself first: the one that is asked, whatever it then answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// `/dev/nsm`.
+    Nitro,
+    /// Azure's chassis, with a virtual TPM.
+    Azure,
+    /// configfs-tsm; its provider says whose.
+    Tsm,
+    /// `/dev/sev-guest`, without configfs-tsm.
+    SevGuest,
+    /// `/dev/tdx_guest`, without configfs-tsm.
+    TdxGuest,
+}
+
+impl Shown {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nitro => "a Nitro enclave (Nitro Security Module)",
+            Self::Azure => "an Azure confidential VM (virtual TPM)",
+            Self::Tsm => "a SEV-SNP guest or a TD (configfs-tsm)",
+            Self::SevGuest => "a SEV-SNP guest (/dev/sev-guest, without configfs-tsm)",
+            Self::TdxGuest => "a TD (/dev/tdx_guest and the host's quote service, without configfs-tsm)",
+        }
+    }
+
+    /// Opens its device, and asks Azure's metadata service where it is Azure's.
+    pub(crate) fn open(self, roots: &Roots) -> Result<Box<dyn Device>, AttesterError> {
+        Ok(match self {
+            Self::Nitro => Box::new(Nsm::open(&roots.nsm)?),
+            Self::Azure => Box::new(AzureVm::open(&roots.tpm, &roots.azure_metadata)?),
+            Self::Tsm => Box::new(Tsm::open(&roots.tsm, roots.privilege)?),
+            Self::SevGuest => Box::new(SevGuest::open(&roots.sev_guest, roots.privilege)?),
+            Self::TdxGuest => Box::new(TdxGuest::open(&roots.tdx_guest, roots.quote_service.clone())?),
+        })
+    }
+
+    /// Makes evidence once and reads it back, in a device that is closed again. It binds nothing that anybody asks for, and
+    /// goes nowhere. Azure's metadata service is asked only where `metadata` says so.
+    pub(crate) fn attempt(self, roots: &Roots, metadata: bool) -> Result<Tried, AttesterError> {
+        if self == Self::Azure && !metadata {
+            let platform = AzureVm::local(&roots.tpm)?.try_quote()?;
+            return Ok(Tried { platform, bytes: None });
+        }
+        let mut device = self.open(roots)?;
+        let raw = device.evidence(&TRIAL)?;
+        echo::check(&raw, &TRIAL)?;
+        Ok(Tried { platform: raw.platform, bytes: Some(raw.evidence.len()) })
+    }
+}
+
+/// What a trial made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// Whose evidence.
+    pub(crate) platform: Platform,
+    /// Its length; none where only the machine's own part of it was made.
+    pub(crate) bytes: Option<usize>,
+}
+
+/// Which platform this machine is, by what is there: nothing is opened but the firmware's text.
+pub(crate) fn shown(roots: &Roots) -> Result<Shown, AttesterError> {
     if roots.nsm.exists() {
-        return Ok(Arc::new(Hardware::start(Nsm::open(&roots.nsm)?)));
+        return Ok(Shown::Nitro);
     }
     if is_azure(roots) {
         if !roots.tpm.exists() {
             let missing = "it has no virtual TPM (load the module tpm_crb)";
             return Err(AttesterError::HalfPresent { found: "the chassis of an Azure VM", missing });
         }
-        let machine = AzureVm::open(&roots.tpm, &roots.azure_metadata)?;
-        return Ok(Arc::new(Hardware::start(machine)));
+        return Ok(Shown::Azure);
     }
     if roots.tsm.is_dir() {
-        return Ok(Arc::new(Hardware::start(Tsm::open(&roots.tsm, roots.privilege)?)));
+        return Ok(Shown::Tsm);
     }
-    let half = |found| {
-        let missing = "configfs-tsm is not there (mount configfs at /sys/kernel/config, load the module tsm)";
-        Err(AttesterError::HalfPresent { found, missing })
-    };
+    // Kernels that are older than configfs-tsm.
     if roots.sev_guest.exists() {
-        return half("the device of a SEV-SNP guest");
+        return Ok(Shown::SevGuest);
     }
     if roots.tdx_guest.exists() {
-        return half("the device of a TDX guest");
+        return Ok(Shown::TdxGuest);
     }
     Err(AttesterError::NoDevice)
 }
@@ -93,6 +159,8 @@ fn is_azure(roots: &Roots) -> bool {
     std::fs::read(&roots.chassis_asset_tag).is_ok_and(|tag| tag.trim_ascii() == AZURE_CHASSIS)
 }
 
+/// No hash of anything that is said on a channel.
+const TRIAL: [u8; 64] = *b"casemate doctor: a trial, which binds nothing and proves nothing";
 /// The asset tag of every Azure VM.
 const AZURE_CHASSIS: &[u8] = b"7783-7084-3265-9085-8269-3286-77";
 /// A TPM answers in milliseconds and the metadata service in a second; both have shorter limits of their own.
@@ -120,9 +188,21 @@ mod tests {
             ..Roots::system()
         };
         assert_eq!(code(&none), "attester.no-device");
-        for device in ["sev-guest", "tdx_guest"] {
+        // A device whose kernel has no configfs-tsm is asked itself; with it, it is not.
+        let asked = [
+            ("sev-guest", Shown::SevGuest, Platform::SevSnp, "attester.sev-guest.no-key"),
+            ("tdx_guest", Shown::TdxGuest, Platform::Tdx, "attester.tdx-guest.kernel"),
+        ];
+        for (device, expected, platform, refusal) in asked {
             std::fs::write(dir.join(device), "").unwrap();
-            assert_eq!(code(&none), "attester.half-present", "{device}");
+            assert_eq!(shown(&none).ok(), Some(expected));
+            let found = detect(&none).unwrap();
+            assert_eq!(found.platform(), platform);
+            // It is a file and no device.
+            assert_eq!(found.evidence(&[0; 64]).err().unwrap().code(), refusal);
+            std::fs::create_dir(dir.join("tsm")).unwrap();
+            assert_eq!(shown(&none).ok(), Some(Shown::Tsm));
+            std::fs::remove_dir(dir.join("tsm")).unwrap();
             std::fs::remove_file(dir.join(device)).unwrap();
         }
         std::fs::write(dir.join("tag"), "7783-7084-3265-9085-8269-3286-77\n").unwrap();
@@ -136,7 +216,7 @@ mod tests {
         std::fs::write(dir.join("nsm"), "").unwrap();
         std::fs::create_dir(dir.join("tsm")).unwrap();
         let first = detect(&none).unwrap();
-        assert_eq!(first.platform(), casemate_attest::Platform::Nitro);
+        assert_eq!(first.platform(), Platform::Nitro);
         assert_eq!(first.evidence(&[0; 64]).err().unwrap().code(), "attester.nsm.kernel");
         std::fs::remove_file(dir.join("nsm")).unwrap();
         std::fs::remove_dir(dir.join("tsm")).unwrap();

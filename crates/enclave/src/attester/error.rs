@@ -3,11 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use casemate_attest::{ParseError, Platform};
+use casemate_attest::{AnchorError, ParseError, Platform};
 use casemate_sim::SimError;
 
 use super::azure::AzureError;
 use super::nsm::NsmError;
+use super::sev_guest::SevGuestError;
+use super::tdx_guest::TdxGuestError;
 use super::tpm::TpmError;
 use super::tsm::TsmError;
 
@@ -81,12 +83,21 @@ pub enum AttesterError {
     /// AWS's Nitro Security Module.
     #[error(transparent)]
     Nsm(#[from] NsmError),
+    /// A SEV-SNP guest's own device.
+    #[error(transparent)]
+    SevGuest(#[from] SevGuestError),
+    /// A TD's own device, or its host's quote service.
+    #[error(transparent)]
+    TdxGuest(#[from] TdxGuestError),
     /// The program's own image could not be read for the simulated launch measurement.
     #[error("cannot read the program's own image: {0}")]
     Image(#[source] io::Error),
     /// The simulator failed.
     #[error("the simulated machine failed: {0}")]
     Simulator(#[from] SimError),
+    /// The simulated vendor's own certificates are not roots.
+    #[error("the simulated vendor's roots: {0}")]
+    SimulatedRoots(#[from] AnchorError),
 }
 
 impl AttesterError {
@@ -107,8 +118,10 @@ impl AttesterError {
             Self::Tpm(e) => e.code(),
             Self::Azure(e) => e.code(),
             Self::Nsm(e) => e.code(),
+            Self::SevGuest(e) => e.code(),
+            Self::TdxGuest(e) => e.code(),
             Self::Image(_) => "attester.image",
-            Self::Simulator(_) => "attester.simulator",
+            Self::Simulator(_) | Self::SimulatedRoots(_) => "attester.simulator",
         }
     }
 
@@ -130,6 +143,8 @@ impl AttesterError {
             }
             Self::Tsm(e) => e.hint(),
             Self::Azure(e) => e.hint(),
+            Self::SevGuest(e) => e.hint(),
+            Self::TdxGuest(e) => e.hint(),
             Self::Device { .. }
             | Self::Stopped
             | Self::Evidence(_)
@@ -139,7 +154,8 @@ impl AttesterError {
             | Self::Tpm(_)
             | Self::Nsm(_)
             | Self::Image(_)
-            | Self::Simulator(_) => None,
+            | Self::Simulator(_)
+            | Self::SimulatedRoots(_) => None,
         }
     }
 }

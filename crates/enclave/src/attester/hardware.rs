@@ -22,6 +22,20 @@ pub(crate) trait Device: Send + 'static {
     }
 }
 
+impl Device for Box<dyn Device> {
+    fn platform(&self) -> Platform {
+        (**self).platform()
+    }
+
+    fn evidence(&mut self, report_data: &[u8; 64]) -> Result<RawEvidence, AttesterError> {
+        (**self).evidence(report_data)
+    }
+
+    fn hand_over(&self, uid: u32, gid: u32) -> Result<(), AttesterError> {
+        (**self).hand_over(uid, gid)
+    }
+}
+
 /// A real machine's device.
 pub struct Hardware {
     platform: Platform,

@@ -11,18 +11,26 @@ mod error;
 mod hardware;
 mod nsm;
 mod patience;
+mod sev_guest;
 mod simulated;
+mod tdx_guest;
 pub mod tpm;
 mod tsm;
 
-use casemate_attest::Platform;
+use casemate_attest::{Platform, TrustAnchors};
 
 pub use azure::{AzureError, MetadataReason};
 pub use detect::{Roots, detect};
+pub(crate) use detect::{Shown, Tried, shown};
 pub use error::AttesterError;
 pub use hardware::Hardware;
+pub(crate) use hardware::within;
 pub use nsm::NsmError;
+pub use sev_guest::SevGuestError;
 pub use simulated::SimulatedSnp;
+
+pub use tdx_guest::{QuoteService, TdxGuestError};
+pub(crate) use tpm::TpmError;
 pub use tsm::{CertificateTableError, TsmError};
 
 /// Evidence for one set of report data, with the endorsements that came from the same machine. Believed by nobody yet.
@@ -62,6 +70,11 @@ pub trait Attester: Send + Sync {
     /// Whether this hardware is not real: a warning belongs into every output.
     fn simulated(&self) -> bool;
 
+    /// The roots under which a verifier must find its evidence genuine: the real vendors', unless the hardware is not real.
+    fn anchors(&self) -> TrustAnchors {
+        TrustAnchors::vendors()
+    }
+
     /// Lets the user `uid`:`gid` make evidence. Called as root, before privileges are dropped.
     ///
     /// # Errors
@@ -70,3 +83,6 @@ pub trait Attester: Send + Sync {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) use tsm::tests::Stand;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use casemate_attest::Platform;
+use casemate_attest::{Platform, TrustAnchors};
 use casemate_sim::{Machine, MachineConfig, Vendor};
 
 use super::{Attester, AttesterError, Brought, RawEvidence};
@@ -11,6 +11,7 @@ use super::{Attester, AttesterError, Brought, RawEvidence};
 /// A simulated SEV-SNP machine that was "launched" with this very program as its image.
 pub struct SimulatedSnp {
     machine: Machine,
+    anchors: TrustAnchors,
 }
 
 impl SimulatedSnp {
@@ -20,7 +21,8 @@ impl SimulatedSnp {
         let mut image = File::open("/proc/self/exe").map_err(AttesterError::Image)?;
         let digest = casemate_sim::launch_digest_reader(&mut image).map_err(AttesterError::Image)?;
         let machine = vendor.machine(&MachineConfig::for_line(vendor.line(), REPORT_VERSION, digest))?;
-        Ok(Self { machine })
+        let anchors = TrustAnchors::danger_only_pem(&vendor.root_pem())?;
+        Ok(Self { machine, anchors })
     }
 }
 
@@ -43,6 +45,10 @@ impl Attester for SimulatedSnp {
 
     fn simulated(&self) -> bool {
         true
+    }
+
+    fn anchors(&self) -> TrustAnchors {
+        self.anchors.clone()
     }
 }
 

@@ -2,15 +2,40 @@
 
 use axum::http::{StatusCode, header};
 use casemate_enclave::api::MAX_PROMPT_CHARS;
+use casemate_enclave::{EndorsementHealth, EndorsementState};
 use casemate_engine::{Input, Role, Sampling, TokenBudget};
 use serde_json::{Value, json};
 
-use crate::stub::{Behaviour, events, n, serve};
+use crate::stub::{Behaviour, HEALTH, events, n, serve, serve_health};
 
 #[tokio::test]
 async fn health() {
     let answer = serve(Behaviour::Echo).get("/health").await;
-    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({"status": "ok"})));
+    let endorsements = json!({
+        "state": "fresh", "valid_until": 2_000_000_000, "last_success": 1_900_000_000, "last_error_code": null
+    });
+    let body = json!({"status": "ok", "endorsements": endorsements});
+    assert_eq!((answer.status, answer.json()), (StatusCode::OK, body));
+}
+
+/// STAPLE-06, STAPLE-07: up while clients can be served, and down when they cannot.
+#[tokio::test]
+async fn health_says_how_the_endorsements_stand() {
+    for (state, word, status, service) in [
+        (EndorsementState::Fresh, "fresh", 200, "ok"),
+        (EndorsementState::RefreshFailing, "refresh_failing", 200, "ok"),
+        (EndorsementState::Expiring, "expiring", 200, "ok"),
+        (EndorsementState::Expired, "expired", 503, "expired"),
+    ] {
+        let health = EndorsementHealth { state, last_error_code: Some("endorse.timeout"), ..HEALTH };
+        let answer = serve_health(Some(health)).get("/health").await;
+        let body = answer.json();
+        assert_eq!((answer.status.as_u16(), body["status"].as_str()), (status, Some(service)), "{word}");
+        assert_eq!(body["endorsements"]["state"], word);
+        assert_eq!(body["endorsements"]["last_error_code"], "endorse.timeout");
+    }
+    let answer = serve_health(None).get("/health").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "attestation.clock"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use axum::http::{Request, StatusCode, header};
 use casemate_enclave::api::Limits;
 use serde_json::json;
 
-use crate::stub::{Behaviour, CHAT, chat_body, serve, serve_with};
+use crate::stub::{Behaviour, CHAT, chat_body, serve, serve_health, serve_with};
 
 #[tokio::test]
 async fn metrics_count_without_content() {
@@ -32,12 +32,25 @@ async fn metrics_count_without_content() {
         "casemate_prompt_tokens_total 4",
         "casemate_generated_tokens_total 6",
         "casemate_engine_queue_depth 3",
+        "casemate_endorsements_valid_until_seconds 2000000000",
+        "casemate_endorsements_last_refresh_seconds 1900000000",
+        "casemate_endorsement_refresh_failures_total 3",
+        "# TYPE casemate_endorsements_valid_until_seconds gauge",
+        "# TYPE casemate_endorsement_refresh_failures_total counter",
         "# TYPE casemate_requests_total counter",
         "# TYPE casemate_engine_queue_depth gauge",
     ] {
         assert!(answer.text().lines().any(|l| l == line), "{line}\n{}", answer.text());
     }
     assert!(!answer.text().contains("never-a-label"));
+}
+
+#[tokio::test]
+async fn without_a_time_there_are_no_gauges_of_dates() {
+    let answer = serve_health(None).get("/metrics").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.text().contains("casemate_engine_queue_depth 3"));
+    assert!(!answer.text().contains("casemate_endorsement"), "{}", answer.text());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use casemate_enclave::api::{ApiError, Limits, MAX_BODY_BYTES, MAX_PROMPT_CHARS};
-use casemate_engine::{EngineError, GgufFault, StopFault, TemplateFault};
+use casemate_engine::{EngineError, GgufFault, ProcessEnd, StopFault, TemplateFault};
 use serde_json::{Value, json};
 
 use crate::stub::{Behaviour, CHAT, chat_body, events, serve, serve_with};
@@ -231,6 +231,14 @@ async fn content_types_methods_and_routes() {
 }
 
 #[tokio::test]
+async fn a_dead_engine_shows_in_health() {
+    for error in [EngineError::Ended(ProcessEnd::Exit(1)), EngineError::Hung { seconds: 60 }] {
+        let answer = serve(Behaviour::Fail(error.clone())).get("/health").await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, error.code()));
+    }
+}
+
+#[tokio::test]
 async fn every_engine_error_has_its_status_and_code() {
     let io = std::io::ErrorKind::NotFound;
     let text = String::new;
@@ -250,6 +258,10 @@ async fn every_engine_error_has_its_status_and_code() {
         (EngineError::Template(TemplateFault::Failed), 500),
         (EngineError::NoTemplate, 501),
         (EngineError::Stopped, 503),
+        (EngineError::Ended(ProcessEnd::Signal(9)), 503),
+        (EngineError::Hung { seconds: 1 }, 503),
+        (EngineError::Protocol { what: "x" }, 503),
+        (EngineError::Reported { code: "engine.model.refused", text: text() }, 500),
         (EngineError::Unreadable { kind: io }, 500),
         (EngineError::NotGguf, 500),
         (EngineError::Gguf(GgufFault::NoTensors), 500),

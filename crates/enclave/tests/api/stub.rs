@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use casemate_attest::Platform;
+use casemate_attest::{Platform, UnixTime};
 use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, router};
+use casemate_enclave::{EndorsementHealth, EndorsementState};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
     TokenBudget, Usage,
@@ -80,6 +81,13 @@ impl Engine for Stub {
         3
     }
 
+    fn health(&self) -> Result<(), EngineError> {
+        match &self.behaviour {
+            Behaviour::Fail(error @ (EngineError::Ended(_) | EngineError::Hung { .. })) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
     fn generate(
         &self,
         request: GenerateRequest,
@@ -131,26 +139,42 @@ impl Engine for Stub {
 
 pub(crate) struct StubAttest {
     pub(crate) fails: bool,
+    /// `None` where the clock tells no time.
+    pub(crate) health: Option<EndorsementHealth>,
 }
 
 impl AttestSource for StubAttest {
-    fn attestation_document(
-        &self,
-        nonce: Option<[u8; 32]>,
-    ) -> Result<AttestationDocument, AttestSourceError> {
+    fn attestation_document(&self, nonce: [u8; 32]) -> Result<Bytes, AttestSourceError> {
+        self.stating(hex::encode(nonce))
+    }
+
+    fn ready_document(&self) -> Result<Bytes, AttestSourceError> {
+        self.stating("none".into())
+    }
+
+    fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {
+        self.health.ok_or(AttestSourceError { code: "attestation.clock" })
+    }
+}
+
+impl StubAttest {
+    fn stating(&self, statement: String) -> Result<Bytes, AttestSourceError> {
         if self.fails {
             return Err(AttestSourceError { code: "attester.no-device" });
         }
-        let statement = nonce.map_or("none".into(), hex::encode);
-        Ok(AttestationDocument::new(
-            Platform::SevSnp,
-            b"report",
-            DocumentEndorsements::amd(b"vek", b"crl"),
-            statement,
-            None,
-        ))
+        let endorsements = DocumentEndorsements::amd(b"vek", b"crl");
+        let document = AttestationDocument::new(Platform::SevSnp, b"report", endorsements, statement, None);
+        Ok(serde_json::to_vec(&document).unwrap().into())
     }
 }
+
+pub(crate) const HEALTH: EndorsementHealth = EndorsementHealth {
+    state: EndorsementState::Fresh,
+    valid_until: UnixTime(2_000_000_000),
+    last_success: UnixTime(1_900_000_000),
+    last_error_code: None,
+    failures_total: 3,
+};
 
 pub(crate) struct Served {
     pub(crate) stub: Arc<Stub>,
@@ -163,9 +187,17 @@ pub(crate) fn serve(behaviour: Behaviour) -> Served {
 }
 
 pub(crate) fn serve_with(behaviour: Behaviour, limits: Limits, attest_fails: bool) -> Served {
+    serve_attested(behaviour, limits, StubAttest { fails: attest_fails, health: Some(HEALTH) })
+}
+
+pub(crate) fn serve_health(health: Option<EndorsementHealth>) -> Served {
+    serve_attested(Behaviour::Echo, Limits::default(), StubAttest { fails: false, health })
+}
+
+fn serve_attested(behaviour: Behaviour, limits: Limits, attest: StubAttest) -> Served {
     LOG.install();
     let stub = Stub::new(behaviour);
-    let attest = Arc::new(StubAttest { fails: attest_fails });
+    let attest = Arc::new(attest);
     let mut state = ApiState::new(stub.clone(), "stub-1".into(), attest);
     state.limits = limits;
     Served { stub, router: router(state.clone()), state }

@@ -8,7 +8,9 @@ use casemate_attest::snp::SnpPolicy;
 use casemate_attest::{
     Binding, Evidence, Expected, Outcome, Platform, Policy, TrustAnchors, Verified, verify,
 };
-use casemate_enclave::{AttestationService, Attester, RawEvidence, Staples, TlsIdentity, detect};
+use casemate_enclave::{
+    AttestationService, Attester, Clock, RawEvidence, RefreshError, Source, Stapler, TlsIdentity, detect,
+};
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{self, Expectation, ModelRule, ModelStatement, Stated, TlsKeyRule};
 
@@ -22,14 +24,24 @@ fn document(vm: &Vm, tls: &TlsIdentity) -> Vec<u8> {
     let attester = attester(vm);
     // The VCEK comes from the metadata service, the revocation list from the operator's file.
     let bundle = EndorsementBundle::default().with_amd(b"not used".to_vec(), CHIP.crl_der().to_vec());
-    let file = vm.dir.join("endorsements.json");
-    std::fs::write(&file, bundle.to_bytes().expect("a bundle")).expect("written");
-    let staples = Staples::read(&file).expect("readable");
+    let anchors = TrustAnchors::danger_only_pem(&VENDOR.root_pem()).expect("a root");
+    // The machine checks itself before anybody sees the document.
+    let stapler = stapler(attester.clone(), bundle, anchors).unwrap_or_else(|e| panic!("{}: {e}", e.code()));
     let models = vec![ModelStatement { id: "m".into(), manifest_sha256: Stated::Is(MODEL) }];
-    let service = AttestationService::new(attester, staples, tls, models);
+    let clock = Clock::new(|| Some(NOW));
+    let service = AttestationService::new(attester, stapler.staples(), tls, models).with_clock(clock);
     let document = service.document(Some(NONCE)).expect("a document");
     assert_eq!(document.platform, "azure-vtpm");
     serde_json::to_vec(&document).expect("JSON")
+}
+
+fn stapler(
+    attester: Arc<dyn Attester>,
+    bundle: EndorsementBundle,
+    anchors: TrustAnchors,
+) -> Result<Stapler, RefreshError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(Stapler::start(attester, Source::Given(bundle), anchors, NOW))
 }
 
 fn attester(vm: &Vm) -> Arc<dyn Attester> {
@@ -92,7 +104,10 @@ pub(crate) fn refused() {
     let values = pcrs(&vm);
     let bytes = document(&vm, &tls);
     let anchors = TrustAnchors::danger_only_pem(&VENDOR.root_pem()).expect("a root");
-    // AMD's own root does not know this chip.
+    // AMD's own root does not know this chip: the machine would not even start.
+    let bundle = EndorsementBundle::default().with_amd(b"not used".to_vec(), CHIP.crl_der().to_vec());
+    let error = stapler(attester(&vm), bundle, TrustAnchors::amd()).err().expect("refused");
+    assert_eq!(error.code(), "x509.unknown-issuer");
     assert_eq!(verified(&bytes, &TrustAnchors::amd(), &values).err(), Some("x509.unknown-issuer"));
     // Another statement than the quote binds.
     let mut document: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");

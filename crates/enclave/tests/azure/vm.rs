@@ -91,6 +91,7 @@ impl Vm {
             tsm: none(),
             sev_guest: none(),
             tdx_guest: none(),
+            quote_service: casemate_enclave::QuoteService::Socket(none()),
             privilege: None,
         }
     }

@@ -18,9 +18,9 @@ use crate::mistakes::{AuthorityMistake, CertificateMistake, CrlMistake, PssParam
 
 /// Everything is dated back by a day, as AMD's key server does, so that a slow clock does not refuse it.
 pub(crate) const BACKDATE_SECONDS: u64 = 86_400;
-pub(super) const DAY: u64 = 86_400;
+pub(crate) const DAY: u64 = 86_400;
 /// AMD's roots and intermediates live for 25 years.
-const AUTHORITY_SECONDS: u64 = 25 * 365 * DAY;
+pub(crate) const AUTHORITY_SECONDS: u64 = 25 * 365 * DAY;
 /// A VCEK lives for seven years.
 const VCEK_SECONDS: u64 = 7 * 365 * DAY;
 /// A VLEK lives for one year.
@@ -262,7 +262,7 @@ impl Role {
 }
 
 /// From one day before `issued`, for `seconds`.
-pub(super) fn window(issued: UnixTime, seconds: u64) -> Result<Window, SimError> {
+pub(crate) fn window(issued: UnixTime, seconds: u64) -> Result<Window, SimError> {
     let out_of_range = SimError::TimeOutOfRange { at: issued };
     let not_before = issued.0.checked_sub(BACKDATE_SECONDS).ok_or(out_of_range.clone())?;
     let not_after = not_before.checked_add(seconds).ok_or(out_of_range)?;

@@ -19,8 +19,8 @@ use crate::machine::{Machine, MachineConfig};
 use crate::mistakes::{AuthorityMistake, CrlMistake};
 
 pub use issue::CSP_ID;
-pub(crate) use issue::{BACKDATE_SECONDS, Role};
-use issue::{CRL_SECONDS, DAY, VEK_SERIAL, window};
+pub(crate) use issue::{AUTHORITY_SECONDS, BACKDATE_SECONDS, DAY, Role, window};
+use issue::{CRL_SECONDS, VEK_SERIAL};
 
 /// A simulated silicon vendor for one product line.
 pub struct Vendor {

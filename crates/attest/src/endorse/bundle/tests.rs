@@ -102,3 +102,41 @@ fn text_that_two_encoders_write_differently_is_not_written() {
         assert_eq!(bundle.to_bytes().expect_err("must be refused").code(), "endorse.bundle.form", "{odd:?}");
     }
 }
+
+#[test]
+fn lists_of_several_authorities_have_their_own_places() {
+    let (a, b) = (vec![1], vec![2]);
+    let aws = r#"{"aws":{"crl":["AQ==","Ag=="]},"schema":"casemate.endorsements/1"}"#;
+    let google =
+        r#"{"google":{"ak_chain":["Ag==","AQ=="],"crl":["AQ==","Ag=="]},"schema":"casemate.endorsements/1"}"#;
+    let made = EndorsementBundle::default().with_aws(vec![b.clone(), a.clone(), b.clone()]);
+    assert_eq!(made.to_bytes().as_deref(), Ok(aws.as_bytes()));
+    assert_eq!(EndorsementBundle::parse(aws.as_bytes()), Ok(made.clone()));
+    // The chain keeps its order: its last certificate says which root it leads to.
+    let chain = vec![b.clone(), a.clone()];
+    let made = EndorsementBundle::default().with_google(chain.clone(), vec![b.clone(), a.clone()]);
+    assert_eq!(made.to_bytes().as_deref(), Ok(google.as_bytes()));
+    assert_eq!(EndorsementBundle::parse(google.as_bytes()), Ok(made.clone()));
+    let both = made.with_aws(vec![a]);
+    assert_eq!(EndorsementBundle::parse(&both.to_bytes().expect("plain")), Ok(both));
+
+    for (good, from, to, expected) in [
+        (aws, r#""AQ==","Ag==""#, r#""Ag==","AQ==""#, "endorse.bundle.not-canonical"),
+        (aws, r#""AQ==","Ag==""#, r#""AQ==","AQ==""#, "endorse.bundle.not-canonical"),
+        (aws, r#""Ag==""#, r#""Ag""#, "endorse.bundle.base64"),
+        (aws, r#"["AQ==","Ag=="]"#, r#""AQ==""#, "endorse.bundle.form"),
+        (aws, r#""crl""#, r#""crls""#, "endorse.bundle.form"),
+        (aws, r#"{"crl":["AQ==","Ag=="]}"#, "{}", "endorse.bundle.form"),
+        (aws, r#"{"crl":["AQ==","Ag=="]}"#, r#"{"crl":["AQ=="],"unlisted":"x"}"#, "endorse.bundle.form"),
+        (aws, r#"{"crl":["AQ==","Ag=="]}"#, "null", "endorse.bundle.empty"),
+        (google, r#""ak_chain":["Ag==","AQ=="],"#, "", "endorse.bundle.form"),
+        (google, r#","crl":["AQ==","Ag=="]"#, "", "endorse.bundle.form"),
+        (google, r#""crl":["AQ==","Ag=="]"#, r#""crl":["Ag==","AQ=="]"#, "endorse.bundle.not-canonical"),
+        (google, r#"["Ag==","AQ=="]"#, r#"["Ag==","A==="]"#, "endorse.bundle.base64"),
+        (google, "google", "gcp", "endorse.bundle.form"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        assert_eq!(code(&bad), expected, "{bad}");
+    }
+}

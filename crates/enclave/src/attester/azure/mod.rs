@@ -51,6 +51,20 @@ pub(crate) struct AzureVm {
 impl AzureVm {
     /// Reads what does not change. `metadata` is the metadata service's address.
     pub(crate) fn open(tpm: &Path, metadata: &str) -> Result<Self, AttesterError> {
+        let mut machine = Self::local(tpm)?;
+        let metadata = Metadata(metadata);
+        match machine.platform {
+            Platform::AzureVtpmTdx => {
+                let td_report = machine.hcl.get(TD_REPORT).unwrap_or_default();
+                machine.td_quote = Some(metadata.td_quote(td_report)?);
+            }
+            _ => machine.endorsements.vek = Some(metadata.vcek()?),
+        }
+        Ok(machine)
+    }
+
+    /// What the machine's TPM has, without what only the metadata service can add to it.
+    pub(crate) fn local(tpm: &Path) -> Result<Self, AttesterError> {
         let mut tpm = Tpm::new(transport(tpm)?);
         let report = tpm.nv_read(HCL_REPORT, MAX_HCL)?.ok_or(AzureError::NoReport)?;
         let hcl = HclReport::parse(&report).map_err(AzureError::Hcl)?;
@@ -63,16 +77,18 @@ impl AzureVm {
             Some(padded) => certificate(&padded)?,
             None => None,
         };
-        let metadata = Metadata(metadata);
-        let (platform, vek, td_quote) = match hcl.hardware() {
-            HardwareReport::Snp(_) => (Platform::AzureVtpm, Some(metadata.vcek()?), None),
-            HardwareReport::Tdx { .. } => {
-                let td_report = report.get(TD_REPORT).unwrap_or_default();
-                (Platform::AzureVtpmTdx, None, Some(metadata.td_quote(td_report)?))
-            }
+        let platform = match hcl.hardware() {
+            HardwareReport::Snp(_) => Platform::AzureVtpm,
+            HardwareReport::Tdx { .. } => Platform::AzureVtpmTdx,
         };
-        let endorsements = Brought { vek, crl: None, ak_certificate };
-        Ok(Self { tpm, hcl: report, platform, td_quote, endorsements, patience: Patience::USUAL })
+        let endorsements = Brought { vek: None, crl: None, ak_certificate };
+        Ok(Self { tpm, hcl: report, platform, td_quote: None, endorsements, patience: Patience::USUAL })
+    }
+
+    /// Whether the TPM quotes, without the evidence that only the metadata service can complete.
+    pub(crate) fn try_quote(&mut self) -> Result<Platform, AttesterError> {
+        self.quote(&[0; 32])?;
+        Ok(self.platform)
     }
 
     /// A quote with the values that it is over. Registers may change between the two: then both are made again.

@@ -258,7 +258,7 @@ impl<A: Attributes> Device for Tsm<A> {
 }
 
 /// The certificate of the key that the report names, where the host gave it.
-fn endorsement(report: &[u8], table: &[u8]) -> Result<Option<Vec<u8>>, AttesterError> {
+pub(crate) fn endorsement(report: &[u8], table: &[u8]) -> Result<Option<Vec<u8>>, AttesterError> {
     let table = CertificateTable::parse(table).map_err(TsmError::from)?;
     let evidence = Evidence::parse(report).map_err(AttesterError::Evidence)?;
     Ok(match evidence.snp().and_then(|report| report.key_info().signer()) {
@@ -296,4 +296,4 @@ const MAX_BLOB: usize = 32 * 1024;
 const MAX_TEXT: usize = 64;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

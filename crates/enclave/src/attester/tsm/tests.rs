@@ -11,6 +11,7 @@ use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
 use casemate_sim::{Machine, MachineConfig, Signer as SimulatedSigner, Vendor};
 
+pub(crate) use super::certificates::tests::vcek;
 use super::*;
 use crate::attester::{Attester, Roots, detect};
 
@@ -52,7 +53,7 @@ impl InMemory {
             generation_text: None,
             foreign: 0,
             report: None,
-            table: certificates::tests::vcek(MACHINE.vek_der()),
+            table: vcek(MACHINE.vek_der()),
             errors: HashMap::new(),
             written: Vec::new(),
         };
@@ -140,7 +141,7 @@ fn a_vleks_report_takes_the_vleks_certificate() {
     let of = |machine: &Machine, table: &[u8]| endorsement(&machine.report(&DATA).unwrap(), table).unwrap();
     assert_eq!(of(&loaded, &both).as_deref(), Some(loaded.vek_der()));
     assert_eq!(of(&MACHINE, &both).as_deref(), Some(MACHINE.vek_der()));
-    assert_eq!(of(&loaded, &certificates::tests::vcek(MACHINE.vek_der())), None);
+    assert_eq!(of(&loaded, &vcek(MACHINE.vek_der())), None);
 }
 
 #[test]
@@ -217,18 +218,18 @@ fn a_td_without_a_quote_service_has_a_name() {
 
 /// A directory that stands in for configfs: a responder fills each new entry with pipes, so that reading waits for writing
 /// as in the kernel. Removed when dropped.
-struct Stand(PathBuf);
+pub(crate) struct Stand(PathBuf);
 
 impl Stand {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("casemate-tsm-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir(&root).unwrap();
         Self(root)
     }
 
-    fn respond(&self, provider: &'static str) {
-        let (root, table) = (self.0.clone(), certificates::tests::vcek(MACHINE.vek_der()));
+    pub(crate) fn respond(&self, provider: &'static str) {
+        let (root, table) = (self.0.clone(), vcek(MACHINE.vek_der()));
         std::thread::spawn(move || {
             let entry = loop {
                 match fs::read_dir(&root).map(|mut entries| entries.next()) {
@@ -260,12 +261,12 @@ impl Stand {
         });
     }
 
-    fn roots(&self) -> Roots {
+    pub(crate) fn roots(&self) -> Roots {
         let none = || self.0.join("none");
         Roots { nsm: none(), chassis_asset_tag: none(), tsm: self.0.clone(), ..Roots::system() }
     }
 
-    fn entries(&self) -> Vec<PathBuf> {
+    pub(crate) fn entries(&self) -> Vec<PathBuf> {
         fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 }

@@ -1,0 +1,223 @@
+//! The engine in its confined process against the same engine in this one.
+//!
+//! Ours: `casemate_enclave::confined`, as `casemate serve` uses it: a process that has given up everything, asked over one
+//! socket. Peer: `casemate_engine::LlamaEngine` in this process. Both map the same sealed memory file; same prompt, same
+//! budget, same threads and context, greedy; both must write the same text.
+//!
+//! Settings: `ROUNDS` (21), `LOAD_ROUNDS` (15), `THREADS` (all), `MAX_NEW_TOKENS` (128), `CASEMATE_MODEL` (the model that
+//! `scripts/fetch-model.sh` leaves in the cache folder).
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use casemate_bench::{Samples, Side, alternate, cores, cpu, print_json, setting};
+use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program, WORKER, worker};
+use casemate_engine::{
+    ChatMessage, Completion, DEFAULT_CONTEXT_TOKENS, Engine, EngineOptions, GenerateRequest, Input,
+    LlamaEngine, Role, TokenBudget,
+};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use serde_json::json;
+
+/// Long enough an answer that the budget ends it.
+const PROMPT: &str = "Explain in detail how a lighthouse works, and why sailors need it.";
+const WARM_UP: usize = 1;
+
+/// Whatever goes wrong ends the benchmark; what it says is all that counts.
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    // The engine's process is this program again.
+    if std::env::args_os().skip(1).eq([WORKER]) {
+        return worker();
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("confined: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Fallible<()> {
+    let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
+    let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 128))?)
+        .ok_or("MAX_NEW_TOKENS must not be 0")?;
+    let options = EngineOptions { threads, context_tokens: DEFAULT_CONTEXT_TOKENS };
+    let memory = memory(&model()?)?;
+
+    let ours = process()?.load(weights(&memory), options)?;
+    let peer = LlamaEngine::load_file(weights(&memory), options)?;
+    let (speed, completion) = speed(&ours, &peer, tokens)?;
+    drop((ours, peer));
+    let load = load(&memory, options)?;
+    report(&speed, &load, completion, threads)
+}
+
+/// Answers of both sides, in turns.
+fn speed(ours: &ConfinedEngine, peer: &LlamaEngine, tokens: NonZeroU32) -> Fallible<(Samples, Completion)> {
+    let request = || {
+        let message = ChatMessage { role: Role::User, content: PROMPT.to_owned() };
+        GenerateRequest::new(Input::Chat(vec![message]), TokenBudget::Exact(tokens))
+    };
+    let expected = peer.generate_text(request())?;
+    let wrong = Cell::new(0_usize);
+    let ask = |engine: &dyn Engine| {
+        let answer = engine.generate_text(request());
+        if answer.as_ref() != Ok(&expected) {
+            wrong.set(wrong.get() + 1);
+        }
+    };
+    let sides = vec![Side::timed("confined", || ask(ours)), Side::timed("in this process", || ask(peer))];
+    let samples = alternate(WARM_UP, setting("ROUNDS", 21).max(1), sides);
+    match wrong.get() {
+        0 => Ok((samples, expected.1)),
+        wrong => Err(format!("{wrong} answers differ from the first").into()),
+    }
+}
+
+/// Loads of both sides, in turns: in a process that is confined already, in this one, and with the start of the process.
+fn load(memory: &File, options: EngineOptions) -> Fallible<Samples> {
+    let failed = Cell::new(None);
+    let keep = |result: Fallible<()>| {
+        if let Err(error) = result {
+            failed.set(Some(error));
+        }
+    };
+    let confined = || {
+        let mut elapsed = std::time::Duration::ZERO;
+        keep((|| {
+            let (process, weights) = (process()?, weights(memory));
+            let start = Instant::now();
+            let engine = process.load(weights, options)?;
+            elapsed = start.elapsed();
+            drop(engine);
+            Ok(())
+        })());
+        elapsed
+    };
+    let plain = || {
+        let mut elapsed = std::time::Duration::ZERO;
+        keep((|| {
+            let weights = weights(memory);
+            let start = Instant::now();
+            let engine = LlamaEngine::load_file(weights, options)?;
+            elapsed = start.elapsed();
+            drop(engine);
+            Ok(())
+        })());
+        elapsed
+    };
+    let started = || {
+        let mut elapsed = std::time::Duration::ZERO;
+        keep((|| {
+            let weights = weights(memory);
+            let start = Instant::now();
+            let engine = process()?.load(weights, options)?;
+            elapsed = start.elapsed();
+            drop(engine);
+            Ok(())
+        })());
+        elapsed
+    };
+    let sides = vec![
+        Side { name: "confined: load", work: Box::new(confined) },
+        Side { name: "in this process: load", work: Box::new(plain) },
+        Side { name: "confined: start and load", work: Box::new(started) },
+    ];
+    let samples = alternate(WARM_UP, setting("LOAD_ROUNDS", 15).max(1), sides);
+    match failed.take() {
+        None => Ok(samples),
+        Some(error) => Err(error),
+    }
+}
+
+fn report(speed: &Samples, load: &Samples, completion: Completion, threads: NonZeroUsize) -> Fallible<()> {
+    let usage = completion.usage;
+    let per_second = |seconds: f64| f64::from(usage.completion_tokens) / seconds;
+    println!(
+        "confined: {} prompt tokens, {} new tokens, {threads} threads; the same text from both",
+        usage.prompt_tokens, usage.completion_tokens
+    );
+    println!("{}, medians of {} and {} alternating rounds\n", cpu(), speed.rounds(), load.rounds());
+    println!("{:26} {:>9} {:>15} {:>16}", "", "tokens/s", "p10..p90", "ours / this");
+    for (side, name) in speed.names().iter().enumerate() {
+        let (fast, slow) = speed.spread(side);
+        let spread = format!("{:.1}..{:.1}", per_second(slow), per_second(fast));
+        let ratio = speed.ratio(side, 0);
+        println!("{name:26} {:9.1} {spread:>15} {ratio:16.3}", per_second(speed.median(side)));
+    }
+    println!("\n{:26} {:>9} {:>15} {:>16}", "", "ms", "p10..p90", "this / peer's");
+    for (side, name) in load.names().iter().enumerate() {
+        let (fast, slow) = load.spread(side);
+        let spread = format!("{:.1}..{:.1}", fast * 1e3, slow * 1e3);
+        println!("{name:26} {:9.1} {spread:>15} {:16.3}", load.median(side) * 1e3, load.ratio(side, 1));
+    }
+    println!();
+    let round = |value: f64, unit: f64| (value * unit).round() / unit;
+    print_json(
+        "confined",
+        json!({
+            "ours": concat!("casemate-enclave confined::ConfinedEngine, casemate ", env!("CARGO_PKG_VERSION")),
+            "peer": concat!("casemate-engine LlamaEngine in process, casemate ", env!("CARGO_PKG_VERSION")),
+            "threads": threads,
+            "prompt_tokens": usage.prompt_tokens,
+            "new_tokens": usage.completion_tokens,
+            "same_text": true,
+            "rounds": speed.rounds(),
+            "load_rounds": load.rounds(),
+            "ours_tokens_per_s": round(per_second(speed.median(0)), 10.0),
+            "peer_tokens_per_s": round(per_second(speed.median(1)), 10.0),
+            "median_ratio": round(speed.ratio(1, 0), 1000.0),
+            "ratio_is": "tokens per second of ours / tokens per second of peer",
+            "ours_load_ms": round(load.median(0) * 1e3, 10.0),
+            "peer_load_ms": round(load.median(1) * 1e3, 10.0),
+            "ours_start_and_load_ms": round(load.median(2) * 1e3, 10.0),
+            "load_ratio": round(load.ratio(0, 1), 1000.0),
+            "start_and_load_ratio": round(load.ratio(2, 1), 1000.0),
+            "load_ratio_is": "time of ours / time of peer",
+        }),
+    );
+    Ok(())
+}
+
+fn process() -> Fallible<EngineProcess> {
+    Ok(EngineProcess::start(&Program::own(), Patience::default())?)
+}
+
+/// The model in sealed memory, as `casemate serve` has it.
+fn memory(model: &Path) -> Fallible<File> {
+    let memory = memfd_create(c"weights", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut memory = File::from(memory);
+    io::copy(&mut File::open(model)?, &mut memory)?;
+    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(memory)
+}
+
+/// The memory file once more, open for reading.
+fn weights(memory: &File) -> File {
+    File::open(format!("/proc/self/fd/{}", memory.as_raw_fd())).expect("the memory file opens again")
+}
+
+fn model() -> Fallible<PathBuf> {
+    let cache = || {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+        Some(cache.join("casemate/SmolLM2-135M-Instruct.Q4_1.gguf"))
+    };
+    let model = std::env::var_os("CASEMATE_MODEL").map(PathBuf::from).or_else(cache);
+    let model = model.ok_or("neither CASEMATE_MODEL nor HOME is set")?;
+    if !model.is_file() {
+        let model = model.display();
+        return Err(format!("no model at {model}: run scripts/fetch-model.sh, or set CASEMATE_MODEL").into());
+    }
+    Ok(model)
+}

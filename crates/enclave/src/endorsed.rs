@@ -1,0 +1,92 @@
+//! The part of the boot that is about endorsements, and what goes on after it (spec/stapling.md).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_attest::endorse::EndorsementBundle;
+use casemate_endorse::{IntelService, Settings};
+
+use crate::attestation::{AttestationService, RESTAPLE};
+use crate::attester::Attester;
+use crate::boot::BootError;
+use crate::clock::Clock;
+use crate::config::{EndorsementSource, ServeConfig};
+use crate::staple::{Source, Stapler, read_bundle};
+
+/// What was written about endorsements, with every file read.
+pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
+    match &config.endorsements {
+        EndorsementSource::Machine => Ok(Source::Given(EndorsementBundle::default())),
+        EndorsementSource::File(path) => Ok(Source::Given(read_bundle(path)?)),
+        EndorsementSource::Vendors { cache, kds, pccs, authorities } => {
+            let mut settings = Settings::vendors(cache.clone());
+            settings.kds = kds.clone().unwrap_or(settings.kds);
+            settings.intel = pccs.clone().map_or(settings.intel, IntelService::Pccs);
+            let read = |path: &PathBuf| {
+                let unreadable = |_| BootError::File { path: path.clone(), reason: "it cannot be read" };
+                std::fs::read(path).map_err(unreadable)
+            };
+            settings.authorities = authorities.as_ref().map(read).transpose()?;
+            Ok(Source::Vendors(Box::new(settings)))
+        }
+    }
+}
+
+/// Makes the cache folder for the user who will write into it. One that is there stays its owner's.
+pub(crate) fn hand_over_cache(config: &ServeConfig) -> Result<(), BootError> {
+    let EndorsementSource::Vendors { cache, .. } = &config.endorsements else { return Ok(()) };
+    if cache.exists() {
+        return Ok(());
+    }
+    let user = Some(config.user);
+    let made = std::fs::create_dir_all(cache).and_then(|()| std::os::unix::fs::chown(cache, user, user));
+    made.map_err(|_| BootError::File { path: cache.clone(), reason: "it cannot be made and handed over" })
+}
+
+/// The first set; with it the machine's own evidence is what every client wants to see (STAPLE-03).
+pub(crate) async fn first(attester: Arc<dyn Attester>, source: Source) -> Result<Stapler, BootError> {
+    let now = Clock::system().now().ok_or(BootError::Clock)?;
+    let anchors = attester.anchors();
+    let stapler = Stapler::start(attester, source, anchors, now).await?;
+    let valid_until = stapler.staples().health(now).valid_until;
+    tracing::info!(valid_until = valid_until.0, "own evidence verified with its endorsements");
+    Ok(stapler)
+}
+
+/// Keeps the endorsements in date, for as long as the server runs (STAPLE-05).
+pub(crate) async fn renew(stapler: Stapler, service: Arc<AttestationService>) {
+    let clock = Clock::system();
+    loop {
+        // A clock that tells no time renews nothing; what it serves is refused by then.
+        let wait = match clock.now() {
+            None => RESTAPLE,
+            Some(now) => {
+                let step = stapler.step(now).await;
+                if step.renewed {
+                    restaple(&service).await;
+                }
+                Duration::from_secs(step.wait)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Makes the document without a nonce anew (STAPLE-09).
+pub(crate) async fn renew_document(service: Arc<AttestationService>) {
+    loop {
+        tokio::time::sleep(RESTAPLE).await;
+        restaple(&service).await;
+    }
+}
+
+async fn restaple(service: &Arc<AttestationService>) {
+    let service = service.clone();
+    // May block on a device.
+    match tokio::task::spawn_blocking(move || service.restaple()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::warn!(code = e.code(), "attestation document not renewed"),
+        Err(_) => tracing::error!(code = "attestation.failed", "attestation document not renewed"),
+    }
+}
