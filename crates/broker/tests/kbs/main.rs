@@ -5,4 +5,5 @@ mod auth;
 mod fixture;
 mod interop;
 mod logs;
+mod platforms;
 mod resource;
