@@ -70,7 +70,7 @@ impl Revocation {
     /// The decision about certificates that name no list.
     pub(crate) fn unlisted(&self) -> Option<&str> {
         match self {
-            Self::Lists { unlisted: Danger::Allow { reason }, .. } => Some(reason).map(String::as_str),
+            Self::Lists { unlisted: Danger::Allow { reason }, .. } => Some(reason.as_str()),
             _ => None,
         }
     }

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
-use casemate_enclave::{BootError, HardeningError, RefreshError, ReleaseError, StapleError, WeightsError};
+use casemate_enclave::{
+    AttestationError, BootError, HardeningError, RefreshError, ReleaseError, StapleError, WeightsError,
+};
 use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::statement::StatementError;
 use casemate_seal::{ManifestError, OpenError};
@@ -182,6 +184,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::File { .. } => Exit::Usage,
         BootError::Manifest(e) => manifest(e),
         BootError::Attester(_) => Exit::Undecidable,
+        BootError::Attestation(e) => attestation(e),
         BootError::Staple(e) => staple(e),
         BootError::Endorsements(e) => endorsements(e),
         BootError::Tls(_) => Exit::Usage,
@@ -190,9 +193,19 @@ fn boot(error: &BootError) -> Exit {
         BootError::Confine(_)
         | BootError::KeyMemory(_)
         | BootError::Engine(_)
-        | BootError::Attestation(_)
         | BootError::Clock
         | BootError::Listen { .. } => Exit::Internal,
+    }
+}
+
+fn attestation(error: &AttestationError) -> Exit {
+    match error {
+        AttestationError::Attester(_) => Exit::Undecidable,
+        AttestationError::Staple(e) => staple(e),
+        AttestationError::Statement(_)
+        | AttestationError::Clock
+        | AttestationError::Render
+        | AttestationError::NotReady => Exit::Internal,
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_attest::endorse::EndorsementBundle;
 use casemate_endorse::{IntelService, Settings};
 
 use crate::attestation::{AttestationService, RESTAPLE};
@@ -17,8 +16,8 @@ use crate::staple::{Source, Stapler, read_bundle};
 /// What was written about endorsements, with every file read.
 pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
     match &config.endorsements {
-        EndorsementSource::Machine => Ok(Source::Given(EndorsementBundle::default())),
-        EndorsementSource::File(path) => Ok(Source::Given(read_bundle(path)?)),
+        EndorsementSource::Machine => Ok(Source::Given(Box::default())),
+        EndorsementSource::File(path) => Ok(Source::Given(Box::new(read_bundle(path)?))),
         EndorsementSource::Vendors { cache, kds, pccs, authorities } => {
             let mut settings = Settings::vendors(cache.clone());
             settings.kds = kds.clone().unwrap_or(settings.kds);

@@ -222,7 +222,8 @@ fn attestation_key_certificates() {
 
 #[test]
 fn machines_that_a_policy_refuses() {
-    let changes: &[(&str, fn(&mut AzureConfig), &str)] = &[
+    type Change = (&'static str, fn(&mut AzureConfig), &'static str);
+    let changes: &[Change] = &[
         ("console", |c| c.console_enabled = true, "azure.console.enabled"),
         ("no secure boot", |c| c.secure_boot = false, "azure.secure-boot.off"),
         ("another PCR 4", |c| c.pcrs[4].1 = [1; 32], "azure.pcr.not-accepted"),

@@ -114,7 +114,8 @@ fn answer(case: Case) -> String {
 
 #[test]
 fn one_change_each() {
-    let cases: [(&str, fn() -> Case, &str); 9] = [
+    type Changed = (&'static str, fn() -> Case, &'static str);
+    let cases: [Changed; 9] = [
         ("as it is made", good, "verified, TLS key 75"),
         ("another nonce was asked", || Case { challenge: [0x18; 32], ..good() }, "bundle.challenge.differs"),
         (

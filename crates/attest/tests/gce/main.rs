@@ -3,7 +3,6 @@
 //! One line of a table is one case: a recording with at most one thing about it changed.
 
 mod lists;
-mod message;
 #[allow(dead_code)] // the client's cases use more of it
 mod provider;
 #[path = "../recorded/mod.rs"]
@@ -20,7 +19,7 @@ use casemate_attest::{
     Revocation, TrustAnchors, UnixTime, verify,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
-use message::{Message, quote_of};
+use provider::message::{self, Message, quote_of};
 use recorded::{allow, file, not_checked};
 
 /// Name, what is done, expected answer.

@@ -3,7 +3,7 @@
 //! key's certificate of 30 years that names a list or none.
 
 #[path = "message.rs"]
-mod message;
+pub(crate) mod message;
 
 use std::time::Duration;
 

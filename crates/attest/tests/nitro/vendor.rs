@@ -31,7 +31,7 @@ pub(crate) struct Module {
 }
 
 enum Signer {
-    Simulated(NitroModule),
+    Simulated(Box<NitroModule>),
     /// Of the authorities that name lists.
     Key(EcdsaKeyPair),
 }
@@ -48,7 +48,7 @@ impl Vendor {
         let config = NitroConfig { path, ..NitroConfig::new([0x10; 48]) };
         let module = self.aws.module(&config).expect("a module");
         let (leaf, cabundle) = (module.certificate().to_vec(), module.cabundle().to_vec());
-        Module { signer: Signer::Simulated(module), leaf, cabundle }
+        Module { signer: Signer::Simulated(Box::new(module)), leaf, cabundle }
     }
 }
 

@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn the_worst_decides_how_it_ends() {
         use Outcome::{Fail, Pass, Unknown, Warn};
-        let cases: [(&[(&'static str, Outcome)], u8, &str); 7] = [
+        type Case = (&'static [(&'static str, Outcome)], u8, &'static str);
+        let cases: [Case; 7] = [
             (&[("a", Pass), ("b", Warn)], 0, ""),
             (&[("a", Pass), ("b", Unknown), ("c", Warn)], 5, "doctor.undecided"),
             (&[("a", Fail), ("b", Unknown)], 1, "doctor.not-ready"),

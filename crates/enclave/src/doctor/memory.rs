@@ -79,13 +79,13 @@ fn huge_pages(meminfo: &str) -> Check {
     }
 }
 
-/// Memory that the kernel itself has no map of. Not used in this version.
+/// Memory that the kernel itself has no map of: the model key's page, where it is there (confinement.md, CONF-08).
 fn secret(answer: &io::Result<()>) -> Check {
     match answer {
         Ok(()) => SECRET.pass("memfd_secret is there"),
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => SECRET.warn(
             "memfd_secret is not there",
-            "serve does not need it; boot with secretmem.enable=1, on a kernel built with CONFIG_SECRETMEM",
+            "serve keeps the model key on a locked page instead; boot with secretmem.enable=1, on a kernel built with CONFIG_SECRETMEM",
         ),
         Err(error) => SECRET.unknown(format!("memfd_secret: {error}"), "does a container forbid the call?"),
     }

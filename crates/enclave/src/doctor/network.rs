@@ -46,7 +46,7 @@ fn innermost(error: &dyn Error) -> String {
 
 /// A vendor's service by the client's name for it: the status of its answer, or why there was none with the code of that.
 ///
-/// `serve` asks none of them, so that none of them keeps it from starting.
+/// A warning only: `serve` asks one of them where the person wants it to (stapling.md, STAPLE-01), and then only what its platform needs.
 pub fn endorsement_service(service: &str, host: &str, answer: Result<u16, (String, &'static str)>) -> Check {
     let rule = Rule("DOC-51", "network");
     let check = match answer {
@@ -54,7 +54,7 @@ pub fn endorsement_service(service: &str, host: &str, answer: Result<u16, (Strin
         Err((reason, code)) => rule
             .warn(
                 format!("{host}: {reason}"),
-                "fetch endorsements where there is a network (`casemate endorse fetch`), and give them to serve as a file",
+                "serve --fetch-endorsements asks those of its own platform; without a network, fetch them elsewhere (`casemate endorse fetch`) and give serve the file",
             )
             .code(code),
     };

@@ -54,10 +54,12 @@ fn kernel_dumps(scene: &Scene) -> Check {
 fn landlock(answer: &io::Result<u32>) -> Check {
     match answer {
         Ok(version) => LANDLOCK.pass(format!("version {version} of its interface")),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => LANDLOCK.warn(
-            "the kernel has no Landlock: serve cannot be kept from files that it does not need",
-            "boot with landlock in lsm=, on a kernel built with CONFIG_SECURITY_LANDLOCK",
-        ),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => LANDLOCK
+            .fail(
+                "the kernel has no Landlock: the engine cannot be confined, and serve does not start",
+                "boot with landlock in lsm=, on a kernel built with CONFIG_SECURITY_LANDLOCK",
+            )
+            .code("confine.landlock.absent"),
         Err(error) => LANDLOCK.unknown(format!("Landlock: {error}"), "does a container forbid the call?"),
     }
 }
@@ -70,14 +72,14 @@ fn seccomp(scene: &Scene) -> Check {
         {
             SECCOMP.pass("system calls can be filtered")
         }
-        Ok(actions) => SECCOMP.warn(
+        Ok(actions) => SECCOMP.fail(
             format!("the kernel can filter system calls only with: {actions}"),
-            "serve needs a kernel from 4.14 on for a filter that ends the process",
+            "serve confines the engine with a filter that ends the process: a kernel from 4.14 on has it",
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound && scene.at("proc/sys/kernel").is_dir() => {
-            SECCOMP.warn(
+            SECCOMP.fail(
                 "the kernel cannot filter system calls",
-                "use a kernel built with CONFIG_SECCOMP_FILTER",
+                "serve confines the engine with it: use a kernel built with CONFIG_SECCOMP_FILTER",
             )
         }
         Err(error) => SECCOMP.unreadable(path, &error),

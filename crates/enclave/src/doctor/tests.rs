@@ -510,7 +510,7 @@ fn landlock() {
     let mut made = good();
     for number in [libc::ENOSYS, libc::EOPNOTSUPP] {
         made.0.calls.landlock = error(number);
-        made.ends("confinement.landlock", Outcome::Warn);
+        made.ends("confinement.landlock", Outcome::Fail);
     }
     made.0.calls.landlock = error(libc::EPERM);
     made.ends("confinement.landlock", Outcome::Unknown);
@@ -520,9 +520,9 @@ fn landlock() {
 fn seccomp() {
     let (made, path) = (good(), "proc/sys/kernel/seccomp/actions_avail");
     made.write(path, "kill_thread trap errno trace allow\n");
-    made.ends("confinement.seccomp", Outcome::Warn);
+    made.ends("confinement.seccomp", Outcome::Fail);
     made.remove(path);
-    made.ends("confinement.seccomp", Outcome::Warn);
+    made.ends("confinement.seccomp", Outcome::Fail);
     fs::create_dir(made.0.at(path)).unwrap();
     made.ends("confinement.seccomp", Outcome::Unknown);
 }

@@ -16,7 +16,7 @@ use crate::attester::{Attester, AttesterError, RawEvidence};
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A file that was read, or nobody (an empty bundle). Nobody is asked.
-    Given(EndorsementBundle),
+    Given(Box<EndorsementBundle>),
     /// The vendors' services, or caches in front of them.
     Vendors(Box<Settings>),
 }
@@ -160,7 +160,7 @@ async fn obtain(
     let raw = raw.map_err(|_| AttesterError::Stopped)??;
     let evidence = Evidence::parse(&raw.evidence).map_err(AttesterError::Evidence)?;
     let bundle = match source {
-        Source::Given(bundle) => bundle.clone(),
+        Source::Given(bundle) => (**bundle).clone(),
         Source::Vendors(settings) if lacks(&raw) => {
             let known = Known { vek: raw.endorsements.vek.clone(), ..Known::default() };
             let settings = Settings { renew, ..Settings::clone(settings) };

@@ -41,7 +41,7 @@ fn stapler(
     anchors: TrustAnchors,
 ) -> Result<Stapler, RefreshError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(Stapler::start(attester, Source::Given(bundle), anchors, NOW))
+    runtime.block_on(Stapler::start(attester, Source::Given(Box::new(bundle)), anchors, NOW))
 }
 
 fn attester(vm: &Vm) -> Arc<dyn Attester> {

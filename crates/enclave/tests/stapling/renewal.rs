@@ -186,7 +186,8 @@ async fn the_ready_document_carries_no_result_that_runs_out_meanwhile() {
 async fn without_a_service_the_end_is_announced() {
     let bundle = casemate_attest::endorse::EndorsementBundle::default()
         .with_amd(crate::machine::chip().vek_der().to_vec(), AGEING.clone());
-    let stapler = start(Source::Given(bundle), Device::bringing(None, None)).await.expect("endorsed");
+    let stapler =
+        start(Source::Given(Box::new(bundle)), Device::bringing(None, None)).await.expect("endorsed");
     let staples = stapler.staples();
     for (now, state) in [
         (T, "fresh"),

@@ -10,7 +10,7 @@ use crate::machine::{AGEING, Device, NEW, T, VENDOR, chip, run_out, service, set
 use crate::replay::{Replay, Reply};
 
 fn given(bundle: EndorsementBundle) -> Source {
-    Source::Given(bundle)
+    Source::Given(Box::new(bundle))
 }
 
 fn amd(vek: &[u8], crl: &[u8]) -> EndorsementBundle {

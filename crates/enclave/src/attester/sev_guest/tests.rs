@@ -61,7 +61,11 @@ impl Guest for Driver {
 
     fn extended(&mut self, request: &Request, response: &mut Response, certificates: &mut [u8]) -> Answer {
         // The driver takes whole pages only, and no more than four.
-        assert!(!certificates.is_empty() && certificates.len() % 4096 == 0 && certificates.len() <= 0x4000);
+        assert!(
+            !certificates.is_empty()
+                && certificates.len().is_multiple_of(4096)
+                && certificates.len() <= 0x4000
+        );
         let answer = self.answer("extended", request, response);
         if answer.result.is_ok() {
             certificates.fill(0);
