@@ -1,5 +1,7 @@
 //! The command line, as typed. Meaning is given in `commands`.
 
+#![allow(rustdoc::bare_urls, reason = "help texts are read in terminals")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -119,7 +119,7 @@ impl AttestationService {
         self.document_at(nonce, self.now()?, 0)
     }
 
-    /// Makes the document that is served without a nonce; until the next time, which comes within [`RESTAPLE`], it is served
+    /// Makes the document that is served without a nonce; until the next time, which comes within a minute, it is served
     /// as it is. What cannot be made leaves the older one.
     ///
     /// # Errors

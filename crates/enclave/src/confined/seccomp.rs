@@ -15,7 +15,7 @@ use super::lockdown::{LockDownError, errno};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Allows every thread of this process the calls of [`ALLOWED`] and few others, for good.
+/// Allows every thread of this process the calls of `ALLOWED` and few others, for good.
 ///
 /// # Errors
 /// [`LockDownError::Seccomp`].

@@ -1,6 +1,6 @@
 //! Whether `serve` could start on this machine, and what would keep it from it (spec/doctor.md): `casemate doctor`.
 //!
-//! Each check is a function over a [`Scene`]: a directory in place of `/`, the processor's answers and the kernel's. So the
+//! Each check is a function over a `Scene`: a directory in place of `/`, the processor's answers and the kernel's. So the
 //! code that looks at this machine is the code that the tests run over a machine of their own. Nothing is changed, nothing is
 //! sent but what a person asked for, and what is printed of firmware and kernel is made plain first.
 
