@@ -281,6 +281,9 @@ pub(crate) struct ServeArgs {
     /// A provisioning certificate caching service instead of Intel's own
     #[arg(long, value_name = "URL", env = "CASEMATE_PCCS")]
     pccs: Option<String>,
+    /// A mirror of the hosts that have AWS's revocation lists: /HOST/PATH below it is asked for
+    #[arg(long, value_name = "URL", env = "CASEMATE_CRL_MIRROR")]
+    crl_mirror: Option<String>,
     /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
     endorsement_ca: Option<PathBuf>,
@@ -317,6 +320,7 @@ impl ServeArgs {
             endorsement_cache: self.endorsement_cache,
             kds: self.kds,
             pccs: self.pccs,
+            crl_mirror: self.crl_mirror,
             endorsement_ca: self.endorsement_ca,
             danger_simulate: self.danger_simulate,
             danger_allow_swap: self.danger_allow_swap.then_some(true),

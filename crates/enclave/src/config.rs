@@ -38,6 +38,8 @@ pub struct ServeSettings {
     pub kds: Option<String>,
     /// A provisioning certificate caching service instead of Intel's own.
     pub pccs: Option<String>,
+    /// A mirror of the hosts that have AWS's revocation lists.
+    pub crl_mirror: Option<String>,
     /// PEM file with the only authorities that the services' TLS may have.
     pub endorsement_ca: Option<PathBuf>,
     /// Directory of the simulated silicon vendor, in place of hardware.
@@ -119,6 +121,8 @@ pub enum EndorsementSource {
         kds: Option<String>,
         /// A caching service instead of Intel's.
         pccs: Option<String>,
+        /// A mirror of the hosts that have AWS's revocation lists.
+        crl_mirror: Option<String>,
         /// PEM file with the authorities of their TLS.
         authorities: Option<PathBuf>,
     },
@@ -191,6 +195,7 @@ impl ServeSettings {
             endorsement_cache: self.endorsement_cache.or(below.endorsement_cache),
             kds: self.kds.or(below.kds),
             pccs: self.pccs.or(below.pccs),
+            crl_mirror: self.crl_mirror.or(below.crl_mirror),
             endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
@@ -254,6 +259,7 @@ impl ServeSettings {
                 ("--endorsement-cache", self.endorsement_cache.is_some()),
                 ("--kds", self.kds.is_some()),
                 ("--pccs", self.pccs.is_some()),
+                ("--crl-mirror", self.crl_mirror.is_some()),
                 ("--endorsement-ca", self.endorsement_ca.is_some()),
             ];
             if let Some((given, _)) = given.into_iter().find(|(_, given)| *given) {
@@ -270,6 +276,7 @@ impl ServeSettings {
             cache: cache.ok_or(ConfigError::Unpaired { given: FETCH, other: "--endorsement-cache" })?,
             kds: self.kds.clone(),
             pccs: self.pccs.clone(),
+            crl_mirror: self.crl_mirror.clone(),
             authorities: self.endorsement_ca.clone(),
         })
     }
@@ -327,6 +334,7 @@ mod tests {
             cache: "c".into(),
             kds: None,
             pccs: Some("https://p".into()),
+            crl_mirror: None,
             authorities: None,
         };
         assert_eq!(vendors.resolve(CORES).unwrap().endorsements, expected);
@@ -346,11 +354,12 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 15] = [
+        let cases: [(Edit, &str); 16] = [
             (|s| s.fetch_endorsements = Some(true), "config.unpaired"),
             (|s| s.endorsement_cache = Some("c".into()), "config.unpaired"),
             (|s| s.kds = Some("https://k".into()), "config.unpaired"),
             (|s| s.pccs = Some("https://p".into()), "config.unpaired"),
+            (|s| s.crl_mirror = Some("https://m".into()), "config.unpaired"),
             (|s| s.endorsement_ca = Some("a".into()), "config.unpaired"),
             (
                 |s| {

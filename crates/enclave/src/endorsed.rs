@@ -18,10 +18,11 @@ pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
     match &config.endorsements {
         EndorsementSource::Machine => Ok(Source::Given(Box::default())),
         EndorsementSource::File(path) => Ok(Source::Given(Box::new(read_bundle(path)?))),
-        EndorsementSource::Vendors { cache, kds, pccs, authorities } => {
+        EndorsementSource::Vendors { cache, kds, pccs, crl_mirror, authorities } => {
             let mut settings = Settings::vendors(cache.clone());
             settings.kds = kds.clone().unwrap_or(settings.kds);
             settings.intel = pccs.clone().map_or(settings.intel, IntelService::Pccs);
+            settings.lists = crl_mirror.clone();
             let read = |path: &PathBuf| {
                 let unreadable = |_| BootError::File { path: path.clone(), reason: "it cannot be read" };
                 std::fs::read(path).map_err(unreadable)

@@ -71,9 +71,9 @@ pub(super) async fn collect(
             if !dated.holds(now) {
                 return Err(Fault::Stale(EndorseError::OutOfDate { name, service, now }));
             }
-            judge.alone(list.clone(), now).map(|()| list)
+            judge.alone(list.clone(), now).map(|()| (list, dated))
         };
-        let (list, answer, new) = collector.get(&request, check).await?;
+        let (list, answer, new) = collector.get_dated(&request, check).await?;
         lists.push(list);
         if new {
             unkept.push((request.name, answer));

@@ -46,6 +46,9 @@ pub struct DocumentEndorsements {
     /// base64 of the certificate of a virtual TPM's attestation key (DER), then of those between it and its provider's
     /// root, from its issuer up.
     pub ak: Vec<String>,
+    /// base64 of the revocation lists (DER) of the authorities of a Nitro Enclaves document, or of a GCE virtual TPM's
+    /// attestation key, one of each authority, in any order.
+    pub crl: Vec<String>,
 }
 
 /// AMD's endorsements.
@@ -165,15 +168,17 @@ impl DocumentEndorsements {
 
     /// The endorsements of this evidence for [`casemate_attest::verify`].
     ///
-    /// Of Nitro Enclaves and of GCE's virtual TPM nobody's revocation lists are read yet, so that their evidence is refused
-    /// there with `crl.missing`, unless the verifier itself waives that: a document cannot.
-    ///
     /// # Errors
     /// Endorsements that are not exactly those of the evidence's platform, or not base64.
     pub fn of(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
         let platform = evidence.platform();
         let wrong = DocumentError::Endorsements { platform };
         let mut ak = self.ak.iter().map(|text| decode("endorsements.ak", text));
+        let lists =
+            self.crl.iter().map(|text| decode("endorsements.crl", text)).collect::<Result<Vec<_>, _>>()?;
+        if !lists.is_empty() && !matches!(platform, Platform::Nitro | Platform::GceVtpm) {
+            return Err(wrong);
+        }
         match (platform, &self.amd, &self.intel) {
             (Platform::SevSnp | Platform::AzureVtpm, Some(amd), None) => {
                 let crl = Revocation::Crl(decode("endorsements.amd.crl", &amd.crl)?);
@@ -184,11 +189,13 @@ impl DocumentEndorsements {
                 let collateral = serde_json::to_vec(collateral).map_err(|_| wrong)?;
                 with_ak(Endorsements::tdx(collateral), platform, ak)
             }
-            (Platform::Nitro, None, None) if ak.len() == 0 => Ok(Endorsements::nitro(Revocation::Missing)),
+            (Platform::Nitro, None, None) if ak.len() == 0 => {
+                Ok(Endorsements::nitro(Revocation::of_lists(lists)))
+            }
             (Platform::GceVtpm, None, None) => {
                 // The evidence brings the key's own certificate.
                 let intermediates = ak.by_ref().collect::<Result<_, _>>()?;
-                Ok(Endorsements::gce_vtpm(intermediates, Revocation::Missing))
+                Ok(Endorsements::gce_vtpm(intermediates, Revocation::of_lists(lists)))
             }
             _ => Err(wrong),
         }
@@ -198,6 +205,12 @@ impl DocumentEndorsements {
     #[must_use]
     pub fn with_ak<'a>(self, certificates: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self { ak: certificates.into_iter().map(|der| B64.encode(der)).collect(), ..self }
+    }
+
+    /// With the revocation lists of a Nitro Enclaves document's authorities, or of a GCE attestation key's, in DER.
+    #[must_use]
+    pub fn with_lists<'a>(self, lists: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self { crl: lists.into_iter().map(|der| B64.encode(der)).collect(), ..self }
     }
 }
 
@@ -282,6 +295,8 @@ mod tests {
             "document.endorsements"
         );
         assert_eq!(code(amd().with_ak([&b"a"[..]])), "document.endorsements");
+        assert_eq!(code(amd().with_lists([&b"l"[..]])), "document.endorsements");
+        assert_eq!(code(DocumentEndorsements { crl: vec!["*".into()], ..amd() }), "document.base64");
     }
 
     #[test]
@@ -297,6 +312,7 @@ mod tests {
             (edit(",\"crl\":\"Yw==\"", ""), "document.malformed"),
             (edit(",\"intel\":null", ""), "document.malformed"),
             (edit(",\"ak\":[]", ""), "document.malformed"),
+            (edit(",\"crl\":[]", ""), "document.malformed"),
             (edit("\"ak\":[]", "\"ak\":[],\"arm\":null"), "document.malformed"),
             (edit("{", "[{"), "document.malformed"),
             (String::new(), "document.malformed"),

@@ -169,6 +169,17 @@ impl EndorsementBundle {
         self.intel.as_ref()
     }
 
+    /// Revocation lists of AWS's authorities, where it has them, DER.
+    pub fn aws(&self) -> Option<&[Vec<u8>]> {
+        self.aws.as_deref()
+    }
+
+    /// Google's, where it has them: the certificates between that of a GCE virtual TPM's key and the root, from the key's
+    /// issuer up, and the revocation lists of their authorities, all DER.
+    pub fn google(&self) -> Option<(&[Vec<u8>], &[Vec<u8>])> {
+        self.google.as_ref().map(|google| (google.ak_chain.as_slice(), google.lists.as_slice()))
+    }
+
     /// With revocation lists of AWS's authorities, DER, in any order.
     #[must_use]
     pub fn with_aws(mut self, lists: Vec<Vec<u8>>) -> Self {

@@ -5,16 +5,18 @@
 use ::der::DateTime;
 
 use super::bundle::EndorsementBundle;
-use super::intel::{AnswerError, Dated, revocation_list};
+use super::intel::{AnswerError, Dated, list_issuer, revocation_list};
 use crate::tdx::{QeIdentity, TcbInfo};
 use crate::time::UnixTime;
 use crate::x509::Certificate;
 
 /// A part of a bundle that has dates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatedPart {
     /// What it is; for people.
     pub name: &'static str,
+    /// Whose it is, where there are several of one name: the authority's name in DER. Else empty.
+    pub authority: Vec<u8>,
     /// From when until when it holds.
     pub dated: Dated,
     /// Whether it lists what is revoked or out of date, so that an older one must not take a newer one's place.
@@ -36,13 +38,14 @@ impl Dated {
 }
 
 impl EndorsementBundle {
-    /// The parts that have dates, of AMD and of Intel.
+    /// The parts that have dates, of all vendors but NVIDIA.
     ///
     /// # Errors
     /// Where a part cannot be read.
     pub fn dates(&self) -> Result<Vec<DatedPart>, AnswerError> {
         let mut parts = Vec::new();
-        let mut part = |name, dated, listing| parts.push(DatedPart { name, dated, listing });
+        let mut part =
+            |name, dated, listing| parts.push(DatedPart { name, authority: Vec::new(), dated, listing });
         if let Some((vek, crl)) = self.amd() {
             part("the certificate of the key that signs reports", certificate(vek)?, false);
             part("AMD's revocation list", revocation_list(crl)?.1, true);
@@ -57,6 +60,16 @@ impl EndorsementBundle {
             part("the revocation list of Intel's PCK authority", list(&intel.pck_crl)?, true);
             part("the revocation list of Intel's root", list(&intel.root_ca_crl)?, true);
         }
+        let google = self.google().map_or(&[][..], |(_, lists)| lists);
+        for (name, lists) in [
+            ("a revocation list of AWS's", self.aws().unwrap_or_default()),
+            ("a revocation list of Google's", google),
+        ] {
+            for list in lists {
+                let (authority, dated) = (list_issuer(list)?, revocation_list(list)?.1);
+                parts.push(DatedPart { name, authority, dated, listing: true });
+            }
+        }
         Ok(parts)
     }
 
@@ -67,7 +80,8 @@ impl EndorsementBundle {
     pub fn older_than(&self, other: &Self) -> Result<Option<&'static str>, AnswerError> {
         let others = other.dates()?;
         let older = |part: &DatedPart| {
-            let same = others.iter().find(|other| other.name == part.name);
+            let same =
+                others.iter().find(|other| other.name == part.name && other.authority == part.authority);
             part.listing && same.is_some_and(|other| part.dated.from < other.dated.from)
         };
         Ok(self.dates()?.iter().find(|part| older(part)).map(|part| part.name))

@@ -151,6 +151,16 @@ pub fn revocation_list(body: &[u8]) -> Result<(Vec<u8>, Dated), AnswerError> {
     Ok((der, dated))
 }
 
+/// The name of the authority that signed a revocation list, DER: what tells the lists of several apart.
+///
+/// # Errors
+/// Where the DER does not begin with a list.
+pub(super) fn list_issuer(der: &[u8]) -> Result<Vec<u8>, AnswerError> {
+    let list = CertificateRevocationList::from_der(der);
+    let (_, list) = list.map_err(|_| form("a certificate revocation list"))?;
+    Ok(list.issuer().as_raw().to_vec())
+}
+
 fn form(what: &'static str) -> AnswerError {
     AnswerError::Form { what }
 }

@@ -219,7 +219,7 @@ async fn what_nobody_verifies_is_refused() {
         json!({}),
         json!({ "attestation_report": "", "vek": "", "crl": "" }),
         json!({ "evidence": "", "endorsements": endorsements }),
-        json!({ "evidence": "", "endorsements": { "amd": null, "intel": null, "ak": [] }, "more": 1 }),
+        json!({ "evidence": "", "endorsements": { "amd": null, "intel": null, "ak": [], "crl": [] }, "more": 1 }),
     ] {
         let guest = broker.guest().await;
         let mut body = guest.attestation();

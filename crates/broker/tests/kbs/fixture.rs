@@ -114,7 +114,12 @@ impl Broker {
 
     /// Moves the clock to `seconds` after [`NOW`].
     pub(crate) fn at(&self, seconds: u64) {
-        self.clock.0.store(NOW + seconds, Ordering::SeqCst);
+        self.now_is(NOW + seconds);
+    }
+
+    /// Sets the clock, in seconds since 1970.
+    pub(crate) fn now_is(&self, now: u64) {
+        self.clock.0.store(now, Ordering::SeqCst);
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

@@ -5,5 +5,8 @@ mod auth;
 mod fixture;
 mod interop;
 mod logs;
+#[path = "../../../attest/tests/nitro/vendor.rs"]
+#[allow(dead_code)] // the cases of attest use more of it
+mod nitro;
 mod platforms;
 mod resource;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Platform, UnixTime};
-use casemate_broker::policy::{CLAIM_MEASUREMENT, CLAIMS_AZURE, CLAIMS_TDX};
+use casemate_broker::policy::{CLAIM_MEASUREMENT, CLAIM_NITRO_IMAGE, CLAIMS_AZURE, CLAIMS_TDX};
 use casemate_broker::{BrokerAnchors, PCRS};
 use casemate_protocol::document::DocumentEndorsements;
 use casemate_protocol::jwe::TeePrivateKey;
@@ -16,6 +16,8 @@ use casemate_sim::tdx::{TdxConfig, TdxVendor};
 use serde_json::{Value, json};
 
 use crate::fixture::{Answer, Broker, KEY, NOW, SECRET, policy_with, tee_key};
+use crate::nitro::authorities::{REGION, ROOT, Tree, ZONE, revoking, serial};
+use crate::nitro::{NOON, bytes};
 
 const MRTD: [u8; 48] = [0x4d; 48];
 const KERNEL: [u8; 48] = [0x41; 48];
@@ -79,7 +81,12 @@ struct Exchange {
 
 impl Exchange {
     async fn open(root: &str, platform: Platform, policy: &Value) -> Self {
+        Self::open_at(NOW, root, platform, policy).await
+    }
+
+    async fn open_at(now: u64, root: &str, platform: Platform, policy: &Value) -> Self {
         let broker = Broker::with_anchors(BrokerAnchors::danger_simulated(root).unwrap());
+        broker.now_is(now);
         broker.put(KEY, policy, 1);
         let request = serde_json::to_string(&Request::of(platform).unwrap()).unwrap();
         let answer = broker.post("/kbs/v0/auth", None, request).await;
@@ -149,6 +156,35 @@ async fn azure(vendor: &AzureVendor, config: &AzureConfig, policy: &Value) -> (E
     let path = std::iter::once(machine.ak_der()).chain(machine.ak_issuers().iter().map(Vec::as_slice));
     let answer = exchange.attest(&evidence, endorsements.with_ak(path)).await;
     (exchange, answer)
+}
+
+/// A Nitro enclave, its document with these revocation lists, at the hour in which its certificates hold.
+async fn enclave(tree: &Tree, lists: &[Vec<u8>], image: u8) -> (Exchange, Answer) {
+    let policy = all(&[(CLAIM_NITRO_IMAGE, hex::encode([image; 48]))]);
+    let exchange = Exchange::open_at(NOON.0, &tree.root_pem, Platform::Nitro, &policy).await;
+    let payload = tree.module.payload().with("user_data", bytes(&exchange.data()));
+    let document = tree.module.sign(&payload.encode());
+    let endorsements = DocumentEndorsements::default().with_lists(lists.iter().map(Vec::as_slice));
+    let answer = exchange.attest(&document, endorsements).await;
+    (exchange, answer)
+}
+
+#[tokio::test]
+async fn a_nitro_enclave_of_the_image_that_the_policy_names_gets_its_key() {
+    let tree = Tree::good();
+    let (exchange, attested) = enclave(&tree, &tree.lists(), 0x10).await;
+    exchange.opens(attested).await;
+    let (exchange, attested) = enclave(&tree, &tree.lists(), 0x11).await;
+    exchange.resource(attested).await.assert_refused(403, "release.policy.not-met");
+}
+
+#[tokio::test]
+async fn a_nitro_enclave_brings_the_lists_of_its_authorities() {
+    let tree = Tree::good();
+    enclave(&tree, &[], 0x10).await.1.assert_refused(401, "crl.missing");
+    enclave(&tree, &tree.lists()[..1], 0x10).await.1.assert_refused(401, "crl.missing");
+    let revoked = [tree.list(ROOT, |_| ()), tree.list(REGION, revoking(serial(ZONE)))];
+    enclave(&tree, &revoked, 0x10).await.1.assert_refused(401, "crl.revoked");
 }
 
 #[tokio::test]

@@ -144,7 +144,17 @@ fn complete(bundle: &EndorsementBundle, raw: &RawEvidence) -> Result<Endorsement
             let collateral = bundle.intel().ok_or(missing("Intel's collateral"))?;
             Ok(set.with_intel(collateral.clone()))
         }
-        // Their evidence carries its certificates itself.
+        // Their evidence carries its certificates itself; Google's are the operator's to bring.
+        Platform::Nitro => {
+            let lists = bundle.aws().ok_or(missing("the revocation lists of AWS's authorities"))?;
+            Ok(set.with_aws(lists.to_vec()))
+        }
+        Platform::GceVtpm => {
+            let what = "the certificates above Google's attestation key, and their revocation lists";
+            let (ak_chain, lists) = bundle.google().ok_or(missing(what))?;
+            Ok(set.with_google(ak_chain.to_vec(), lists.to_vec()))
+        }
+        // A platform that this crate does not know is found out by the check of the set.
         _ => Ok(set),
     }
 }
@@ -156,7 +166,10 @@ fn document(set: &EndorsementBundle, raw: &RawEvidence) -> DocumentEndorsements 
         (None, Some(collateral)) => DocumentEndorsements::intel(collateral.clone()),
         (None, None) => DocumentEndorsements::default(),
     };
-    endorsements.with_ak(raw.endorsements.ak_certificate.as_deref())
+    let (google_chain, google_lists) = set.google().unwrap_or_default();
+    let lists = set.aws().unwrap_or_default().iter().chain(google_lists);
+    let ak = raw.endorsements.ak_certificate.iter().chain(google_chain);
+    endorsements.with_ak(ak.map(Vec::as_slice)).with_lists(lists.map(Vec::as_slice))
 }
 
 #[cfg(test)]
@@ -189,7 +202,23 @@ mod tests {
         }
         let of = |platform| complete(&file, &raw(platform, None, None));
         assert_eq!(of(Platform::Tdx).unwrap_err().code(), "staple.missing");
-        assert_eq!(of(Platform::Nitro), Ok(none));
+        for platform in [Platform::Nitro, Platform::GceVtpm] {
+            assert_eq!(of(platform).unwrap_err().code(), "staple.missing");
+        }
+    }
+
+    #[test]
+    fn lists_of_aws_and_google_are_carried_where_their_evidence_is() {
+        let bundle = EndorsementBundle::default()
+            .with_aws(vec![b"region".into(), b"zone".into()])
+            .with_google(vec![b"issuer".into()], vec![b"list".into()]);
+        let carried = |platform| {
+            let raw = raw(platform, None, None);
+            document(&complete(&bundle, &raw).unwrap(), &raw)
+        };
+        let none = DocumentEndorsements::default;
+        assert_eq!(carried(Platform::Nitro), none().with_lists([&b"region"[..], b"zone"]));
+        assert_eq!(carried(Platform::GceVtpm), none().with_ak([&b"issuer"[..]]).with_lists([&b"list"[..]]));
     }
 
     #[test]

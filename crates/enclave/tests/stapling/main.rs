@@ -6,5 +6,9 @@
 mod replay;
 
 mod machine;
+#[path = "../../../attest/tests/nitro/vendor.rs"]
+#[allow(dead_code)] // the cases of attest use more of it
+mod nitro;
+mod nitro_lists;
 mod renewal;
 mod start;

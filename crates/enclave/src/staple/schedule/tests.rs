@@ -9,7 +9,8 @@ const MOST: Jitter = Jitter(u16::MAX);
 const T: u64 = 1_800_000_000;
 
 fn part(from: u64, until: u64) -> DatedPart {
-    DatedPart { name: "x", dated: Dated { from: UnixTime(from), until: UnixTime(until) }, listing: true }
+    let dated = Dated { from: UnixTime(from), until: UnixTime(until) };
+    DatedPart { name: "x", authority: Vec::new(), dated, listing: true }
 }
 
 /// (due, warn, valid until), each as seconds after T.
