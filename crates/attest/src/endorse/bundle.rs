@@ -174,10 +174,15 @@ impl EndorsementBundle {
         self.aws.as_deref()
     }
 
-    /// Google's, where it has them: the certificates between that of a GCE virtual TPM's key and the root, from the key's
-    /// issuer up, and the revocation lists of their authorities, all DER.
-    pub fn google(&self) -> Option<(&[Vec<u8>], &[Vec<u8>])> {
-        self.google.as_ref().map(|google| (google.ak_chain.as_slice(), google.lists.as_slice()))
+    /// The certificates between that of a GCE virtual TPM's key and Google's root, where it has them, from the key's issuer
+    /// up, DER.
+    pub fn google_ak_chain(&self) -> Option<&[Vec<u8>]> {
+        self.google.as_ref().map(|google| google.ak_chain.as_slice())
+    }
+
+    /// The revocation lists of Google's authorities, where it has them, DER.
+    pub fn google_lists(&self) -> Option<&[Vec<u8>]> {
+        self.google.as_ref().map(|google| google.lists.as_slice())
     }
 
     /// With revocation lists of AWS's authorities, DER, in any order.

@@ -60,10 +60,9 @@ impl EndorsementBundle {
             part("the revocation list of Intel's PCK authority", list(&intel.pck_crl)?, true);
             part("the revocation list of Intel's root", list(&intel.root_ca_crl)?, true);
         }
-        let google = self.google().map_or(&[][..], |(_, lists)| lists);
         for (name, lists) in [
             ("a revocation list of AWS's", self.aws().unwrap_or_default()),
-            ("a revocation list of Google's", google),
+            ("a revocation list of Google's", self.google_lists().unwrap_or_default()),
         ] {
             for list in lists {
                 let (authority, dated) = (list_issuer(list)?, revocation_list(list)?.1);

@@ -151,8 +151,8 @@ fn complete(bundle: &EndorsementBundle, raw: &RawEvidence) -> Result<Endorsement
         }
         Platform::GceVtpm => {
             let what = "the certificates above Google's attestation key, and their revocation lists";
-            let (ak_chain, lists) = bundle.google().ok_or(missing(what))?;
-            Ok(set.with_google(ak_chain.to_vec(), lists.to_vec()))
+            let ak_chain = bundle.google_ak_chain().ok_or(missing(what))?.to_vec();
+            Ok(set.with_google(ak_chain, bundle.google_lists().unwrap_or_default().to_vec()))
         }
         // A platform that this crate does not know is found out by the check of the set.
         _ => Ok(set),
@@ -166,9 +166,8 @@ fn document(set: &EndorsementBundle, raw: &RawEvidence) -> DocumentEndorsements 
         (None, Some(collateral)) => DocumentEndorsements::intel(collateral.clone()),
         (None, None) => DocumentEndorsements::default(),
     };
-    let (google_chain, google_lists) = set.google().unwrap_or_default();
-    let lists = set.aws().unwrap_or_default().iter().chain(google_lists);
-    let ak = raw.endorsements.ak_certificate.iter().chain(google_chain);
+    let lists = set.aws().into_iter().chain(set.google_lists()).flatten();
+    let ak = raw.endorsements.ak_certificate.iter().chain(set.google_ak_chain().into_iter().flatten());
     endorsements.with_ak(ak.map(Vec::as_slice)).with_lists(lists.map(Vec::as_slice))
 }
 
