@@ -3,7 +3,7 @@
 
 `fuzz_corpus.py unpack NAME DIRECTORY` writes a kept corpus as libFuzzer wants it, one file an input.
 `fuzz_corpus.py pack NAME DIRECTORY` keeps a directory's inputs (after `-set_cover_merge=1`, which leaves the smallest set that
-reaches the same code). Longer inputs than 1 KiB are not kept: the targets reach everything with shorter ones soon enough.
+reaches the same code). Longer inputs than 1 KiB are left out, so that the folder stays small.
 """
 import base64
 import hashlib

@@ -77,14 +77,17 @@ impl EndorsementBundle {
     /// # Errors
     /// Where a part of either cannot be read.
     pub fn older_than(&self, other: &Self) -> Result<Option<&'static str>, AnswerError> {
-        let others = other.dates()?;
-        let older = |part: &DatedPart| {
-            let same =
-                others.iter().find(|other| other.name == part.name && other.authority == part.authority);
-            part.listing && same.is_some_and(|other| part.dated.from < other.dated.from)
-        };
-        Ok(self.dates()?.iter().find(|part| older(part)).map(|part| part.name))
+        Ok(first_older(&self.dates()?, &other.dates()?))
     }
+}
+
+/// Each listing is compared with the one of the same authority; what the others have not is older than nothing.
+fn first_older(parts: &[DatedPart], others: &[DatedPart]) -> Option<&'static str> {
+    let older = |part: &&DatedPart| {
+        let same = others.iter().find(|other| other.name == part.name && other.authority == part.authority);
+        part.listing && same.is_some_and(|other| part.dated.from < other.dated.from)
+    };
+    parts.iter().find(older).map(|part| part.name)
 }
 
 /// From when until when a certificate says that it holds.
@@ -134,6 +137,26 @@ mod tests {
         // Dates in the wrong order are over.
         let dated = Dated { from: UnixTime(9), until: UnixTime(3) };
         assert_eq!(dated.renewal(), UnixTime(3));
+    }
+
+    #[test]
+    fn lists_of_several_authorities_are_compared_each_with_its_own() {
+        let part = |authority: &str, from: u64, listing| DatedPart {
+            name: "x",
+            authority: authority.into(),
+            dated: Dated { from: UnixTime(from), until: UnixTime(9) },
+            listing,
+        };
+        let carried = [part("root", 1, true), part("zone", 5, true)];
+        for (new, expected) in [
+            ([part("root", 1, true), part("zone", 5, true)], None),
+            ([part("zone", 6, true), part("root", 2, true)], None),
+            ([part("root", 2, true), part("zone", 4, true)], Some("x")),
+            ([part("root", 0, true), part("zone", 6, true)], Some("x")),
+            ([part("root", 0, false), part("another zone", 0, true)], None),
+        ] {
+            assert_eq!(first_older(&new, &carried), expected);
+        }
     }
 
     #[test]
