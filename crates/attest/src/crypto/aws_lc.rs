@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
     RSA_PSS_2048_8192_SHA384, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
@@ -19,6 +19,19 @@ pub(super) fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8
         Scheme::RsaPkcs1Sha512 => &RSA_PKCS1_2048_8192_SHA512,
     };
     UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
+}
+
+/// A key for [`Scheme::RsaPssSha384`] that was read once, with what the library computes of it.
+pub(super) struct PssKey(ParsedPublicKey);
+
+impl PssKey {
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key).ok().map(Self)
+    }
+
+    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.verify_sig(message, signature).is_ok()
+    }
 }
 
 pub(super) fn ecdsa_p384_sha384(key: &P384Point, message: &[u8], r: &Scalar, s: &Scalar) -> bool {

@@ -96,7 +96,7 @@ fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool 
     };
     well_formed
         && pinned::once(scheme, key, message, signature, || {
-            cache::once(scheme, key, message, signature, || backend::verify(scheme, key, message, signature))
+            cache::once(scheme, key, message, signature, || pinned::verify(scheme, key, message, signature))
         })
 }
 

@@ -1,5 +1,6 @@
-//! Signatures (spec/attest.md §1.8) by which one certificate that is embedded in this library signed another. Their bytes are constants, so each is
-//! computed once in a process and not in every verification. A simulator's roots are not among them.
+//! Certificates that are embedded in this library (spec/attest.md §1.8): the signatures by which one of them signed another
+//! are constants, so each is computed once in a process and not in every verification, and their keys are read once. A
+//! simulator's are not among them.
 
 use std::sync::OnceLock;
 
@@ -7,7 +8,18 @@ use super::Scheme;
 use crate::der;
 use crate::x509::Certificate;
 
+use super::backend::{self, PssKey};
+
 static PINNED: OnceLock<Vec<Pinned>> = OnceLock::new();
+static KEYS: OnceLock<Vec<PinnedKey>> = OnceLock::new();
+
+/// An embedded issuer's key, for AMD's one scheme. What a library computes of a key before it verifies costs about as much as
+/// verifying with it.
+struct PinnedKey {
+    key: Vec<u8>,
+    /// Once it was asked for; nothing where the library refuses it.
+    read: OnceLock<Option<PssKey>>,
+}
 
 struct Pinned {
     key: Vec<u8>,
@@ -19,7 +31,22 @@ struct Pinned {
 
 /// Names the embedded pairs of issuer and issued. The first call decides.
 pub(crate) fn pin<'a>(pairs: impl Iterator<Item = (&'a Certificate, &'a Certificate)>) {
-    PINNED.get_or_init(|| pairs.filter_map(|(issuer, issued)| Pinned::of(issuer, issued)).collect());
+    let pairs: Vec<_> = pairs.collect();
+    let keys = || pairs.iter().flat_map(|(issuer, issued)| [issuer, issued]);
+    KEYS.get_or_init(|| keys().filter_map(|certificate| PinnedKey::of(certificate)).collect());
+    PINNED.get_or_init(|| pairs.iter().filter_map(|(issuer, issued)| Pinned::of(issuer, issued)).collect());
+}
+
+/// What the library says of a signature: with the key that was read before, where it is an embedded one.
+pub(super) fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let keys = KEYS.get().map(Vec::as_slice).unwrap_or_default();
+    match keys.iter().find(|pinned| pinned.key == key) {
+        Some(pinned) if scheme == Scheme::RsaPssSha384 => {
+            let read = pinned.read.get_or_init(|| PssKey::read(key)).as_ref();
+            read.is_some_and(|read| read.verify(message, signature))
+        }
+        _ => backend::verify(scheme, key, message, signature),
+    }
 }
 
 /// What `verify` says, at most once for each of the pairs. AMD's authorities have one scheme; another is not looked up.
@@ -34,6 +61,13 @@ pub(super) fn once(
     match pinned.iter().find(|pinned| pinned.is(key, message, signature)) {
         Some(pinned) if scheme == Scheme::RsaPssSha384 => *pinned.valid.get_or_init(verify),
         _ => verify(),
+    }
+}
+
+impl PinnedKey {
+    fn of(certificate: &Certificate) -> Option<Self> {
+        let (_, key) = der::public_key(&certificate.spki)?;
+        Some(Self { key: key.to_vec(), read: OnceLock::new() })
     }
 }
 
@@ -66,9 +100,32 @@ mod tests {
         once(scheme, key, message, signature, || {
             asked = true;
             // As it is: what is asked here stays in the process.
-            super::super::backend::verify(Scheme::RsaPssSha384, key, message, signature)
+            backend::verify(Scheme::RsaPssSha384, key, message, signature)
         });
         asked
+    }
+
+    #[test]
+    fn a_key_that_was_read_before_says_the_same() {
+        let anchors = TrustAnchors::amd();
+        let line = anchors.line(ProductLine::Milan).expect("embedded");
+        let signed = Pinned::of(&line.ark, &line.ask).expect("a certificate");
+        let scheme = Scheme::RsaPssSha384;
+        let asked = |scheme, message: &[u8], signature: &[u8]| {
+            let said = verify(scheme, &signed.key, message, signature);
+            assert_eq!(said, backend::verify(scheme, &signed.key, message, signature));
+            said
+        };
+        assert!(asked(scheme, &signed.message, &signed.signature));
+        assert!(KEYS.get().expect("pinned").iter().any(|pinned| pinned.read.get().is_some()), "it was read");
+        assert!(!asked(Scheme::RsaPkcs1Sha384, &signed.message, &signed.signature), "another scheme");
+        assert!(!asked(scheme, b"", &signed.signature));
+        for at in [0, 255, 511] {
+            let mut changed = signed.signature.clone();
+            changed[at] ^= 1;
+            assert!(!asked(scheme, &signed.message, &changed), "octet {at}");
+        }
+        assert!(!asked(scheme, &signed.message, &signed.signature[1..]));
     }
 
     #[test]

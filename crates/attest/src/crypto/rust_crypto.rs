@@ -30,6 +30,20 @@ pub(super) fn verify(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8
     }
 }
 
+/// A key for [`Scheme::RsaPssSha384`] that was read once.
+pub(super) struct PssKey(PublicKey);
+
+impl PssKey {
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        let (modulus, exponent) = der::rsa_public_key(key)?;
+        read_rsa(modulus, exponent).map(Self)
+    }
+
+    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.verify(Pss::<Sha384>::new_with_salt(SALT), &sha384(message), signature).is_ok()
+    }
+}
+
 pub(super) fn ecdsa_p384_sha384(key: &P384Point, message: &[u8], r: &Scalar, s: &Scalar) -> bool {
     let Ok(signature) = ecdsa384::Signature::from_scalars(*r, *s) else { return false };
     ecdsa384::VerifyingKey::from_sec1_bytes(key)
@@ -83,8 +97,11 @@ fn rsa(
     digest: &[u8],
     signature: &[u8],
 ) -> bool {
+    read_rsa(modulus, exponent).is_some_and(|key| key.verify(scheme, digest, signature).is_ok())
+}
+
+fn read_rsa(modulus: &[u8], exponent: &[u8]) -> Option<PublicKey> {
     let (modulus, exponent) =
         (BoxedUint::from_be_slice_vartime(modulus), BoxedUint::from_be_slice_vartime(exponent));
-    PublicKey::new_with_size_limits(modulus, exponent, MIN_RSA_BITS..=MAX_RSA_BITS)
-        .is_ok_and(|key| key.verify(scheme, digest, signature).is_ok())
+    PublicKey::new_with_size_limits(modulus, exponent, MIN_RSA_BITS..=MAX_RSA_BITS).ok()
 }
