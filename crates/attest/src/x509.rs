@@ -2,6 +2,8 @@
 //!
 //! Nothing here is trusted: [`crate::chain`] decides whether a certificate is what it says.
 
+use core::fmt::Write as _;
+
 use rustls_pki_types::alg_id;
 use thiserror::Error;
 use x509_parser::extensions::ParsedExtension;
@@ -143,7 +145,7 @@ impl Certificate {
         let mut key_usage = KeyUsage::Absent;
         let mut extensions: Vec<Extension> = Vec::with_capacity(parsed.extensions().len());
         for extension in parsed.extensions() {
-            let oid = extension.oid.to_id_string();
+            let oid = dotted(&extension.oid);
             if extensions.iter().any(|seen| seen.oid == oid) {
                 return Err(CertificateError::DuplicateExtension { oid });
             }
@@ -190,6 +192,23 @@ impl Certificate {
             .find(|extension| extension.oid == oid)
             .map(|extension| extension.value.as_slice())
     }
+}
+
+/// Dotted decimal, in one piece; the library's own way makes a string of every arc first.
+fn dotted(oid: &x509_parser::der_parser::oid::Oid<'_>) -> String {
+    let Some(arcs) = oid.iter() else {
+        // An arc beyond 64 bits.
+        return oid.to_id_string();
+    };
+    let mut text = String::with_capacity(32);
+    for (place, arc) in arcs.enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        // Writing to a string does not fail.
+        let _ = write!(text, "{arc}");
+    }
+    text
 }
 
 fn common_name(
