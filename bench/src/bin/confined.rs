@@ -4,6 +4,9 @@
 //! socket. Peer: `casemate_engine::LlamaEngine` in this process. Both map the same sealed memory file; same prompt, same
 //! budget, same threads and context, greedy; both must write the same text.
 //!
+//! A server loads once, in a process that is new: so the peer of a load is a load in a new process of this program that
+//! gives nothing up. A load in this process, which has loaded the same model many times before, stands beside it.
+//!
 //! Settings: `ROUNDS` (21), `LOAD_ROUNDS` (15), `THREADS` (all), `MAX_NEW_TOKENS` (128), `CASEMATE_MODEL` (the model that
 //! `scripts/fetch-model.sh` leaves in the cache folder).
 
@@ -12,10 +15,10 @@ use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Instant;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use casemate_bench::{Samples, Side, alternate, cores, cpu, print_json, setting};
 use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program, WORKER, worker};
@@ -30,6 +33,9 @@ use serde_json::json;
 const PROMPT: &str = "Explain in detail how a lighthouse works, and why sailors need it.";
 const WARM_UP: usize = 1;
 
+/// The argument of a process of this program that loads the model on its standard input and says how long it took.
+const LOAD_ONCE: &str = "load-once";
+
 /// Whatever goes wrong ends the benchmark; what it says is all that counts.
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -38,7 +44,11 @@ fn main() -> ExitCode {
     if std::env::args_os().skip(1).eq([WORKER]) {
         return worker();
     }
-    match run() {
+    let result = match std::env::args().nth(1) {
+        Some(argument) if argument == LOAD_ONCE => load_once(),
+        _ => run(),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("confined: {error}");
@@ -48,10 +58,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Fallible<()> {
-    let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
     let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 128))?)
         .ok_or("MAX_NEW_TOKENS must not be 0")?;
-    let options = EngineOptions { threads, context_tokens: DEFAULT_CONTEXT_TOKENS };
+    let options = options()?;
     let memory = memory(&model()?)?;
 
     let ours = process()?.load(weights(&memory), options)?;
@@ -59,7 +68,34 @@ fn run() -> Fallible<()> {
     let (speed, completion) = speed(&ours, &peer, tokens)?;
     drop((ours, peer));
     let load = load(&memory, options)?;
-    report(&speed, &load, completion, threads)
+    report(&speed, &load, completion, options.threads)
+}
+
+fn options() -> Fallible<EngineOptions> {
+    let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
+    Ok(EngineOptions { threads, context_tokens: DEFAULT_CONTEXT_TOKENS })
+}
+
+/// In a new process: loads the model and prints the nanoseconds.
+fn load_once() -> Fallible<()> {
+    let weights = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let options = options()?;
+    let start = Instant::now();
+    let engine = LlamaEngine::load_file(weights, options)?;
+    println!("{}", start.elapsed().as_nanos());
+    drop(engine);
+    Ok(())
+}
+
+/// A load in a new process that gives nothing up.
+fn unconfined(memory: &File) -> Fallible<Duration> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg(LOAD_ONCE)
+        .stdin(Stdio::from(weights(memory)))
+        .stderr(Stdio::inherit())
+        .output()?;
+    let nanoseconds = String::from_utf8(output.stdout)?.trim().parse()?;
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// Answers of both sides, in turns.
@@ -93,7 +129,7 @@ fn load(memory: &File, options: EngineOptions) -> Fallible<Samples> {
         }
     };
     let confined = || {
-        let mut elapsed = std::time::Duration::ZERO;
+        let mut elapsed = Duration::ZERO;
         keep((|| {
             let (process, weights) = (process()?, weights(memory));
             let start = Instant::now();
@@ -104,8 +140,13 @@ fn load(memory: &File, options: EngineOptions) -> Fallible<Samples> {
         })());
         elapsed
     };
+    let fresh = || {
+        let mut elapsed = Duration::ZERO;
+        keep(unconfined(memory).map(|taken| elapsed = taken));
+        elapsed
+    };
     let plain = || {
-        let mut elapsed = std::time::Duration::ZERO;
+        let mut elapsed = Duration::ZERO;
         keep((|| {
             let weights = weights(memory);
             let start = Instant::now();
@@ -117,7 +158,7 @@ fn load(memory: &File, options: EngineOptions) -> Fallible<Samples> {
         elapsed
     };
     let started = || {
-        let mut elapsed = std::time::Duration::ZERO;
+        let mut elapsed = Duration::ZERO;
         keep((|| {
             let weights = weights(memory);
             let start = Instant::now();
@@ -130,6 +171,7 @@ fn load(memory: &File, options: EngineOptions) -> Fallible<Samples> {
     };
     let sides = vec![
         Side { name: "confined: load", work: Box::new(confined) },
+        Side { name: "new process: load", work: Box::new(fresh) },
         Side { name: "in this process: load", work: Box::new(plain) },
         Side { name: "confined: start and load", work: Box::new(started) },
     ];
@@ -180,10 +222,11 @@ fn report(speed: &Samples, load: &Samples, completion: Completion, threads: NonZ
             "ratio_is": "tokens per second of ours / tokens per second of peer",
             "ours_load_ms": round(load.median(0) * 1e3, 10.0),
             "peer_load_ms": round(load.median(1) * 1e3, 10.0),
-            "ours_start_and_load_ms": round(load.median(2) * 1e3, 10.0),
+            "peer_in_this_process_load_ms": round(load.median(2) * 1e3, 10.0),
+            "ours_start_and_load_ms": round(load.median(3) * 1e3, 10.0),
             "load_ratio": round(load.ratio(0, 1), 1000.0),
-            "start_and_load_ratio": round(load.ratio(2, 1), 1000.0),
-            "load_ratio_is": "time of ours / time of peer",
+            "start_and_load_ratio": round(load.ratio(3, 1), 1000.0),
+            "load_ratio_is": "time of ours / time of peer in a new process",
         }),
     );
     Ok(())

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request;
-use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, Platform, TrustAnchors, UnixTime, verify};
 use casemate_bench::{Side, alternate, print_json, print_table, setting};
@@ -51,7 +50,7 @@ fn main() {
 
     let several = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let one = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let given = Source::Given(EndorsementBundle::default());
+    let given = Source::Given(Box::default());
     let stapler = several.block_on(Stapler::start(device.clone(), given, anchors.clone(), now));
     let stapler = stapler.unwrap_or_else(|error| panic!("{}: {error}", error.code()));
     let tls = TlsIdentity::generate(vec!["localhost".into()]).expect("an identity");
