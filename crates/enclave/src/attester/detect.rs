@@ -36,8 +36,6 @@ pub struct Roots {
     pub tdx_guest: PathBuf,
     /// Who makes a TD's quotes where configfs-tsm is not there to ask for them.
     pub quote_service: QuoteService,
-    /// The privilege level (VMPL) for which configfs-tsm is asked; `None` leaves it as it is.
-    pub privilege: Option<u8>,
 }
 
 impl Roots {
@@ -52,7 +50,6 @@ impl Roots {
             sev_guest: "/dev/sev-guest".into(),
             tdx_guest: "/dev/tdx_guest".into(),
             quote_service: QuoteService::USUAL,
-            privilege: None,
         }
     }
 }
@@ -100,8 +97,8 @@ impl Shown {
         Ok(match self {
             Self::Nitro => Box::new(Nsm::open(&roots.nsm)?),
             Self::Azure => Box::new(AzureVm::open(&roots.tpm, &roots.azure_metadata)?),
-            Self::Tsm => Box::new(Tsm::open(&roots.tsm, roots.privilege)?),
-            Self::SevGuest => Box::new(SevGuest::open(&roots.sev_guest, roots.privilege)?),
+            Self::Tsm => Box::new(Tsm::open(&roots.tsm)?),
+            Self::SevGuest => Box::new(SevGuest::open(&roots.sev_guest)?),
             Self::TdxGuest => Box::new(TdxGuest::open(&roots.tdx_guest, roots.quote_service.clone())?),
         })
     }

@@ -44,7 +44,6 @@ fn good() -> Made {
         sev_guest: at("dev/sev-guest"),
         tdx_guest: at("dev/tdx_guest"),
         quote_service: QuoteService::Socket(at("run/qgs")),
-        privilege: None,
     };
     let made = Made(Scene {
         roots,

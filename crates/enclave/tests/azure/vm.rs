@@ -92,7 +92,6 @@ impl Vm {
             sev_guest: none(),
             tdx_guest: none(),
             quote_service: casemate_enclave::QuoteService::Socket(none()),
-            privilege: None,
         }
     }
 

@@ -94,7 +94,7 @@ impl Guest for SevGuestDevice {
 }
 
 fn report_request(request: &Request) -> ReportRequest {
-    ReportRequest { user_data: request.report_data, vmpl: request.vmpl, zeros: [0; 28] }
+    ReportRequest { user_data: request.report_data, vmpl: 0, zeros: [0; 28] }
 }
 
 fn of(result: libc::c_int) -> io::Result<()> {

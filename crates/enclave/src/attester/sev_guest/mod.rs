@@ -88,9 +88,9 @@ impl SevGuestError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoKey => Some("start the machine anew: see the kernel's log for what happened before"),
-            Self::Firmware { .. } | Self::Status { .. } => {
-                Some("is the privilege level (VMPL) one at which this guest may ask?")
-            }
+            Self::Firmware { .. } | Self::Status { .. } => Some(
+                "below an SVSM or a paravisor, mount configfs: only it says at which level this guest may ask",
+            ),
             Self::Host { .. } | Self::Size { .. } | Self::CertificatesLength { .. } | Self::Kernel(_) => None,
         }
     }
@@ -100,7 +100,6 @@ impl SevGuestError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) report_data: [u8; 64],
-    pub(crate) vmpl: u32,
 }
 
 /// The room for the firmware's answer.
@@ -127,18 +126,17 @@ pub(crate) trait Guest: Send + 'static {
 /// The attester of a SEV-SNP guest without configfs-tsm.
 pub(crate) struct SevGuest<G> {
     guest: G,
-    vmpl: u32,
     patience: Patience,
 }
 
 impl SevGuest<SevGuestDevice> {
-    pub(crate) fn open(path: &Path, privilege: Option<u8>) -> Result<Self, AttesterError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, AttesterError> {
         let file = File::options()
             .read(true)
             .write(true)
             .open(path)
             .map_err(|source| AttesterError::Device { what: "open", path: path.to_owned(), source })?;
-        Ok(Self::with(SevGuestDevice(file), privilege, Patience::USUAL))
+        Ok(Self::with(SevGuestDevice(file), Patience::USUAL))
     }
 }
 
@@ -153,8 +151,8 @@ enum Attempt {
 }
 
 impl<G: Guest> SevGuest<G> {
-    pub(crate) fn with(guest: G, privilege: Option<u8>, patience: Patience) -> Self {
-        Self { guest, vmpl: privilege.unwrap_or(0).into(), patience }
+    pub(crate) fn with(guest: G, patience: Patience) -> Self {
+        Self { guest, patience }
     }
 
     /// The answer and the host's table, asked again while the device is busy.
@@ -211,7 +209,7 @@ impl<G: Guest> Device for SevGuest<G> {
     }
 
     fn evidence(&mut self, report_data: &[u8; 64]) -> Result<RawEvidence, AttesterError> {
-        let request = Request { report_data: *report_data, vmpl: self.vmpl };
+        let request = Request { report_data: *report_data };
         let (response, certificates) = self.exchange(&request)?;
         let report = report(&response)?.to_vec();
         let vek = endorsement(&report, &certificates)?;

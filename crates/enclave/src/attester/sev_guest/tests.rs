@@ -91,7 +91,7 @@ fn driver(mistake: Mistake) -> Driver {
 }
 
 fn ask(mistake: Mistake) -> Result<RawEvidence, AttesterError> {
-    Hardware::start(SevGuest::with(driver(mistake), None, QUICK)).evidence(&DATA)
+    Hardware::start(SevGuest::with(driver(mistake), QUICK)).evidence(&DATA)
 }
 
 fn code(mistake: Mistake) -> &'static str {
@@ -121,8 +121,8 @@ fn a_report_comes_with_the_hosts_certificate() {
 fn the_request_has_what_was_asked_for() {
     let driver = driver(|_| {});
     let asked = driver.asked.clone();
-    SevGuest::with(driver, Some(2), QUICK).evidence(&DATA).unwrap();
-    assert_eq!(asked.lock().unwrap()[..], [("extended", Request { report_data: DATA, vmpl: 2 })]);
+    SevGuest::with(driver, QUICK).evidence(&DATA).unwrap();
+    assert_eq!(asked.lock().unwrap()[..], [("extended", Request { report_data: DATA })]);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn certificates_beyond_the_drivers_room_are_left_out() {
         }
     });
     let asked = driver.asked.clone();
-    let raw = SevGuest::with(driver, None, QUICK).evidence(&DATA).unwrap();
+    let raw = SevGuest::with(driver, QUICK).evidence(&DATA).unwrap();
     assert_eq!((raw.evidence.len(), raw.endorsements), (1184, Brought::default()));
     let names: Vec<_> = asked.lock().unwrap().iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["extended", "report"]);
@@ -201,7 +201,7 @@ fn one_mistake_each_has_its_code() {
 
 #[test]
 fn a_file_that_is_no_device_is_refused() {
-    let error = SevGuest::open(Path::new("/dev/null"), None).unwrap().evidence(&DATA).err().unwrap();
+    let error = SevGuest::open(Path::new("/dev/null")).unwrap().evidence(&DATA).err().unwrap();
     assert_eq!(error.code(), "attester.sev-guest.no-key");
-    assert_eq!(SevGuest::open(Path::new("/nonexistent"), None).err().unwrap().code(), "attester.device");
+    assert_eq!(SevGuest::open(Path::new("/nonexistent")).err().unwrap().code(), "attester.device");
 }

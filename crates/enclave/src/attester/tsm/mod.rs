@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! {root}/casemate-{32 hex}/     made with mkdir, which makes the attributes; ours alone
-//!     inblob      write  64 bytes
-//!     privlevel   write  a number, where one is configured
-//!     outblob     read   the report or quote for the inblob
-//!     auxblob     read   SEV-SNP: the host's certificate table, or nothing
-//!     provider    read   sev_guest or tdx_guest
-//!     generation  read   how often something was written
+//!     inblob           write  64 bytes
+//!     privlevel        write  SEV-SNP: the guest's own privilege level (VMPL), where that is not 0
+//!     privlevel_floor  read   SEV-SNP: that level, the most privileged one at which the guest may ask
+//!     outblob          read   the report or quote for the inblob
+//!     auxblob          read   SEV-SNP: the host's certificate table, or nothing
+//!     provider         read   sev_guest or tdx_guest
+//!     generation       read   how often something was written
 //! ```
 //!
 //! The kernel makes attributes root's, so an entry is made once, while we are root, and its attributes are handed to the
@@ -61,8 +62,8 @@ pub enum TsmError {
         /// Bytes that were read, at most one more than the limit.
         found: usize,
     },
-    /// A number that is none (ATT-12).
-    #[error("{attribute} of configfs-tsm is not a number")]
+    /// A number that is none, or too large (ATT-12, ATT-14).
+    #[error("{attribute} of configfs-tsm is not a number, or not a possible one")]
     Number {
         /// Its name.
         attribute: &'static str,
@@ -137,14 +138,15 @@ pub(crate) trait Attributes: Send + 'static {
 pub(crate) struct Tsm<A> {
     attributes: A,
     platform: Platform,
-    privilege: Option<u8>,
+    /// The guest's own privilege level, 0 to 3 (ATT-14).
+    privilege: u64,
     patience: Patience,
 }
 
 impl Tsm<Entry> {
     /// Makes an entry below `root`, which is `/sys/kernel/config/tsm/report` on a real machine.
-    pub(crate) fn open(root: &Path, privilege: Option<u8>) -> Result<Self, AttesterError> {
-        Self::with(Entry::create(root)?, privilege, Patience::USUAL)
+    pub(crate) fn open(root: &Path) -> Result<Self, AttesterError> {
+        Self::with(Entry::create(root)?, Patience::USUAL)
     }
 }
 
@@ -152,15 +154,11 @@ impl Tsm<Entry> {
 type Blobs = (Vec<u8>, Vec<u8>);
 
 impl<A: Attributes> Tsm<A> {
-    pub(crate) fn with(
-        attributes: A,
-        privilege: Option<u8>,
-        patience: Patience,
-    ) -> Result<Self, AttesterError> {
+    pub(crate) fn with(attributes: A, patience: Patience) -> Result<Self, AttesterError> {
         let name = read(&attributes, "provider", MAX_TEXT)?;
-        let platform = match name.trim_ascii() {
-            b"sev_guest" => Platform::SevSnp,
-            b"tdx_guest" => Platform::Tdx,
+        let (platform, privilege) = match name.trim_ascii() {
+            b"sev_guest" => (Platform::SevSnp, number(&attributes, "privlevel_floor", MAX_LEVEL)?),
+            b"tdx_guest" => (Platform::Tdx, 0),
             other => {
                 let found = other.iter().map(|&b| if b.is_ascii_graphic() { char::from(b) } else { '?' });
                 return Err(TsmError::Provider { found: found.collect() }.into());
@@ -192,8 +190,9 @@ impl<A: Attributes> Tsm<A> {
     fn attempt(&self, report_data: &[u8; 64]) -> Result<Option<Blobs>, TsmError> {
         let before = self.generation()?;
         let mut writes = 1;
-        if let Some(level) = self.privilege {
-            self.write("privlevel", level.to_string().as_bytes())?;
+        // A new entry asks at level 0, which the firmware refuses to a guest below an SVSM or a paravisor.
+        if self.privilege != 0 {
+            self.write("privlevel", self.privilege.to_string().as_bytes())?;
             writes += 1;
         }
         self.write("inblob", report_data)?;
@@ -214,14 +213,7 @@ impl<A: Attributes> Tsm<A> {
     }
 
     fn generation(&self) -> Result<u64, TsmError> {
-        let attribute = "generation";
-        let text = read(&self.attributes, attribute, MAX_TEXT)?;
-        let digits = text.trim_ascii();
-        if !digits.iter().all(u8::is_ascii_digit) {
-            return Err(TsmError::Number { attribute });
-        }
-        let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-        number.ok_or(TsmError::Number { attribute })
+        number(&self.attributes, "generation", u64::MAX)
     }
 
     fn write(&self, attribute: &'static str, bytes: &[u8]) -> Result<(), TsmError> {
@@ -277,6 +269,14 @@ fn read(attributes: &impl Attributes, attribute: &'static str, limit: usize) -> 
     Ok(bytes)
 }
 
+/// An attribute that is a decimal number of at most `limit`.
+fn number(attributes: &impl Attributes, attribute: &'static str, limit: u64) -> Result<u64, TsmError> {
+    let text = read(attributes, attribute, MAX_TEXT)?;
+    let digits = Some(text.trim_ascii()).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+    let number = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    number.filter(|&number| number <= limit).ok_or(TsmError::Number { attribute })
+}
+
 fn refused(attribute: &'static str, source: io::Error) -> TsmError {
     match source.kind() {
         io::ErrorKind::NotFound => TsmError::Missing { attribute },
@@ -294,6 +294,8 @@ fn is_no_quote_service(error: &io::Error) -> bool {
 const MAX_BLOB: usize = 32 * 1024;
 /// A name or a number and a line end.
 const MAX_TEXT: usize = 64;
+/// The least privileged level of a SEV-SNP guest.
+const MAX_LEVEL: u64 = 3;
 
 #[cfg(test)]
 pub(crate) mod tests;

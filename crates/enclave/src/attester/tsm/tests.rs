@@ -29,6 +29,7 @@ type Mistake = fn(&mut Answers);
 struct Answers {
     attempt: u32,
     provider: &'static [u8],
+    floor: &'static [u8],
     generation: u64,
     generation_text: Option<&'static str>,
     /// Foreign writes between inblob and outblob.
@@ -49,6 +50,7 @@ impl InMemory {
         let answers = Answers {
             attempt: 0,
             provider: b"sev_guest\n",
+            floor: b"0\n",
             generation: 7,
             generation_text: None,
             foreign: 0,
@@ -75,6 +77,7 @@ impl Attributes for InMemory {
         }
         let mut bytes = match name {
             "provider" => answers.provider.to_vec(),
+            "privlevel_floor" => answers.floor.to_vec(),
             "generation" => match answers.generation_text {
                 Some(text) => text.into(),
                 None => format!("{}\n", answers.generation).into_bytes(),
@@ -110,7 +113,7 @@ impl Attributes for InMemory {
 }
 
 fn ask(mistake: Mistake) -> Result<RawEvidence, AttesterError> {
-    let tsm = Tsm::with(InMemory::new(mistake), None, QUICK)?;
+    let tsm = Tsm::with(InMemory::new(mistake), QUICK)?;
     crate::attester::Hardware::start(tsm).evidence(&DATA)
 }
 
@@ -145,22 +148,31 @@ fn a_vleks_report_takes_the_vleks_certificate() {
 }
 
 #[test]
-fn the_privilege_level_is_one_more_write_of_ours() {
-    let memory = InMemory::new(|_| {});
-    let answers = memory.answers.clone();
-    let mut tsm = Tsm::with(memory, Some(2), QUICK).unwrap();
-    tsm.evidence(&DATA).unwrap();
-    let written = &answers.lock().unwrap().written;
-    assert_eq!(written[..], [("privlevel", b"2".to_vec()), ("inblob", DATA.to_vec())]);
+fn a_guest_below_an_svsm_asks_at_its_own_level() {
+    let written = |floor: Mistake| {
+        let memory = InMemory::new(floor);
+        let answers = memory.answers.clone();
+        Tsm::with(memory, QUICK).unwrap().evidence(&DATA).unwrap();
+        let answers = answers.lock().unwrap();
+        answers.written.clone()
+    };
+    let inblob = ("inblob", DATA.to_vec());
+    assert_eq!(written(|_| {}), [inblob.clone()]);
+    // One more write of ours.
+    assert_eq!(written(|a| a.floor = b"2\n"), [("privlevel", b"2".to_vec()), inblob]);
 }
 
 #[test]
 fn one_mistake_each_has_its_code() {
-    let cases: [(Mistake, &str); 22] = [
+    let cases: [(Mistake, &str); 26] = [
         (|_| {}, "none"),
         (|a| a.provider = b"arm_cca_guest\n", "attester.tsm.provider"),
         (|a| a.provider = b"", "attester.tsm.provider"),
         (|a| a.provider = &[b'x'; 200], "attester.tsm.size"),
+        (|a| a.floor = b"4\n", "attester.tsm.number"),
+        (|a| a.floor = b"-1\n", "attester.tsm.number"),
+        (|a| a.floor = b"\n", "attester.tsm.number"),
+        (|a| fail(a, "privlevel_floor", libc::ENOENT), "attester.tsm.missing"),
         // Another's write each time, and once.
         (|a| a.foreign = 1, "attester.tsm.race"),
         (|a| a.foreign = u64::from(a.attempt == 0), "none"),
@@ -247,6 +259,7 @@ impl Stand {
             let (inblob, outblob) = (pipe("inblob"), pipe("outblob"));
             fs::write(entry.join("auxblob"), table).unwrap();
             fs::write(entry.join("generation"), "0\n").unwrap();
+            fs::write(entry.join("privlevel_floor"), "0\n").unwrap();
             // Last: the entry is whole when its provider shows.
             fs::write(entry.join("provider.new"), provider).unwrap();
             fs::rename(entry.join("provider.new"), entry.join("provider")).unwrap();
