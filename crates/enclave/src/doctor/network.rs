@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::rule::{Check, Rule};
 use crate::release::{BrokerClient, ReleaseError};
+use crate::transport::BrokerPath;
 
 const BROKER: Rule = Rule("DOC-50", "network.broker");
 
@@ -14,8 +15,12 @@ const BROKER: Rule = Rule("DOC-50", "network.broker");
 ///
 /// # Errors
 /// [`ReleaseError::Address`] and [`ReleaseError::Authority`]: what was given is no address or no authority.
-pub async fn broker(url: &str, authorities: Vec<CertificateDer<'static>>) -> Result<Check, ReleaseError> {
-    let client = BrokerClient::new(url, authorities)?;
+pub async fn broker(
+    url: &str,
+    path: BrokerPath,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<Check, ReleaseError> {
+    let client = BrokerClient::new(url, path, authorities)?;
     Ok(answered(client.reach(LIMIT).await))
 }
 
@@ -35,7 +40,7 @@ fn answered(answer: Result<u16, ReleaseError>) -> Check {
     }
 }
 
-/// The reason below reqwest's own words, which repeat the address.
+/// The reason below our own words, which repeat the address.
 fn innermost(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -74,7 +79,7 @@ mod tests {
 
     fn ask(url: &str) -> Result<Check, ReleaseError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(broker(url, Vec::new()))
+        runtime.block_on(broker(url, BrokerPath::Tcp, Vec::new()))
     }
 
     /// A peer that says this to whoever asks; what it was asked is returned.
