@@ -1,5 +1,5 @@
 //! The API and the way to the broker over vsock (spec/channel.md section 7). What leads from there to a network is what an
-//! operator runs on the host; here two threads for each connection.
+//! operator runs on the host: `socat` in one case, two threads for each connection in the others.
 //!
 //! Where the kernel has no vsock, or nothing leads to its own CID 1 (module `vsock_loopback`), the cases that need it are
 //! reported as ignored, and why. `scripts/guest-test.sh` runs them in a machine that has both.
@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -27,19 +27,22 @@ enum Needs {
     Vsock,
     /// And a way from this machine to itself.
     Loopback,
-    /// Or a program that takes a capability away.
+    /// Loopback, and `socat`.
+    Socat,
+    /// Sockets, and a program that takes a capability away.
     Setpriv,
 }
 
-const CASES: [(&str, Needs, Case); 7] = [
+const CASES: [(&str, Needs, Case); 8] = [
     ("vsock::a_server_without_a_network_answers", Needs::Loopback, a_server_without_a_network_answers),
     (
-        "vsock::the_brokers_certificate_is_its_addresss",
+        "vsock::the_brokers_certificate_is_of_its_address",
         Needs::Loopback,
-        the_brokers_certificate_is_its_addresss,
+        the_brokers_certificate_is_of_its_address,
     ),
     ("vsock::nobody_at_the_other_end", Needs::Loopback, nobody_at_the_other_end),
     ("vsock::doctor_asks_the_broker_over_it", Needs::Loopback, doctor_asks_the_broker_over_it),
+    ("vsock::socat_leads_there_and_back", Needs::Socat, socat_leads_there_and_back),
     ("vsock::a_port_in_use", Needs::Vsock, a_port_in_use),
     ("vsock::a_cid_of_another_machine", Needs::Vsock, a_cid_of_another_machine),
     ("vsock::a_port_that_is_not_permitted", Needs::Setpriv, a_port_that_is_not_permitted),
@@ -50,9 +53,10 @@ pub fn trials(model: Option<&Path>, shared: &Arc<OnceLock<Fixture>>) -> Vec<Tria
     let missing = |needs| match needs {
         _ if model.is_none() => Some("no model"),
         _ if socket().is_err() => Some("this kernel has no vsock"),
-        Needs::Loopback if !loopback() => Some("no vsock loopback"),
-        Needs::Setpriv if Command::new("setpriv").arg("--version").output().is_err() => Some("no setpriv"),
-        Needs::Vsock | Needs::Loopback | Needs::Setpriv => None,
+        Needs::Loopback | Needs::Socat if !loopback() => Some("no vsock loopback"),
+        Needs::Socat if !has("socat", "-V") => Some("no socat"),
+        Needs::Setpriv if !has("setpriv", "--version") => Some("no setpriv"),
+        Needs::Vsock | Needs::Loopback | Needs::Socat | Needs::Setpriv => None,
     };
     let trial = |(name, needs, case): (&str, Needs, Case)| {
         let why_not = missing(needs);
@@ -83,8 +87,26 @@ fn a_server_without_a_network_answers(f: &Fixture) {
     assert!(log.contains("broker released the model key"), "{log}");
 }
 
+/// The same with a vsock that is not ours at both ends.
+fn socat_leads_there_and_back(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let (to_broker, api) = (port(), port());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _out =
+        Socat::start(&format!("VSOCK-LISTEN:{to_broker},fork"), &broker.url.replace("http://", "TCP:"));
+    let _in = Socat::start(
+        &format!("TCP-LISTEN:{},bind=127.0.0.1,reuseaddr,fork", free.port()),
+        &format!("VSOCK-CONNECT:1:{api}"),
+    );
+    let _server = serve(f, "http://broker.invalid:8080", to_broker, &format!("vsock:{api}"), &[])
+        .unwrap_or_else(|run| panic!("serve: {}", run.stderr));
+    let asked = f.ask(&format!("https://{free}"), &f.path("client.toml"), "What is 2+2?");
+    assert_eq!(asked.exit, Some(0), "{}", asked.stderr);
+    assert!(asked.stdout.contains('4'), "{}", asked.stdout);
+}
+
 /// The name of the broker's address is looked up nowhere, and its certificate must be of that name all the same.
-fn the_brokers_certificate_is_its_addresss(f: &Fixture) {
+fn the_brokers_certificate_is_of_its_address(f: &Fixture) {
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["broker.invalid".to_owned()];
     let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
@@ -178,6 +200,26 @@ fn doctor(args: &[&str]) -> (String, Option<String>) {
 }
 
 // === what an operator runs on the host ===
+
+/// Ends with its case.
+struct Socat(Child);
+
+impl Socat {
+    fn start(from: &str, to: &str) -> Self {
+        Self(Command::new("socat").args([from, to]).stdin(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Socat {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn has(program: &str, flag: &str) -> bool {
+    Command::new(program).arg(flag).output().is_ok()
+}
 
 fn socket() -> io::Result<Socket> {
     Socket::new(Domain::VSOCK, Type::STREAM, None)
