@@ -18,6 +18,7 @@ fi
 
 apt=(apt-get)
 release=()
+lists=""
 if [ "${1:-}" = guest ]; then
   needs+=(
     "qemu-system-x86:$(command -v qemu-system-x86_64 || true):is the machine that scripts/guest-test.sh boots"
@@ -27,7 +28,8 @@ if [ "${1:-}" = guest ]; then
     "xz-utils:$(command -v xz || true):unpacks its kernel's modules"
   )
   # A machine whose other parts of QEMU are of backports takes no older one beside them.
-  apt=("$(dirname "$0")/apt-backports.sh" "$(dirname "$0")/../target/setup-apt")
+  lists=${TMPDIR:-/tmp}/casemate-apt.$$
+  apt=("$(dirname "$0")/apt-backports.sh" "$lists")
   release=(-t bookworm-backports)
 fi
 
@@ -49,3 +51,6 @@ fi
 "${as_root[@]}" "${apt[@]}" update -q >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y -q --no-install-recommends \
   "${release[@]}" "${missing[@]}" >&2
+if [ -n "$lists" ]; then
+  "${as_root[@]}" rm -rf "$lists"
+fi

@@ -1,8 +1,8 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
 //! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`,
-//! `doctor::kernel` and `attester::{nsm, sev_guest, tdx_guest}::device` only, each block with its justification
-//! (ARCHITECTURE.md).
+//! `doctor::kernel`, `attester::{nsm, sev_guest, tdx_guest}::device` and `transport::registered` only, each block with its
+//! justification (ARCHITECTURE.md).
 
 pub mod api;
 mod attestation;

@@ -33,8 +33,12 @@ fn answered(answer: Result<u16, ReleaseError>) -> Check {
         ),
         Err(error) => {
             let found = format!("the broker cannot be reached: {}", innermost(&error));
-            let hint =
+            let usual =
                 "is the broker up, does a firewall let it be reached, is its authority in --broker-ca?";
+            let hint = match &error {
+                ReleaseError::Vsock { source, .. } => source.hint().unwrap_or(usual),
+                _ => usual,
+            };
             BROKER.fail(found, hint).code(error.code())
         }
     }

@@ -57,7 +57,7 @@ impl ListenError {
     }
 }
 
-/// An address that is taken, while nobody listens: until then a connection is refused by the system.
+/// An address that is taken, while nobody listens: until then a connection is refused by the system (CH-14).
 pub(crate) struct Bound {
     address: ListenAddress,
     socket: BoundSocket,
@@ -169,7 +169,7 @@ where
 
 // === vsock, as axum-server wants an address ===
 
-/// An end of a connection that came in.
+/// An end of a connection that came in. Nothing follows from whose it is (CH-16).
 #[derive(Clone)]
 struct VsockEnd(VsockAddress);
 
