@@ -80,7 +80,7 @@ timeout 420 qemu-system-x86_64 -nodefaults -no-reboot -display none -nic none -s
   -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 \
   -kernel "$work/kernel/boot/vmlinuz-$version" -initrd "$work/initrd" \
   -append "console=ttyS0 quiet panic=-1 rdinit=/init" </dev/null |
-  tr -d '\r' | tee "$work/console.log" | grep --line-buffered -aE '^(CASE|GUEST|    )' || true
+  sed -u 's/\r$//' | tee "$work/console.log" | grep --line-buffered -aE '^(CASE|GUEST|    )' || true
 
 # === what came out ===
 

@@ -19,6 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Case;
 use crate::fixture::{Fixture, Run, Server, casemate, run_program};
+use crate::machine::is_root;
 
 /// What a case needs of the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,8 @@ pub fn trials(model: Option<&Path>, shared: &Arc<OnceLock<Fixture>>) -> Vec<Tria
     CASES.into_iter().map(trial).collect()
 }
 
-/// The whole way: the server has the model key from the broker, and a client its answer, and the server has no other socket.
+/// The whole way: the server has the model key from the broker, and a client its answer, and the server has no
+/// socket of a network.
 fn a_server_without_a_network_answers(f: &Fixture) {
     let broker = f.broker(&f.path("store"));
     let (to_broker, api) = (port(), port());
@@ -85,6 +87,27 @@ fn a_server_without_a_network_answers(f: &Fixture) {
     assert!(asked.stdout.contains('4'), "{}", asked.stdout);
     let log = server.log();
     assert!(log.contains("broker released the model key"), "{log}");
+    // A process that cannot be dumped shows its descriptors to root only.
+    if is_root() {
+        assert_eq!(internet_sockets(server.child.id()), [] as [String; 0]);
+        assert_ne!(internet_sockets(broker.child.id()), [] as [String; 0], "the search must be able to find");
+    }
+}
+
+/// The TCP and UDP sockets that a process holds.
+fn internet_sockets(pid: u32) -> Vec<String> {
+    let tables = ["tcp", "tcp6", "udp", "udp6"]
+        .map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
+    let inodes: Vec<&str> = tables
+        .iter()
+        .flat_map(|table| table.lines())
+        .filter_map(|line| line.split_whitespace().nth(9))
+        .collect();
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
+    descriptors
+        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok()?.to_str().map(ToOwned::to_owned))
+        .filter(|target| inodes.iter().any(|inode| *target == format!("socket:[{inode}]")))
+        .collect()
 }
 
 /// The same with a vsock that is not ours at both ends.
