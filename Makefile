@@ -1,11 +1,14 @@
 # Casemate. `make demo` and `make test` work from a fresh clone and install what they need.
-.PHONY: demo test bench lint setup model build clean
+.PHONY: demo test guest bench lint setup model build clean
 
 demo: build model  ## seal a real model, release its key to an attested server, verify, ask, answer
 	scripts/demo.sh
 
 test: setup model  ## every test
 	scripts/test.sh
+
+guest:  ## what needs a kernel of its own, in an emulated machine: refusals of a machine without a TEE, and vsock
+	scripts/guest-test.sh
 
 bench: setup model  ## side-by-side benchmarks against peers; prints ratios
 	scripts/bench.sh

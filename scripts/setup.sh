@@ -16,6 +16,23 @@ if [ "${1:-}" = bench ]; then
   )
 fi
 
+apt=(apt-get)
+release=()
+lists=""
+if [ "${1:-}" = guest ]; then
+  needs+=(
+    "qemu-system-x86:$(command -v qemu-system-x86_64 || true):is the machine that scripts/guest-test.sh boots"
+    "busybox-static:$(command -v busybox || true):is that machine's shell"
+    "socat:$(command -v socat || true):leads from vsock to TCP in that machine, as on a host"
+    "cpio:$(command -v cpio || true):packs its files"
+    "xz-utils:$(command -v xz || true):unpacks its kernel's modules"
+  )
+  # A machine whose other parts of QEMU are of backports takes no older one beside them.
+  lists=${TMPDIR:-/tmp}/casemate-apt.$$
+  apt=("$(dirname "$0")/apt-backports.sh" "$lists")
+  release=(-t bookworm-backports)
+fi
+
 missing=()
 for need in "${needs[@]}"; do
   IFS=: read -r package found why <<<"$need"
@@ -31,5 +48,9 @@ if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || { echo "setup: run as root or install sudo, then again: apt-get install ${missing[*]}" >&2; exit 1; }
   as_root=(sudo)
 fi
-"${as_root[@]}" apt-get update -q >&2
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+"${as_root[@]}" "${apt[@]}" update -q >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y -q --no-install-recommends \
+  "${release[@]}" "${missing[@]}" >&2
+if [ -n "$lists" ]; then
+  "${as_root[@]}" rm -rf "$lists"
+fi

@@ -257,9 +257,13 @@ pub(crate) struct ServeArgs {
     /// Certificate authorities of the broker's TLS (PEM)
     #[arg(long, env = "CASEMATE_BROKER_CA")]
     broker_ca: Option<PathBuf>,
-    /// Address to listen on [default: 0.0.0.0:8443]
-    #[arg(long, env = "CASEMATE_LISTEN")]
-    listen: Option<SocketAddr>,
+    /// Reach the broker through this vsock port, vsock:CID:PORT (3 is the parent of a Nitro enclave), instead of by TCP. Its
+    /// address still says whose certificate it must have
+    #[arg(long, value_name = "VSOCK", env = "CASEMATE_BROKER_VIA")]
+    broker_via: Option<String>,
+    /// Address to listen on: IP:PORT, vsock:PORT or vsock:CID:PORT [default: 0.0.0.0:8443]
+    #[arg(long, value_name = "ADDRESS", env = "CASEMATE_LISTEN")]
+    listen: Option<String>,
     /// TLS certificate chain (PEM) [default: a key made inside]
     #[arg(long, env = "CASEMATE_TLS_CERT")]
     tls_cert: Option<PathBuf>,
@@ -312,6 +316,7 @@ impl ServeArgs {
             publisher_key: self.publisher_key,
             broker: self.broker,
             broker_ca: self.broker_ca,
+            broker_via: self.broker_via,
             listen: self.listen,
             tls_cert: self.tls_cert,
             tls_key: self.tls_key,
@@ -663,6 +668,9 @@ pub(crate) struct DoctorArgs {
     /// Certificate authorities of the broker's TLS (PEM)
     #[arg(long, value_name = "FILE", requires = "broker")]
     pub(crate) broker_ca: Option<PathBuf>,
+    /// Reach the broker through this vsock port, vsock:CID:PORT, as `serve` would
+    #[arg(long, value_name = "VSOCK", requires = "broker")]
+    pub(crate) broker_via: Option<String>,
     /// Ask whether the vendors' services answer; on a machine of Azure its metadata service too
     #[arg(long)]
     pub(crate) endorsement_services: bool,

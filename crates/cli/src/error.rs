@@ -312,6 +312,7 @@ impl CliError {
             Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
                 "each check that did not pass has its own, in the table or in `--json`"
             }
+            Self::Config(e) if e.hint().is_some() => return e.hint().map(ToOwned::to_owned),
             Self::Config(_) => {
                 "see `casemate help serve`; a configuration file with `--config` can hold every setting"
             }
@@ -336,6 +337,10 @@ impl CliError {
                 BootError::Release(ReleaseError::Unreachable { .. }) => {
                     "is the broker up? `casemate broker serve`"
                 }
+                BootError::Release(ReleaseError::Vsock { source, .. }) => {
+                    return source.hint().map(ToOwned::to_owned);
+                }
+                BootError::Listen(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Weights(WeightsError::Open(_)) => {
                     "the sealed files are not what the publisher sealed: fetch them again"
                 }

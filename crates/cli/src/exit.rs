@@ -7,7 +7,8 @@ use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{
-    AttestationError, BootError, HardeningError, RefreshError, ReleaseError, StapleError, WeightsError,
+    AttestationError, BootError, HardeningError, ListenError, RefreshError, ReleaseError, StapleError,
+    VsockError, WeightsError,
 };
 use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::statement::StatementError;
@@ -190,11 +191,12 @@ fn boot(error: &BootError) -> Exit {
         BootError::Tls(_) => Exit::Usage,
         BootError::Release(e) => release(e),
         BootError::KeyLength { .. } => Exit::Undecidable,
+        BootError::Listen(ListenError::Vsock(e)) => vsock(e),
         BootError::Confine(_)
         | BootError::KeyMemory(_)
         | BootError::Engine(_)
         | BootError::Clock
-        | BootError::Listen { .. } => Exit::Internal,
+        | BootError::Listen(ListenError::Tcp { .. }) => Exit::Internal,
     }
 }
 
@@ -264,6 +266,7 @@ fn release(error: &ReleaseError) -> Exit {
             Exit::Usage
         }
         ReleaseError::Unreachable { .. } => Exit::Unreachable,
+        ReleaseError::Vsock { source, .. } => vsock(source),
         ReleaseError::Refused { .. } => Exit::Refused,
         ReleaseError::Protocol { .. }
         | ReleaseError::Message(_)
@@ -272,6 +275,19 @@ fn release(error: &ReleaseError) -> Exit {
         | ReleaseError::Platform { .. } => Exit::Undecidable,
         ReleaseError::Jwe(_) => Exit::NotGenuine,
         ReleaseError::Randomness => Exit::Internal,
+    }
+}
+
+fn vsock(error: &VsockError) -> Exit {
+    match error {
+        VsockError::Refused { .. } | VsockError::TimedOut { .. } | VsockError::NoRoute { .. } => {
+            Exit::Unreachable
+        }
+        VsockError::Absent { .. }
+        | VsockError::InUse { .. }
+        | VsockError::NotPermitted { .. }
+        | VsockError::NotOurs { .. }
+        | VsockError::System { .. } => Exit::Internal,
     }
 }
 

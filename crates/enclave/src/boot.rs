@@ -3,7 +3,6 @@
 //! The listener opens last. Until the evidence was accepted, the key released and every chunk authenticated, there is
 //! no port to talk to, so `GET /health` can say `ok` and mean it.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +12,6 @@ use casemate_protocol::statement::{ModelStatement, Stated};
 use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::net::TcpSocket;
 
 use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
@@ -26,13 +24,14 @@ use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::staple::{RefreshError, StapleError, Staples};
 use crate::tls::{TlsError, TlsIdentity};
+use crate::transport::{Bound, ListenAddress, ListenError};
 use crate::weights::{SealedFiles, WeightsError};
 
 /// What is known once the server listens.
 #[derive(Debug, Clone)]
 pub struct Ready {
     /// The address that the listener got.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// SHA-256 of the TLS key's SubjectPublicKeyInfo.
     pub tls_spki_sha256: [u8; 32],
     /// Digest of the loaded model's manifest.
@@ -98,13 +97,8 @@ pub enum BootError {
     #[error(transparent)]
     Attestation(#[from] AttestationError),
     /// Step 2 or 7: the listener.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The system's answer.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 impl BootError {
@@ -126,7 +120,7 @@ impl BootError {
             Self::KeyMemory(_) => "boot.key-memory",
             Self::Engine(e) => e.code(),
             Self::Attestation(e) => e.code(),
-            Self::Listen { .. } => "boot.listen",
+            Self::Listen(e) => e.code(),
         }
     }
 }
@@ -163,7 +157,7 @@ pub async fn serve(
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
         TlsSource::Files { certificate, key } => TlsIdentity::from_files(certificate, key)?,
     };
-    let socket = bind(config.listen)?;
+    let socket = Bound::bind(config.listen)?;
     tracing::info!(manifest = %hex::encode(manifest.digest()), model = manifest.name(), "manifest verified");
 
     // 3. From here on an unprivileged user.
@@ -194,7 +188,7 @@ pub async fn serve(
     if simulated {
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
     }
-    let broker = BrokerClient::new(&config.broker, authorities)?;
+    let broker = BrokerClient::new(&config.broker, config.broker_path, authorities)?;
     let released = release(&broker, attester.as_ref(), &staples, &resource).await?;
     let key = model_key(&released.secret)?;
     drop(released.secret);
@@ -226,34 +220,23 @@ pub async fn serve(
     // A document that cannot be made now would fail every client later.
     service.restaple()?;
     let state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
-    let failed = |source| BootError::Listen { address: config.listen, source };
-    let listener = socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let handle = axum_server::Handle::new();
-    let rustls = axum_server::tls_rustls::RustlsConfig::from_config(tls.config());
-    let mut server = axum_server::from_tcp_rustls(listener, rustls).map_err(failed)?.handle(handle.clone());
-    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
-    let server = server.serve(api::router(state).into_make_service());
+    let listening = socket.listen()?;
     let renewals = [
         tokio::spawn(renew_token(broker, attester, staples, service.clone())),
         tokio::spawn(endorsed::renew(stapler, service.clone())),
         tokio::spawn(endorsed::renew_document(service)),
     ];
-    tokio::spawn(async move {
-        shutdown.await;
-        handle.graceful_shutdown(Some(DRAIN));
-    });
     ready(&Ready {
-        address,
+        address: listening.address(),
         tls_spki_sha256: tls.spki_sha256(),
         model_manifest: manifest.digest(),
         simulated,
     });
-    let ended = server.await;
+    let ended = listening.serve(tls.config(), api::router(state), shutdown).await;
     for renewal in renewals {
         renewal.abort();
     }
-    ended.map_err(failed)
+    Ok(ended?)
 }
 
 /// Asks the broker, again and again while it cannot be reached: machines of one start-up come up in any order. A refusal
@@ -267,8 +250,8 @@ async fn release(
     let deadline = Instant::now() + BROKER_PATIENCE;
     loop {
         match broker.release(attester, staples, resource).await {
-            Err(ReleaseError::Unreachable { base, .. }) if Instant::now() < deadline => {
-                tracing::info!(broker = base, "broker cannot be reached yet");
+            Err(error) if error.may_pass() && Instant::now() < deadline => {
+                tracing::info!(code = error.code(), "broker cannot be reached yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             ended => return ended,
@@ -317,26 +300,9 @@ fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
     Locked::new(ModelKey::from_bytes(bytes)).map_err(BootError::KeyMemory)
 }
 
-/// Takes the address while we may, without listening: until step 7 a connection is refused by the system.
-fn bind(address: SocketAddr) -> Result<TcpSocket, BootError> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let bound = socket.and_then(|socket| {
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(socket)
-    });
-    bound.map_err(|source| BootError::Listen { address, source })
-}
-
 /// The version of Landlock's interface from which on it refuses signals too: the last of what this version asks it for.
 const SIGNALS_IN_LANDLOCK: u32 = 6;
 /// How long a broker that cannot be reached is waited for.
 const BROKER_PATIENCE: Duration = Duration::from_secs(20);
-/// Connections that the system keeps waiting for us.
-const BACKLOG: u32 = 1024;
-/// A client that does not finish a request's head in this time is cut off, so that idle ones cannot use up the server.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long running answers may take to finish after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
 /// The broker's results live five minutes; a minute is left for a broker that answers late.
 const TOKEN_RENEWAL: Duration = Duration::from_secs(240);

@@ -8,6 +8,7 @@ use casemate_engine::DEFAULT_CONTEXT_TOKENS;
 use serde::Deserialize;
 
 use crate::hardening::SwapRule;
+use crate::transport::{AddressError, BrokerPath, ListenAddress, VsockAddress};
 
 /// Settings of `casemate serve` as they may stand in the configuration file. A flag or environment variable wins over
 /// the file. Unknown keys are refused.
@@ -22,8 +23,10 @@ pub struct ServeSettings {
     pub broker: Option<String>,
     /// PEM file with the authorities of the broker's TLS certificate.
     pub broker_ca: Option<PathBuf>,
+    /// vsock address of what leads to the broker.
+    pub broker_via: Option<String>,
     /// Address to listen on.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<String>,
     /// PEM file with the operator's TLS certificate chain.
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the operator's TLS key.
@@ -65,8 +68,10 @@ pub struct ServeConfig {
     pub broker: String,
     /// Authorities of the broker's TLS certificate; none are needed for `http`.
     pub broker_ca: Option<PathBuf>,
+    /// How the broker is reached.
+    pub broker_path: BrokerPath,
     /// Address to listen on.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Where the TLS identity comes from.
     pub tls: TlsSource,
     /// Where evidence comes from.
@@ -153,6 +158,14 @@ pub enum ConfigError {
         /// The other.
         other: &'static str,
     },
+    /// An address is none.
+    #[error("`{setting}`: {source}")]
+    Address {
+        /// Its name as a flag.
+        setting: &'static str,
+        /// What is wrong.
+        source: AddressError,
+    },
     /// A number is out of range.
     #[error("`{setting}` is {found}, not {low} to {high}")]
     Range {
@@ -174,7 +187,18 @@ impl ConfigError {
             Self::Missing { .. } => "config.missing",
             Self::Unpaired { .. } => "config.unpaired",
             Self::Exclusive { .. } => "config.exclusive",
+            Self::Address { source, .. } => source.code(),
             Self::Range { .. } => "config.range",
+        }
+    }
+
+    /// What the person can do about it, where we know more than the help.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Address { source, .. } => source.hint(),
+            Self::Missing { .. } | Self::Unpaired { .. } | Self::Exclusive { .. } | Self::Range { .. } => {
+                None
+            }
         }
     }
 }
@@ -187,6 +211,7 @@ impl ServeSettings {
             publisher_key: self.publisher_key.or(below.publisher_key),
             broker: self.broker.or(below.broker),
             broker_ca: self.broker_ca.or(below.broker_ca),
+            broker_via: self.broker_via.or(below.broker_via),
             listen: self.listen.or(below.listen),
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
@@ -208,6 +233,14 @@ impl ServeSettings {
     /// The configuration that these settings mean, on a machine with `cores` cores.
     pub fn resolve(self, cores: NonZeroUsize) -> Result<ServeConfig, ConfigError> {
         let endorsements = self.endorsement_source()?;
+        let listen = match &self.listen {
+            None => ListenAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            Some(text) => ListenAddress::parse(text).map_err(wrong_address("--listen"))?,
+        };
+        let broker_path = match &self.broker_via {
+            None => BrokerPath::Tcp,
+            Some(text) => broker_path(text)?,
+        };
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => TlsSource::Generated,
             (Some(certificate), Some(key)) => TlsSource::Files { certificate, key },
@@ -238,7 +271,8 @@ impl ServeSettings {
             publisher_key: self.publisher_key.ok_or(ConfigError::Missing { setting: "--publisher-key" })?,
             broker: self.broker.ok_or(ConfigError::Missing { setting: "--broker" })?,
             broker_ca: self.broker_ca,
-            listen: self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            broker_path,
+            listen,
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
             endorsements,
@@ -282,6 +316,18 @@ impl ServeSettings {
     }
 }
 
+/// What `--broker-via` says.
+///
+/// # Errors
+/// [`ConfigError::Address`]; see spec/channel.md, CH-13.
+pub fn broker_path(text: &str) -> Result<BrokerPath, ConfigError> {
+    VsockAddress::parse_destination(text).map(BrokerPath::Vsock).map_err(wrong_address("--broker-via"))
+}
+
+fn wrong_address(setting: &'static str) -> impl Fn(AddressError) -> ConfigError {
+    move |source| ConfigError::Address { setting, source }
+}
+
 fn out_of_range(setting: &'static str, found: u64, low: u64, high: u64) -> ConfigError {
     ConfigError::Range { setting, found, low, high }
 }
@@ -315,7 +361,9 @@ mod tests {
         let config = complete().resolve(CORES).unwrap();
         assert_eq!(config.swap, SwapRule::Refuse);
         assert_eq!(config.machine, MachineSource::Hardware);
-        assert_eq!((config.listen.port(), config.user, config.threads), (8443, 65534, CORES));
+        assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.broker_path, BrokerPath::Tcp);
+        assert_eq!((config.user, config.threads), (65534, CORES));
         assert_eq!(config.endorsements, EndorsementSource::Machine);
     }
 
@@ -344,6 +392,18 @@ mod tests {
     }
 
     #[test]
+    fn vsock_is_what_was_written_and_nothing_else() {
+        let config =
+            ServeSettings { listen: Some("vsock:8443".into()), ..complete() }.resolve(CORES).unwrap();
+        let any = VsockAddress { cid: VsockAddress::ANY_CID, port: 8443 };
+        assert_eq!((config.listen, config.broker_path), (ListenAddress::Vsock(any), BrokerPath::Tcp));
+        let via = ServeSettings { broker_via: Some("vsock:3:8080".into()), ..complete() };
+        let config = via.resolve(CORES).unwrap();
+        assert_eq!(config.broker_path, BrokerPath::Vsock(VsockAddress { cid: 3, port: 8080 }));
+        assert!(matches!(config.listen, ListenAddress::Tcp(_)));
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file() {
         let file = ServeSettings { broker: Some("http://file".into()), threads: Some(7), ..complete() };
         let merged =
@@ -354,7 +414,12 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 16] = [
+        let cases: [(Edit, &str); 21] = [
+            (|s| s.listen = Some("8443".into()), "address.form"),
+            (|s| s.listen = Some("vsock:x".into()), "address.number"),
+            (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),
+            (|s| s.broker_via = Some("vsock:3:0".into()), "address.range"),
+            (|s| s.broker_via = Some("127.0.0.1:8080".into()), "address.form"),
             (|s| s.fetch_endorsements = Some(true), "config.unpaired"),
             (|s| s.endorsement_cache = Some("c".into()), "config.unpaired"),
             (|s| s.kds = Some("https://k".into()), "config.unpaired"),

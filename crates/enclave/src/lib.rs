@@ -1,8 +1,8 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
 //! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`,
-//! `doctor::kernel` and `attester::{nsm, sev_guest, tdx_guest}::device` only, each block with its justification
-//! (ARCHITECTURE.md).
+//! `doctor::kernel`, `attester::{nsm, sev_guest, tdx_guest}::device` and `transport::registered` only, each block with its
+//! justification (ARCHITECTURE.md).
 
 pub mod api;
 mod attestation;
@@ -20,6 +20,7 @@ mod locked;
 mod release;
 mod staple;
 mod tls;
+mod transport;
 mod weights;
 
 pub use attestation::{AttestationError, AttestationService};
@@ -31,6 +32,7 @@ pub use boot::{BootError, Ready, broker_authorities, serve};
 pub use clock::Clock;
 pub use config::{
     ConfigError, DEFAULT_PORT, EndorsementSource, MachineSource, ServeConfig, ServeSettings, TlsSource,
+    broker_path,
 };
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use locked::{Locked, LockedBy};
@@ -39,4 +41,5 @@ pub use staple::{
     EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
 };
 pub use tls::{TlsError, TlsIdentity};
+pub use transport::{AddressError, BrokerPath, ListenAddress, ListenError, VsockAddress, VsockError};
 pub use weights::WeightsError;

@@ -3,27 +3,35 @@
 //! The key travels encrypted to a key made for this one release, whose public half the evidence binds. The connection
 //! to the broker carries no secret in the clear, so its TLS is defence in depth.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use casemate_attest::Platform;
 use casemate_protocol::jwe::{Jwe, JweError, TeePrivateKey};
 use casemate_protocol::kbs::{
     self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, PrimaryEvidence,
-    Request, RuntimeData, TokenResponse,
+    RuntimeData, TokenResponse,
 };
-use reqwest::{Response, StatusCode, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::CertificateDer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::attester::{Attester, AttesterError};
 use crate::staple::{StapleError, Staples};
+use crate::transport::{BrokerPath, Connector, VsockError};
 
 /// The broker, as this enclave reaches it.
 pub(crate) struct BrokerClient {
-    http: reqwest::Client,
+    http: Client<Connector, Body>,
     base: String,
 }
 
@@ -61,7 +69,17 @@ pub enum ReleaseError {
         /// The call.
         call: &'static str,
         /// The reason.
-        source: reqwest::Error,
+        source: io::Error,
+    },
+    /// No connection over the vsock that was written (CH-15).
+    #[error("the broker at {base} cannot be reached during {call}: {source}")]
+    Vsock {
+        /// The broker.
+        base: String,
+        /// The call.
+        call: &'static str,
+        /// The reason.
+        source: VsockError,
     },
     /// The broker said no.
     #[error("the broker refused {call} with status {status}: {detail}")]
@@ -110,6 +128,7 @@ impl ReleaseError {
             Self::ResourceUri { .. } => "release.resource-uri",
             Self::Authority(_) => "release.authority",
             Self::Unreachable { .. } => "release.unreachable",
+            Self::Vsock { source, .. } => source.code(),
             Self::Refused { .. } => "release.refused",
             Self::Protocol { .. } => "release.protocol",
             Self::Message(e) => e.code(),
@@ -120,16 +139,32 @@ impl ReleaseError {
             Self::Randomness => "release.randomness",
         }
     }
+
+    /// Whether the same may succeed a moment later: the broker is not up yet.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Vsock { source, .. } => source.may_pass(),
+            _ => false,
+        }
+    }
 }
 
 // === impl BrokerClient ===
 
 impl BrokerClient {
-    /// A client for the broker at `url`. `authorities` are the only roots that its TLS certificate may have.
-    pub(crate) fn new(url: &str, authorities: Vec<CertificateDer<'static>>) -> Result<Self, ReleaseError> {
+    /// A client for the broker at `url`, reached by `path`. `authorities` are the only roots that its TLS certificate may
+    /// have; its name there is the one in `url` (CH-12).
+    pub(crate) fn new(
+        url: &str,
+        path: BrokerPath,
+        authorities: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, ReleaseError> {
         let base = url.trim_end_matches('/').to_owned();
-        if !(base.starts_with("http://") || base.starts_with("https://")) {
-            return Err(ReleaseError::Address { url: url.to_owned() });
+        let address = || ReleaseError::Address { url: url.to_owned() };
+        let parsed: Uri = base.parse().map_err(|_| address())?;
+        if !(base.starts_with("http://") || base.starts_with("https://")) || parsed.host().is_none() {
+            return Err(address());
         }
         let mut roots = rustls::RootCertStore::empty();
         for authority in authorities {
@@ -140,23 +175,19 @@ impl BrokerClient {
             .map_err(ReleaseError::Authority)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let http = reqwest::Client::builder()
-            .use_preconfigured_tls(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
-            .build()
-            .map_err(|source| ReleaseError::Unreachable { base: base.clone(), call: "set-up", source })?;
+        // It follows no redirection and knows no proxy.
+        let http = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(Connector::new(
+            path,
+            tls,
+            CONNECT_TIMEOUT,
+        ));
         Ok(Self { http, base })
     }
 
     /// What the broker answers to a question that starts nothing: the status of its `/healthz`.
     pub(crate) async fn reach(&self, limit: Duration) -> Result<u16, ReleaseError> {
-        let request = self.http.get(format!("{}/healthz", self.base)).timeout(limit);
-        let unreachable =
-            |source| ReleaseError::Unreachable { base: self.base.clone(), call: "health", source };
-        Ok(request.send().await.map_err(unreachable)?.status().as_u16())
+        let request = get(&format!("{}/healthz", self.base), None)?;
+        Ok(self.ask(request, "health", limit).await?.status().as_u16())
     }
 
     /// Attests and fetches the key at `resource` (`kbs:///repository/type/tag`).
@@ -171,9 +202,8 @@ impl BrokerClient {
         let session = self.attest(attester, staples, &key).await?;
 
         let url = format!("{}{BASE_PATH}/resource/{path}", self.base);
-        let request = self.http.get(url).header(header::COOKIE, &session.cookie);
-        let response = self.send(request, "resource").await?;
-        let jwe: Jwe = json(response, "resource").await?;
+        let request = get(&url, Some(&session.cookie))?;
+        let (_, jwe): (_, Jwe) = self.send(request, "resource").await?;
         Ok(Released { secret: key.open(&jwe)?, token: session.token })
     }
 
@@ -194,11 +224,11 @@ impl BrokerClient {
     ) -> Result<Session, ReleaseError> {
         // 1. Ask for a nonce.
         let platform = attester.platform();
-        let request = Request::of(platform).ok_or(ReleaseError::Platform { platform })?;
-        let request = self.http.post(format!("{}{BASE_PATH}/auth", self.base)).json(&request);
-        let response = self.send(request, "auth").await?;
-        let cookie = session_cookie(&response).ok_or(ReleaseError::Protocol { call: "auth" })?;
-        let challenge: Challenge = json(response, "auth").await?;
+        let wish = kbs::Request::of(platform).ok_or(ReleaseError::Platform { platform })?;
+        let url = format!("{}{BASE_PATH}/auth", self.base);
+        let auth = post(&url, None, &wish, "auth")?;
+        let (headers, challenge): (_, Challenge) = self.send(auth, "auth").await?;
+        let cookie = session_cookie(&headers).ok_or(ReleaseError::Protocol { call: "auth" })?;
         let algorithm = challenge.extra_params.get("selected-hash-algorithm").and_then(|v| v.as_str());
         // Without a selection the protocol's default is the same algorithm.
         if algorithm.is_some_and(|a| a != kbs::HASH_ALGORITHM) {
@@ -218,28 +248,26 @@ impl BrokerClient {
         };
 
         // 3. Present it.
-        let request = self
-            .http
-            .post(format!("{}{BASE_PATH}/attest", self.base))
-            .header(header::COOKIE, &cookie)
-            .json(&attestation);
-        let response = self.send(request, "attest").await?;
-        let TokenResponse { token } = json(response, "attest").await?;
+        let url = format!("{}{BASE_PATH}/attest", self.base);
+        let attest = post(&url, Some(&cookie), &attestation, "attest")?;
+        let (_, TokenResponse { token }) = self.send(attest, "attest").await?;
         Ok(Session { cookie, token })
     }
 
-    async fn send(
+    /// One call: the answer's headers, and what its body says.
+    async fn send<T: DeserializeOwned>(
         &self,
-        request: reqwest::RequestBuilder,
+        request: Request<Body>,
         call: &'static str,
-    ) -> Result<Response, ReleaseError> {
-        let response = request.send().await.map_err(|source| ReleaseError::Unreachable {
-            base: self.base.clone(),
-            call,
-            source,
-        })?;
-        match response.status() {
-            StatusCode::OK => Ok(response),
+    ) -> Result<(HeaderMap, T), ReleaseError> {
+        let response = self.ask(request, call, CALL_TIMEOUT).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        match status {
+            StatusCode::OK => {
+                let body = body(response, call).await?;
+                let said = serde_json::from_slice(&body).map_err(|_| ReleaseError::Protocol { call })?;
+                Ok((headers, said))
+            }
             status => {
                 let body = body(response, call).await.unwrap_or_default();
                 let detail = serde_json::from_slice::<ErrorInformation>(&body)
@@ -248,6 +276,42 @@ impl BrokerClient {
             }
         }
     }
+
+    async fn ask(
+        &self,
+        request: Request<Body>,
+        call: &'static str,
+        limit: Duration,
+    ) -> Result<Response<Body>, ReleaseError> {
+        let base = self.base.clone();
+        match tokio::time::timeout(limit, self.http.request(request)).await {
+            Ok(Ok(response)) => Ok(response.map(Body::new)),
+            Ok(Err(error)) => Err(match vsock(&error) {
+                Some(source) => ReleaseError::Vsock { base, call, source },
+                None => ReleaseError::Unreachable { base, call, source: innermost(&error) },
+            }),
+            Err(_) => Err(ReleaseError::Unreachable { base, call, source: io::ErrorKind::TimedOut.into() }),
+        }
+    }
+}
+
+/// The name of a vsock connection that was not made.
+fn vsock(error: &(dyn Error + 'static)) -> Option<VsockError> {
+    causes(error).find_map(|cause| cause.downcast_ref::<VsockError>().cloned())
+}
+
+/// The reason below the library's own words for it.
+fn innermost(error: &(dyn Error + 'static)) -> io::Error {
+    io::Error::other(causes(error).last().map(ToString::to_string).unwrap_or_default())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
 }
 
 struct Session {
@@ -283,23 +347,37 @@ fn tee_key() -> Result<TeePrivateKey, ReleaseError> {
     Err(ReleaseError::Randomness)
 }
 
-fn session_cookie(response: &Response) -> Option<String> {
-    let cookies = response.headers().get_all(header::SET_COOKIE);
+fn get(url: &str, cookie: Option<&str>) -> Result<Request<Body>, ReleaseError> {
+    let request = match cookie {
+        Some(cookie) => Request::get(url).header(header::COOKIE, cookie),
+        None => Request::get(url),
+    };
+    request.body(Body::empty()).map_err(|_| ReleaseError::Address { url: url.to_owned() })
+}
+
+fn post(
+    url: &str,
+    cookie: Option<&str>,
+    message: &impl Serialize,
+    call: &'static str,
+) -> Result<Request<Body>, ReleaseError> {
+    let body = serde_json::to_vec(message).map_err(|_| ReleaseError::Protocol { call })?;
+    let mut request = Request::post(url).header(header::CONTENT_TYPE, "application/json");
+    if let Some(cookie) = cookie {
+        request = request.header(header::COOKIE, cookie);
+    }
+    request.body(body.into()).map_err(|_| ReleaseError::Address { url: url.to_owned() })
+}
+
+fn session_cookie(headers: &HeaderMap) -> Option<String> {
     let name = format!("{}=", kbs::SESSION_COOKIE);
-    cookies
+    headers
+        .get_all(header::SET_COOKIE)
         .iter()
         .filter_map(|v| v.to_str().ok())
         .filter_map(|v| v.split(';').next())
         .find(|pair| pair.trim().starts_with(&name))
         .map(|pair| pair.trim().to_owned())
-}
-
-async fn json<T: serde::de::DeserializeOwned>(
-    response: Response,
-    call: &'static str,
-) -> Result<T, ReleaseError> {
-    let body = body(response, call).await?;
-    serde_json::from_slice(&body).map_err(|_| ReleaseError::Protocol { call })
 }
 
 /// A peer's words for a log and a terminal: short, and without control characters.
@@ -308,15 +386,12 @@ fn plain(text: &str) -> String {
 }
 
 /// The whole body, up to [`MAX_ANSWER`].
-async fn body(mut response: Response, call: &'static str) -> Result<Vec<u8>, ReleaseError> {
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(|_| ReleaseError::Protocol { call })? {
-        if body.len() + part.len() > MAX_ANSWER {
-            return Err(ReleaseError::Protocol { call });
-        }
-        body.extend_from_slice(&part);
+async fn body(response: Response<Body>, call: &'static str) -> Result<Bytes, ReleaseError> {
+    let whole = to_bytes(response.into_body(), MAX_ANSWER);
+    match tokio::time::timeout(CALL_TIMEOUT, whole).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) | Err(_) => Err(ReleaseError::Protocol { call }),
     }
-    Ok(body)
 }
 
 /// The largest answer that we read: a token of a few KiB or a wrapped key.

@@ -1,10 +1,12 @@
-//! spec/attesters.md, spec/stapling.md and the code name the same codes, and every code of a rule is asserted by a case.
+//! spec/attesters.md, spec/stapling.md, section 7 of spec/channel.md and the code name the same codes, and every code of a rule is
+//! asserted by a case.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const ATTESTERS: &str = include_str!("../../../spec/attesters.md");
 const STAPLING: &str = include_str!("../../../spec/stapling.md");
+const CHANNEL: &str = include_str!("../../../spec/channel.md");
 /// Failures of the system or of this program, which no case brings about.
 const WITHOUT_CASE: [&str; 3] = ["attester.image", "attester.randomness", "attester.simulator"];
 
@@ -14,6 +16,7 @@ fn codes_are_those_of_the_specification_and_each_has_a_case() {
     let written = codes(&code, '"');
     let mut specified = codes(ATTESTERS, '`');
     specified.append(&mut codes(STAPLING, '`'));
+    specified.append(&mut codes(CHANNEL, '`'));
     assert!(written.len() > 40, "the scan found only {} codes", written.len());
     assert_eq!(written, specified);
     let asserted = codes(&cases, '"');
@@ -44,6 +47,12 @@ fn rules_are_numbered_once_and_the_code_cites_none_but_them() {
     for number in STAPLING.lines().filter_map(|line| line.strip_prefix("- **STAPLE-")?.get(..2)) {
         assert!(all.contains(&format!("STAPLE-{number}")), "STAPLE-{number}");
     }
+    // And every one about vsock, which are listed; the rules before them are the relying party's, in tables.
+    let vsock: Vec<_> = CHANNEL.lines().filter_map(|line| line.strip_prefix("- **CH-")?.get(..2)).collect();
+    assert_eq!(vsock, ["12", "13", "14", "15", "16"]);
+    for number in vsock {
+        assert!(all.contains(&format!("CH-{number}")), "CH-{number}");
+    }
 }
 
 /// The code without its cases, and the cases.
@@ -52,6 +61,7 @@ fn sources() -> (String, String) {
     let (mut code, mut cases) = (String::new(), String::new());
     let mut files = files(&root.join("src/attester"));
     files.append(&mut self::files(&root.join("src/staple")));
+    files.append(&mut self::files(&root.join("src/transport")));
     for path in files {
         let text = std::fs::read_to_string(&path).expect("a source");
         if path.ends_with("tests.rs") {
@@ -79,6 +89,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// Everything between two of these marks that is a code of these families.
 fn codes(text: &str, mark: char) -> BTreeSet<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
-    let family = |code: &&str| code.starts_with("attester.") || code.starts_with("staple.");
+    let families = ["attester.", "staple.", "address.", "vsock."];
+    let family = |code: &&str| families.iter().any(|family| code.starts_with(family));
     text.split(mark).filter(|code| code.chars().all(plain)).filter(family).map(ToOwned::to_owned).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use casemate_enclave::doctor::{
     Asked, Check, Diagnosis, Machine, Outcome, broker, endorsement_service, examine,
 };
-use casemate_enclave::{BootError, broker_authorities};
+use casemate_enclave::{BootError, BrokerPath, broker_authorities, broker_path};
 use casemate_endorse::{Settings, reach};
 use serde_json::json;
 
@@ -33,7 +33,8 @@ async fn network(args: &DoctorArgs) -> Result<Vec<Check>, CliError> {
     let mut checks = Vec::new();
     if let Some(url) = &args.broker {
         let authorities = broker_authorities(args.broker_ca.as_deref())?;
-        checks.push(broker(url, authorities).await.map_err(BootError::from)?);
+        let path = args.broker_via.as_deref().map_or(Ok(BrokerPath::Tcp), broker_path)?;
+        checks.push(broker(url, path, authorities).await.map_err(BootError::from)?);
     }
     if args.endorsement_services {
         // The folder is not looked at: nothing is fetched.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use casemate_enclave::{BootError, Ready, ServeSettings};
+use casemate_enclave::{BootError, ListenAddress, Ready, ServeSettings};
 use serde::Serialize;
 
 use super::{runtime, stop_signal};
@@ -49,7 +49,11 @@ fn announce(ready: &Ready) {
     }
     let line = Listening {
         schema: "casemate.serve/1",
-        listening: format!("https://{}", ready.address),
+        listening: match ready.address {
+            ListenAddress::Tcp(address) => format!("https://{address}"),
+            // No URL has a name for this.
+            ListenAddress::Vsock(address) => address.to_string(),
+        },
         tls_spki_sha256: hex::encode(ready.tls_spki_sha256),
         model_manifest: hex::encode(ready.model_manifest),
         simulated: ready.simulated,

@@ -88,7 +88,7 @@ fn nothing_on_a_disk_is_open_for_writing(pid: u32) {
 }
 
 /// Whether this test runs as root: the owner of its own entry in /proc.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 

@@ -8,6 +8,7 @@ mod fixture;
 mod machine;
 mod path;
 mod refusals;
+mod vsock;
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,7 @@ fn main() {
     let cases: Vec<(&str, Case)> = [path::CASES, refusals::CASES, machine::CASES].concat();
     let model = fixture::model();
     let shared: Arc<OnceLock<Fixture>> = Arc::default();
+    let vsock = vsock::trials(model.as_deref(), &shared);
     let trials = cases
         .into_iter()
         .map(|(name, case)| {
@@ -36,6 +38,7 @@ fn main() {
             };
             Trial::test(name, test).with_ignored_flag(ignored)
         })
+        .chain(vsock)
         .collect();
     let conclusion = libtest_mimic::run(&args, trials);
     // The fixture's folder goes with it.

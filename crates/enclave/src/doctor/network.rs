@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::rule::{Check, Rule};
 use crate::release::{BrokerClient, ReleaseError};
+use crate::transport::BrokerPath;
 
 const BROKER: Rule = Rule("DOC-50", "network.broker");
 
@@ -14,8 +15,12 @@ const BROKER: Rule = Rule("DOC-50", "network.broker");
 ///
 /// # Errors
 /// [`ReleaseError::Address`] and [`ReleaseError::Authority`]: what was given is no address or no authority.
-pub async fn broker(url: &str, authorities: Vec<CertificateDer<'static>>) -> Result<Check, ReleaseError> {
-    let client = BrokerClient::new(url, authorities)?;
+pub async fn broker(
+    url: &str,
+    path: BrokerPath,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<Check, ReleaseError> {
+    let client = BrokerClient::new(url, path, authorities)?;
     Ok(answered(client.reach(LIMIT).await))
 }
 
@@ -28,14 +33,18 @@ fn answered(answer: Result<u16, ReleaseError>) -> Check {
         ),
         Err(error) => {
             let found = format!("the broker cannot be reached: {}", innermost(&error));
-            let hint =
+            let usual =
                 "is the broker up, does a firewall let it be reached, is its authority in --broker-ca?";
+            let hint = match &error {
+                ReleaseError::Vsock { source, .. } => source.hint().unwrap_or(usual),
+                _ => usual,
+            };
             BROKER.fail(found, hint).code(error.code())
         }
     }
 }
 
-/// The reason below reqwest's own words, which repeat the address.
+/// The reason below our own words, which repeat the address.
 fn innermost(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -74,7 +83,7 @@ mod tests {
 
     fn ask(url: &str) -> Result<Check, ReleaseError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(broker(url, Vec::new()))
+        runtime.block_on(broker(url, BrokerPath::Tcp, Vec::new()))
     }
 
     /// A peer that says this to whoever asks; what it was asked is returned.
