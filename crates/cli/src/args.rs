@@ -616,7 +616,7 @@ pub(crate) enum SimulateCommand {
     Init {
         /// Directory to create
         dir: PathBuf,
-        /// What it makes: sev-snp, tdx, nitro, azure-snp or azure-tdx
+        /// What it makes: sev-snp, tdx, nitro, azure-snp, azure-tdx or nvidia
         #[arg(long, default_value = "sev-snp")]
         platform: String,
         /// Product line of AMD's: milan, genoa or turin [default: genoa]
@@ -635,7 +635,8 @@ Files, by the vendor's platform; beside each a policy.toml that the machine meet
   tdx        quote.bin, collateral.json, endorsements.json, ccel.bin (what booted)
   nitro      document.cbor
   azure-snp  evidence.json, vek.der, crl.der, endorsements.json, ak.der, ak-chain.pem, eventlog.bin
-  azure-tdx  evidence.json, collateral.json, endorsements.json, ak.der, ak-chain.pem, eventlog.bin")]
+  azure-tdx  evidence.json, collateral.json, endorsements.json, ak.der, ak-chain.pem, eventlog.bin
+  nvidia     gpus.json, driver.xml, vbios.xml, endorsements.json")]
 pub(crate) struct SimulateReportArgs {
     /// The vendor's directory
     pub(crate) vendor: PathBuf,
@@ -645,7 +646,7 @@ pub(crate) struct SimulateReportArgs {
     /// The 64 bytes (hex) to bind
     #[arg(long, value_name = "HEX", required_unless_present = "nonce")]
     pub(crate) report_data: Option<String>,
-    /// What Azure's virtual TPM binds instead (hex, at most 50 bytes)
+    /// What Azure's virtual TPM binds instead (hex, at most 50 bytes), or what a GPU answers (hex, 32 bytes)
     #[arg(long, value_name = "HEX", conflicts_with = "report_data")]
     pub(crate) nonce: Option<String>,
     /// The launch measurement: SEV-SNP's, MRTD or PCR0 (48 bytes hex) [default: of this binary]

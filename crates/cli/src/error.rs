@@ -241,7 +241,7 @@ impl CliError {
                 "nothing is overwritten: choose another name or remove it first"
             }
             Self::ProductLine { .. } => "choose milan, genoa or turin",
-            Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp or azure-tdx",
+            Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp, azure-tdx or nvidia",
             Self::MissingFlag { flag } if ["--nonce", "--report-data"].contains(flag) => {
                 "say what the evidence binds; see `casemate help verify` and `casemate help simulate report`"
             }

@@ -11,12 +11,13 @@ mod vendor;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use casemate_sim::nvidia::{Answer, GOOD, Hash, Rim, revoked};
 use libtest_mimic::{Arguments, Failed, Trial};
 use replay::{Replay, Reply};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use typed::{Run, casemate};
-use vendor::{Answer, Hash, NONCE, NOON, Report, Rim, VENDOR, revoked};
+use vendor::{NONCE, NOON, VENDOR, good_answer, good_report};
 
 const POLICY: &str = r#"
 [nvidia]
@@ -48,24 +49,24 @@ fn main() {
 fn respond(request: &[u8], status: &[u8]) -> Vec<u8> {
     let vendor = &*VENDOR;
     let pairs = [
-        (&vendor.identity, &vendor.root),
-        (&vendor.provisioner, &vendor.identity),
-        (&vendor.device, &vendor.provisioner),
-        (&vendor.rim_outer, &vendor.rim_root),
-        (&vendor.rim_inner, &vendor.rim_outer),
-        (&vendor.rim_signer, &vendor.rim_inner),
+        (vendor.identity, vendor.root),
+        (vendor.provisioner, vendor.identity),
+        (vendor.device, vendor.provisioner),
+        (vendor.rim_outer, vendor.rim_root),
+        (vendor.rim_inner, vendor.rim_outer),
+        (vendor.rim_signer, vendor.rim_inner),
     ];
     let contains = |part: &[u8]| request.windows(part.len()).any(|window| window == part);
     let serial = |der: &[u8]| x509_parser::parse_x509_certificate(der).expect("DER").1.raw_serial().to_vec();
-    let asked = pairs.into_iter().find(|(subject, _)| contains(&serial(&subject.der)));
+    let asked = pairs.into_iter().find(|(subject, _)| contains(&serial(subject.der())));
     let (subject, issuer) = asked.expect("one of the vendor's");
     // The request ends with its nonce.
     let nonce = request[request.len() - 32..].to_vec();
-    let mut answer = Answer { nonce: Some(nonce), hash: Hash::Sha384, ..Answer::new(subject, issuer) };
-    if std::ptr::eq(subject, &vendor.device) {
+    let mut answer = Answer { nonce: Some(nonce), hash: Hash::Sha384, ..good_answer(subject, issuer) };
+    if std::ptr::eq(subject, vendor.device) {
         answer.status = status.to_vec();
     }
-    answer.der()
+    answer.der().expect("an answer")
 }
 
 fn service() -> Replay {
@@ -76,7 +77,7 @@ fn service() -> Replay {
     Replay::start([
         rim("NV_GPU_DRIVER_GH100_570.10.01", &Rim::driver()),
         rim("NV_GPU_VBIOS_1010_0200_882_96009F0001", &Rim::vbios()),
-        ("/".to_owned(), Reply::To(|request| respond(request, &vendor::GOOD))),
+        ("/".to_owned(), Reply::To(|request| respond(request, &GOOD))),
     ])
 }
 
@@ -88,7 +89,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let site = Self { folder: TempDir::new().expect("a folder") };
-        let report = VENDOR.report(&Report::good());
+        let report = VENDOR.report(&good_report());
         let list = json!([{
             "arch": "HOPPER", "nonce": hex::encode(NONCE),
             "certificate": STANDARD.encode(VENDOR.chain()), "evidence": STANDARD.encode(&report),

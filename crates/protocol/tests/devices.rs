@@ -22,9 +22,10 @@ use casemate_protocol::statement::{
     self, AttestedStatement, Expectation, KeyOrigin, ModelRule, ModelStatement, RuntimeStatement, Stated,
     TlsKeyRule,
 };
+use casemate_sim::nvidia::Report;
 use casemate_sim::{Machine, MachineConfig, Vendor};
 use libtest_mimic::{Arguments, Trial};
-use vendor::{NOON, Report, VENDOR};
+use vendor::{NOON, VENDOR, good_report};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -99,7 +100,7 @@ fn attested(device_evidence_sha256: Stated) -> AttestedStatement {
 }
 
 fn evidence(nonce: [u8; 32], measured: u8) -> GpuEvidence {
-    let mut report = Report { nonce, ..Report::good() };
+    let mut report = Report { nonce, ..good_report() };
     report.measurements[0] = [measured; 48];
     GpuEvidence::parse(&VENDOR.report(&report), &VENDOR.chain()).expect("evidence")
 }
