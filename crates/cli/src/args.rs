@@ -233,6 +233,15 @@ pub(crate) struct AnchorArgs {
     pub(crate) danger_simulated_root: Option<PathBuf>,
 }
 
+/// Whom to believe about a machine's GPUs: NVIDIA, unless a person names a simulated vendor.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct GpuAnchorArgs {
+    /// Believe the simulated vendor of GPUs whose root certificates are in this file, and not NVIDIA. Every output says
+    /// SIMULATED
+    #[arg(long, value_name = "FILE")]
+    pub(crate) danger_simulated_gpu_root: Option<PathBuf>,
+}
+
 /// Attest, obtain the model key, serve the API (inside the TEE)
 #[derive(clap::Args)]
 pub(crate) struct ServeArgs {
@@ -287,9 +296,19 @@ pub(crate) struct ServeArgs {
     /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
     endorsement_ca: Option<PathBuf>,
+    /// Attest this machine's NVIDIA GPUs too. This policy (TOML) says how many there must be ([devices]) and what each must be
+    /// ([nvidia]); without them the server does not start
+    #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_POLICY")]
+    gpu_policy: Option<PathBuf>,
+    /// What NVIDIA says of the GPUs: a file of `casemate endorse fetch`
+    #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_ENDORSEMENTS")]
+    gpu_endorsements: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
+    /// Give the simulated machine as many simulated GPUs of the vendor in this directory as the policy demands
+    #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE_GPUS")]
+    danger_simulate_gpus: Option<PathBuf>,
     /// Start although swap is on
     #[arg(long, env = "CASEMATE_DANGER_ALLOW_SWAP")]
     danger_allow_swap: bool,
@@ -322,7 +341,10 @@ impl ServeArgs {
             pccs: self.pccs,
             crl_mirror: self.crl_mirror,
             endorsement_ca: self.endorsement_ca,
+            gpu_policy: self.gpu_policy,
+            gpu_endorsements: self.gpu_endorsements,
             danger_simulate: self.danger_simulate,
+            danger_simulate_gpus: self.danger_simulate_gpus,
             danger_allow_swap: self.danger_allow_swap.then_some(true),
             user: self.user,
             threads: self.threads,
@@ -352,6 +374,8 @@ pub(crate) struct AskArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
 }
 
 /// Check evidence, or a running server, against a policy
@@ -413,6 +437,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
     #[command(flatten)]
     pub(crate) devices: DeviceArgs,
     #[command(flatten)]

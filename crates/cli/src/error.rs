@@ -122,6 +122,8 @@ pub(crate) enum CliError {
     DeviceManifest { path: PathBuf, rejected: Box<casemate_attest::nvidia::ManifestRejected> },
     #[error(transparent)]
     Statement(#[from] casemate_protocol::statement::StatementRefused),
+    #[error(transparent)]
+    Devices(#[from] casemate_protocol::devices::DevicesRefused),
     #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
     FileTooLarge { path: PathBuf },
     #[error(transparent)]
@@ -218,6 +220,7 @@ impl CliError {
             Self::DeviceAnchor(e) => e.code(),
             Self::DeviceManifest { rejected, .. } => rejected.code(),
             Self::Statement(e) => e.reason.code(),
+            Self::Devices(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Connect(e) => e.error.code(),
             Self::Fetch(e) => e.code(),
@@ -304,11 +307,13 @@ impl CliError {
                 ConnectError::Statement(_) => {
                     "nothing was sent; the machine is genuine, but not the one, the model or the connection that you asked for"
                 }
+                ConnectError::Devices(e) => return devices_hint(e.reason.code()),
                 ConnectError::Tls(_)
                 | ConnectError::NoDocument { .. }
                 | ConnectError::Document(_)
                 | ConnectError::Malformed(_) => return None,
             },
+            Self::Devices(e) => return devices_hint(e.reason.code()),
             Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
                 "each check that did not pass has its own, in the table or in `--json`"
             }
@@ -319,6 +324,7 @@ impl CliError {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
+                BootError::Gpu(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Attester(e)
                 | BootError::Endorsements(RefreshError::Attester(e))
                 | BootError::Release(ReleaseError::Attester(e)) => {
@@ -348,6 +354,23 @@ impl CliError {
         };
         Some(hint.to_owned())
     }
+}
+
+fn devices_hint(code: &str) -> Option<String> {
+    let hint = match code {
+        "devices.missing" => "the policy demands GPUs; a server shows them with --gpu-policy",
+        "devices.not-expected" => {
+            "the policy accepts no GPUs: say how many with [devices], and what each must be with [nvidia]"
+        }
+        "devices.mixed" => {
+            "simulated GPUs are believed under --danger-simulated-gpu-root FILE, beside a simulated machine only"
+        }
+        "devices.not-stated" => {
+            "nothing was sent; these GPUs answered, and are not those that the machine speaks of"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 const SIMULATED_ROOT: &str = "evidence of a simulated machine is genuine only under --danger-simulated-root FILE, and then says SIMULATED";
