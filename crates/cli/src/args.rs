@@ -300,7 +300,7 @@ pub(crate) struct ServeArgs {
     /// ([nvidia]); without them the server does not start
     #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_POLICY")]
     gpu_policy: Option<PathBuf>,
-    /// What NVIDIA says of the GPUs: a file of `casemate endorse fetch`
+    /// What NVIDIA says of the GPUs, from `casemate endorse gpus` and `endorse fetch`
     #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_ENDORSEMENTS")]
     gpu_endorsements: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
@@ -506,6 +506,12 @@ pub(crate) struct EndorseArgs {
 pub(crate) enum EndorseCommand {
     /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
     Fetch(EndorseFetchArgs),
+    /// Write the evidence of this machine's NVIDIA GPUs, for `endorse fetch` (inside the TEE)
+    Gpus {
+        /// Where the list (JSON) is written
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
 }
 
 /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`

@@ -144,6 +144,8 @@ pub(crate) enum CliError {
     Config(#[from] casemate_enclave::ConfigError),
     #[error(transparent)]
     Boot(#[from] casemate_enclave::BootError),
+    #[error(transparent)]
+    Gpu(#[from] casemate_enclave::GpuError),
     #[error("this machine is not ready to serve: {failed} of the checks failed")]
     NotReady { failed: usize },
     #[error("no check of this machine failed, but the broker cannot be reached")]
@@ -227,6 +229,7 @@ impl CliError {
             Self::Send(e) => e.code(),
             Self::Config(e) => e.code(),
             Self::Boot(e) => e.code(),
+            Self::Gpu(e) => e.code(),
             Self::NotReady { .. } => "doctor.not-ready",
             Self::BrokerSilent => "doctor.broker-silent",
             Self::Undecided { .. } => "doctor.undecided",
@@ -320,6 +323,7 @@ impl CliError {
             Self::Config(_) => {
                 "see `casemate help serve`; a configuration file with `--config` can hold every setting"
             }
+            Self::Gpu(e) => return e.hint().map(ToOwned::to_owned),
             Self::Boot(e) => match e {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"

@@ -112,6 +112,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::Fetch(e) => connect(e),
         CliError::Send(e) => send(e),
         CliError::Boot(e) => boot(e),
+        CliError::Gpu(e) => gpu(e),
         CliError::Store(e) => store(e),
     }
 }

@@ -123,13 +123,13 @@ impl GpuError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoDriver | Self::NoGpu | Self::NotSupported => {
-                "`casemate doctor` says what the machine has; without --gpu-policy the server computes on the processor"
+                "`casemate doctor` says what this machine has"
             }
             Self::Off => "the host turns confidential computing on before the machine starts",
             Self::Developer => "the host must set confidential computing to `on`, not to `devtools`",
-            Self::Driver { .. } => "start the server as root: it becomes another user before it listens",
+            Self::Driver { .. } => "run it as root; a server becomes another user before it listens",
             Self::Refused(refused) if refused.reason.code() == "ocsp.missing" => {
-                "fetch what NVIDIA says of the GPUs with `casemate endorse fetch`, and give it with --gpu-endorsements"
+                "fetch what NVIDIA says of the GPUs (`casemate endorse gpus`, then `endorse fetch`), and give it with --gpu-endorsements"
             }
             Self::Refused(refused) if refused.reason.code() == "nvidia.manifest.missing" => {
                 "the file of --gpu-endorsements has no manifest of this driver or VBIOS: fetch it anew"

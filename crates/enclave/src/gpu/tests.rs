@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use casemate_attest::UnixTime;
+use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::nvidia::{NvidiaAnchors, VerifiedSet};
 use casemate_protocol::devices;
 use casemate_protocol::document::DocumentDevices;
@@ -14,7 +17,7 @@ use casemate_sim::nvidia::NvidiaVendor;
 
 use super::driver::{Asked, Driver};
 use super::nvml::State;
-use super::{GpuAttester, GpuError, GpuPolicy, Gpus, RawGpu, SimulatedGpus};
+use super::{GpuAttester, GpuError, GpuPolicy, Gpus, RawGpu, SimulatedGpus, endorsed};
 
 const NOW: UnixTime = UnixTime(1_795_478_400);
 const DAY: u64 = 86_400;
@@ -160,6 +163,20 @@ fn gpus_that_do_not_meet_the_policy_never_work() {
 fn gpus_that_may_not_work_are_no_gpus() {
     let (started, let_work) = Watched { may_work: false, ..Watched::new(1) }.start(&policy(1));
     assert_eq!((started.err(), let_work), (Some("gpu.not-ready"), 1));
+}
+
+/// What the operator's file says of them goes into the documents.
+#[test]
+fn a_file_of_endorsements_says_the_same() {
+    let watched = Watched::new(1);
+    let decoded = |texts: &[String]| texts.iter().map(|text| BASE64_STANDARD.decode(text).unwrap()).collect();
+    let brought = watched.gpus.endorsements();
+    let bundle = EndorsementBundle::default().with_nvidia(decoded(&brought.ocsp), decoded(&brought.rim));
+    let read = EndorsementBundle::parse(&bundle.to_bytes().unwrap()).unwrap();
+    let said = endorsed(read.devices().unwrap());
+    assert_eq!((said.ocsp.len(), said.rim.len(), said.evidence.len()), (6, 2, 0));
+    assert!(watched.start_with(&policy(1), said, NOW).0.is_ok());
+    assert_eq!(EndorsementBundle::default().devices().unwrap_err().code(), "endorse.bundle.missing");
 }
 
 /// No document without them: neither when they stop answering nor when what is said of them has run out.
