@@ -156,6 +156,7 @@ impl AttestationService {
     pub fn ready(&self) -> Result<Bytes, AttestationError> {
         let now = self.now()?;
         self.staples.in_date(now)?;
+        self.gpus.as_ref().map_or(Ok(()), |gpus| gpus.in_date(now))?;
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
         let in_date = |ready: &ReadyMade| now < ready.not_after && now <= ready.valid_until;
         Ok(ready.filter(in_date).ok_or(AttestationError::NotReady)?.json)
@@ -207,7 +208,7 @@ impl AttestationService {
     fn health(&self, now: UnixTime) -> EndorsementHealth {
         let health = self.staples.health(now);
         let Some(gpus) = &self.gpus else { return health };
-        let state = if now > gpus.valid_until() { EndorsementState::Expired } else { health.state };
+        let state = gpus.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
         EndorsementHealth { state, valid_until: health.valid_until.min(gpus.valid_until()), ..health }
     }
 

@@ -122,13 +122,22 @@ impl Gpus {
     /// # Errors
     /// GPUs that make no evidence, or endorsements that have run out: no client would believe them.
     pub fn evidence(&self, stated: Stated, now: UnixTime) -> Result<(Stated, DocumentDevices), GpuError> {
-        if now > self.valid_until {
-            return Err(GpuError::Expired { valid_until: self.valid_until });
-        }
+        self.in_date(now)?;
         let raw = self.attester.evidence(&devices::nonce(stated))?;
         let digests = raw.iter().map(|gpu| Ok(GpuEvidence::parse(&gpu.report, &gpu.chain)?.sha256()));
         let digests = digests.collect::<Result<Vec<_>, GpuError>>()?;
         Ok((Stated::Is(set_sha256(digests)), with_evidence(&self.endorsements, &raw)))
+    }
+
+    /// That what is said of them has not run out: a verifier would refuse a document with it (ATT-75).
+    ///
+    /// # Errors
+    /// [`GpuError::Expired`].
+    pub fn in_date(&self, now: UnixTime) -> Result<(), GpuError> {
+        if now > self.valid_until {
+            return Err(GpuError::Expired { valid_until: self.valid_until });
+        }
+        Ok(())
     }
 
     /// Last second at which their certificates, manifests and the answers about revocation are all valid.
