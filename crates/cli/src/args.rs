@@ -54,7 +54,7 @@ pub(crate) enum Command {
     /// Hold model keys and release them to attested machines
     Broker(BrokerArgs),
     /// Attest, obtain the model key, serve the API (inside the TEE)
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Verify a server, then ask it
     Ask(AskArgs),
     /// Check evidence, or a running server, against a policy
@@ -505,7 +505,7 @@ pub(crate) struct EndorseArgs {
 #[derive(Subcommand)]
 pub(crate) enum EndorseCommand {
     /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
-    Fetch(EndorseFetchArgs),
+    Fetch(Box<EndorseFetchArgs>),
     /// Write the evidence of this machine's NVIDIA GPUs, for `endorse fetch` (inside the TEE)
     Gpus {
         /// Where the list (JSON) is written

@@ -214,7 +214,7 @@ fn revoked_device() -> Result<(), Failed> {
     let run = site.fetch("list.json", "bundle", &service, &[]);
     code_in(&run, "ocsp.revoked", 3)?;
     assert!(run.stderr.contains("GH100 A01 GSP BROM"), "{}", run.stderr);
-    assert!(!std::path::Path::new(&site.path("bundle")).exists());
+    assert!(!Path::new(&site.path("bundle")).exists());
     // On hold is for the policy to say.
     service.answer("/", Reply::To(|request| respond(request, &revoked(Some(6)))));
     assert_eq!(site.fetch("list.json", "held", &service, &[]).code, 0);
@@ -230,7 +230,7 @@ fn missing_manifest() -> Result<(), Failed> {
     for part in ["NV_GPU_DRIVER_GH100_570.10.01", "127.0.0.1:"] {
         assert!(run.stderr.contains(part), "{}", run.stderr);
     }
-    assert!(!std::path::Path::new(&site.path("bundle")).exists());
+    assert!(!Path::new(&site.path("bundle")).exists());
     Ok(())
 }
 

@@ -299,7 +299,8 @@ fn run(
     }
     let endorsements = NvidiaEndorsements { revocation };
     let mut verified = Vec::with_capacity(count);
-    for (report, chain) in devices.evidence_bytes()? {
+    for device in &devices.evidence {
+        let (report, chain) = device.bytes()?;
         let evidence = GpuEvidence::parse(&report, &chain)?;
         let authentic = verify_gpu(&evidence, &endorsements, anchors, now).map_err(|rejected| {
             checks.extend(rejected.checks.iter().cloned());

@@ -186,6 +186,16 @@ impl AttestationDocument {
     }
 }
 
+impl DeviceEvidence {
+    /// Report and chain.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub(crate) fn bytes(&self) -> Result<(Vec<u8>, Vec<u8>), DocumentError> {
+        Ok((decode("devices.evidence.report", &self.report)?, decode("devices.evidence.chain", &self.chain)?))
+    }
+}
+
 impl DocumentDevices {
     /// With these answers about revocation and manifests, and no device yet.
     pub fn endorsed<'a>(
@@ -200,18 +210,6 @@ impl DocumentDevices {
     /// With one device more.
     pub fn push(&mut self, report: &[u8], chain: &[u8]) {
         self.evidence.push(DeviceEvidence { report: B64.encode(report), chain: B64.encode(chain) });
-    }
-
-    /// Report and chain of each device.
-    ///
-    /// # Errors
-    /// What is not base64.
-    pub(crate) fn evidence_bytes(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DocumentError> {
-        let decoded = |device: &DeviceEvidence| {
-            let report = decode("devices.evidence.report", &device.report)?;
-            Ok((report, decode("devices.evidence.chain", &device.chain)?))
-        };
-        self.evidence.iter().map(decoded).collect()
     }
 
     /// The answers about revocation.
