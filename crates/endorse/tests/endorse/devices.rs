@@ -11,7 +11,7 @@ use casemate_attest::nvidia::{GpuEvidence, Manifest, NvidiaAnchors, NvidiaEndors
 use casemate_endorse::{
     EndorseError, EndorseKind, Fetched, NvidiaServices, Origin, Pace, Settings, fetch_devices,
 };
-use casemate_sim::nvidia::{Answer, DRIVER, Hash, Party, Report, Rim, UNKNOWN, revoked};
+use casemate_sim::nvidia::{Answer, DRIVER, Hash, Party, Report, Rim, UNKNOWN, VBIOS, revoked};
 use libtest_mimic::Failed;
 use serde_json::json;
 use tempfile::TempDir;
@@ -177,7 +177,7 @@ fn fetched() -> Result<(), Failed> {
         versions.push(manifest.version().to_owned());
     }
     versions.sort();
-    assert_eq!(versions, [DRIVER, crate::vendor::VBIOS]);
+    assert_eq!(versions, [DRIVER, VBIOS]);
     verify_gpu(&device(), &NvidiaEndorsements { revocation }, &VENDOR.anchors, NOON)?;
     Ok(())
 }
