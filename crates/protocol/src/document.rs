@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The schema that we read and write.
 pub const SCHEMA: &str = "casemate.attestation/1";
 /// A larger document is refused before it is parsed; ours are under 64 KiB, most of which is Intel's collateral, and with GPUs
-/// some 60 KiB of manifests and 15 KiB for each GPU more.
+/// some 70 KiB of manifests and 15 KiB for each GPU more.
 pub const MAX_LEN: usize = 1024 * 1024;
 
 /// An attestation document as it travels.
