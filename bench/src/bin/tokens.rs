@@ -20,9 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use casemate_attest::nvidia::NvidiaAnchors;
 use casemate_attest::{TrustAnchors, UnixTime};
 use casemate_bench::{Side, alternate, cores, cpu, print_json, setting};
-use casemate_client::{ClientPolicy, VerifiedServer, connect, unverified_get};
+use casemate_client::{Anchors, ClientPolicy, VerifiedServer, connect, unverified_get};
 use casemate_engine::{
     ChatMessage, Completion, DEFAULT_CONTEXT_TOKENS, Engine, EngineOptions, GenerateRequest, Input,
     LlamaEngine, Role, TokenBudget,
@@ -399,7 +400,8 @@ impl<'a> Stage<'a> {
 
     async fn connect(&self, serving: &Serving) -> Fallible<VerifiedServer> {
         let policy = ClientPolicy::from_toml(&serving.policy)?;
-        let anchors = TrustAnchors::danger_only_pem(&fs::read_to_string(self.path("vendor/roots.pem"))?)?;
+        let machines = TrustAnchors::danger_only_pem(&fs::read_to_string(self.path("vendor/roots.pem"))?)?;
+        let anchors = Anchors { machines, devices: NvidiaAnchors::nvidia() };
         let mut nonce = [0; 32];
         getrandom(&mut nonce, GetRandomFlags::empty())?;
         Ok(connect(&serving.server.url, &policy, &anchors, nonce, now()).await?)

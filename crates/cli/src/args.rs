@@ -54,7 +54,7 @@ pub(crate) enum Command {
     /// Hold model keys and release them to attested machines
     Broker(BrokerArgs),
     /// Attest, obtain the model key, serve the API (inside the TEE)
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Verify a server, then ask it
     Ask(AskArgs),
     /// Check evidence, or a running server, against a policy
@@ -233,6 +233,15 @@ pub(crate) struct AnchorArgs {
     pub(crate) danger_simulated_root: Option<PathBuf>,
 }
 
+/// Whom to believe about a machine's GPUs: NVIDIA, unless a person names a simulated vendor.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct GpuAnchorArgs {
+    /// Believe the simulated vendor of GPUs whose root certificates are in this file, and not NVIDIA. Every output says
+    /// SIMULATED
+    #[arg(long, value_name = "FILE")]
+    pub(crate) danger_simulated_gpu_root: Option<PathBuf>,
+}
+
 /// Attest, obtain the model key, serve the API (inside the TEE)
 #[derive(clap::Args)]
 pub(crate) struct ServeArgs {
@@ -291,9 +300,19 @@ pub(crate) struct ServeArgs {
     /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
     endorsement_ca: Option<PathBuf>,
+    /// Attest this machine's NVIDIA GPUs too. This policy (TOML) says how many there must be ([devices]) and what each must be
+    /// ([nvidia]); without them the server does not start
+    #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_POLICY")]
+    gpu_policy: Option<PathBuf>,
+    /// What NVIDIA says of the GPUs, from `casemate endorse gpus` and `endorse fetch`
+    #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_ENDORSEMENTS")]
+    gpu_endorsements: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
+    /// Give the simulated machine as many simulated GPUs of the vendor in this directory as the policy demands
+    #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE_GPUS")]
+    danger_simulate_gpus: Option<PathBuf>,
     /// Start although swap is on
     #[arg(long, env = "CASEMATE_DANGER_ALLOW_SWAP")]
     danger_allow_swap: bool,
@@ -327,7 +346,10 @@ impl ServeArgs {
             pccs: self.pccs,
             crl_mirror: self.crl_mirror,
             endorsement_ca: self.endorsement_ca,
+            gpu_policy: self.gpu_policy,
+            gpu_endorsements: self.gpu_endorsements,
             danger_simulate: self.danger_simulate,
+            danger_simulate_gpus: self.danger_simulate_gpus,
             danger_allow_swap: self.danger_allow_swap.then_some(true),
             user: self.user,
             threads: self.threads,
@@ -357,6 +379,8 @@ pub(crate) struct AskArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
 }
 
 /// Check evidence, or a running server, against a policy
@@ -418,6 +442,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
     #[command(flatten)]
     pub(crate) devices: DeviceArgs,
     #[command(flatten)]
@@ -484,7 +510,13 @@ pub(crate) struct EndorseArgs {
 #[derive(Subcommand)]
 pub(crate) enum EndorseCommand {
     /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
-    Fetch(EndorseFetchArgs),
+    Fetch(Box<EndorseFetchArgs>),
+    /// Write the evidence of this machine's NVIDIA GPUs, for `endorse fetch` (inside the TEE)
+    Gpus {
+        /// Where the list (JSON) is written
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
 }
 
 /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
@@ -621,7 +653,7 @@ pub(crate) enum SimulateCommand {
     Init {
         /// Directory to create
         dir: PathBuf,
-        /// What it makes: sev-snp, tdx, nitro, azure-snp or azure-tdx
+        /// What it makes: sev-snp, tdx, nitro, azure-snp, azure-tdx or nvidia
         #[arg(long, default_value = "sev-snp")]
         platform: String,
         /// Product line of AMD's: milan, genoa or turin [default: genoa]
@@ -640,7 +672,8 @@ Files, by the vendor's platform; beside each a policy.toml that the machine meet
   tdx        quote.bin, collateral.json, endorsements.json, ccel.bin (what booted)
   nitro      document.cbor
   azure-snp  evidence.json, vek.der, crl.der, endorsements.json, ak.der, ak-chain.pem, eventlog.bin
-  azure-tdx  evidence.json, collateral.json, endorsements.json, ak.der, ak-chain.pem, eventlog.bin")]
+  azure-tdx  evidence.json, collateral.json, endorsements.json, ak.der, ak-chain.pem, eventlog.bin
+  nvidia     gpus.json, driver.xml, vbios.xml, endorsements.json")]
 pub(crate) struct SimulateReportArgs {
     /// The vendor's directory
     pub(crate) vendor: PathBuf,
@@ -650,7 +683,7 @@ pub(crate) struct SimulateReportArgs {
     /// The 64 bytes (hex) to bind
     #[arg(long, value_name = "HEX", required_unless_present = "nonce")]
     pub(crate) report_data: Option<String>,
-    /// What Azure's virtual TPM binds instead (hex, at most 50 bytes)
+    /// What Azure's virtual TPM binds instead (hex, at most 50 bytes), or what a GPU answers (hex, 32 bytes)
     #[arg(long, value_name = "HEX", conflicts_with = "report_data")]
     pub(crate) nonce: Option<String>,
     /// The launch measurement: SEV-SNP's, MRTD or PCR0 (48 bytes hex) [default: of this binary]

@@ -122,6 +122,8 @@ pub(crate) enum CliError {
     DeviceManifest { path: PathBuf, rejected: Box<casemate_attest::nvidia::ManifestRejected> },
     #[error(transparent)]
     Statement(#[from] casemate_protocol::statement::StatementRefused),
+    #[error(transparent)]
+    Devices(#[from] casemate_protocol::devices::DevicesRefused),
     #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
     FileTooLarge { path: PathBuf },
     #[error(transparent)]
@@ -142,6 +144,8 @@ pub(crate) enum CliError {
     Config(#[from] casemate_enclave::ConfigError),
     #[error(transparent)]
     Boot(#[from] casemate_enclave::BootError),
+    #[error(transparent)]
+    Gpu(#[from] casemate_enclave::GpuError),
     #[error("this machine is not ready to serve: {failed} of the checks failed")]
     NotReady { failed: usize },
     #[error("no check of this machine failed, but the broker cannot be reached")]
@@ -218,12 +222,14 @@ impl CliError {
             Self::DeviceAnchor(e) => e.code(),
             Self::DeviceManifest { rejected, .. } => rejected.code(),
             Self::Statement(e) => e.reason.code(),
+            Self::Devices(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Connect(e) => e.error.code(),
             Self::Fetch(e) => e.code(),
             Self::Send(e) => e.code(),
             Self::Config(e) => e.code(),
             Self::Boot(e) => e.code(),
+            Self::Gpu(e) => e.code(),
             Self::NotReady { .. } => "doctor.not-ready",
             Self::BrokerSilent => "doctor.broker-silent",
             Self::Undecided { .. } => "doctor.undecided",
@@ -241,7 +247,7 @@ impl CliError {
                 "nothing is overwritten: choose another name or remove it first"
             }
             Self::ProductLine { .. } => "choose milan, genoa or turin",
-            Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp or azure-tdx",
+            Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp, azure-tdx or nvidia",
             Self::MissingFlag { flag } if ["--nonce", "--report-data"].contains(flag) => {
                 "say what the evidence binds; see `casemate help verify` and `casemate help simulate report`"
             }
@@ -304,11 +310,13 @@ impl CliError {
                 ConnectError::Statement(_) => {
                     "nothing was sent; the machine is genuine, but not the one, the model or the connection that you asked for"
                 }
+                ConnectError::Devices(e) => return devices_hint(e.reason.code()),
                 ConnectError::Tls(_)
                 | ConnectError::NoDocument { .. }
                 | ConnectError::Document(_)
                 | ConnectError::Malformed(_) => return None,
             },
+            Self::Devices(e) => return devices_hint(e.reason.code()),
             Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
                 "each check that did not pass has its own, in the table or in `--json`"
             }
@@ -316,10 +324,12 @@ impl CliError {
             Self::Config(_) => {
                 "see `casemate help serve`; a configuration file with `--config` can hold every setting"
             }
+            Self::Gpu(e) => return e.hint().map(ToOwned::to_owned),
             Self::Boot(e) => match e {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
+                BootError::Gpu(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Attester(e)
                 | BootError::Endorsements(RefreshError::Attester(e))
                 | BootError::Release(ReleaseError::Attester(e)) => {
@@ -353,6 +363,23 @@ impl CliError {
         };
         Some(hint.to_owned())
     }
+}
+
+fn devices_hint(code: &str) -> Option<String> {
+    let hint = match code {
+        "devices.missing" => "the policy demands GPUs; a server shows them with --gpu-policy",
+        "devices.not-expected" => {
+            "the policy accepts no GPUs: say how many with [devices], and what each must be with [nvidia]"
+        }
+        "devices.mixed" => {
+            "simulated GPUs are believed under --danger-simulated-gpu-root FILE, beside a simulated machine only"
+        }
+        "devices.not-stated" => {
+            "nothing was sent; these GPUs answered, and are not those that the machine speaks of"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 const SIMULATED_ROOT: &str = "evidence of a simulated machine is genuine only under --danger-simulated-root FILE, and then says SIMULATED";

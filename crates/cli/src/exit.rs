@@ -7,10 +7,11 @@ use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{
-    AttestationError, BootError, HardeningError, ListenError, RefreshError, ReleaseError, StapleError,
-    VsockError, WeightsError,
+    AttestationError, BootError, GpuError, HardeningError, ListenError, RefreshError, ReleaseError,
+    StapleError, VsockError, WeightsError,
 };
 use casemate_endorse::{EndorseError, EndorseKind};
+use casemate_protocol::devices::DevicesError;
 use casemate_protocol::statement::StatementError;
 use casemate_seal::{ManifestError, OpenError};
 
@@ -103,16 +104,15 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::TokenRejected(e) => kind(e.reason.kind()),
         CliError::BundleRefused(e) => e.reason.kind().map_or(Exit::Refused, kind),
         CliError::DeviceManifest { rejected, .. } => kind(rejected.kind()),
-        CliError::DeviceDenied(e) => match e.reason {
-            GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
-            _ => Exit::Refused,
-        },
+        CliError::DeviceDenied(e) => denied_device(&e.reason),
         CliError::Denied(_) | CliError::DeviceSet(_) | CliError::TokenDenied(_) => Exit::Refused,
         CliError::Statement(e) => statement(&e.reason),
+        CliError::Devices(e) => devices(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
         CliError::Send(e) => send(e),
         CliError::Boot(e) => boot(e),
+        CliError::Gpu(e) => gpu(e),
         CliError::Store(e) => store(e),
     }
 }
@@ -149,6 +149,48 @@ fn connect(error: &ConnectError) -> Exit {
         ConnectError::Rejected(e) => rejected(e),
         ConnectError::Denied(_) => Exit::Refused,
         ConnectError::Statement(e) => statement(&e.reason),
+        ConnectError::Devices(e) => devices(&e.reason),
+    }
+}
+
+fn devices(error: &DevicesError) -> Exit {
+    match error {
+        DevicesError::Document(_) | DevicesError::Malformed(_) => Exit::Undecidable,
+        DevicesError::Manifest(rejected) => kind(rejected.kind()),
+        DevicesError::Rejected(rejected) => kind(rejected.reason.kind()),
+        DevicesError::Denied(denied) => denied_device(&denied.reason),
+        DevicesError::Missing { .. }
+        | DevicesError::NotExpected
+        | DevicesError::Set(_)
+        | DevicesError::NotStated { .. }
+        | DevicesError::Mixed => Exit::Refused,
+    }
+}
+
+fn gpu(error: &GpuError) -> Exit {
+    match error {
+        GpuError::Policy { .. } | GpuError::Rule { .. } | GpuError::Anchor(_) => Exit::Usage,
+        GpuError::File(e) => staple(e),
+        GpuError::Refused(e) => devices(&e.reason),
+        GpuError::Bundle(_)
+        | GpuError::NoDriver
+        | GpuError::NoGpu
+        | GpuError::NotSupported
+        | GpuError::Off
+        | GpuError::Developer
+        | GpuError::Driver { .. }
+        | GpuError::Timeout { .. }
+        | GpuError::Evidence(_)
+        | GpuError::NotReady
+        | GpuError::Expired { .. } => Exit::Undecidable,
+        GpuError::Stopped | GpuError::Randomness | GpuError::Simulator(_) => Exit::Internal,
+    }
+}
+
+fn denied_device(reason: &GpuDenial) -> Exit {
+    match reason {
+        GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
+        _ => Exit::Refused,
     }
 }
 
@@ -186,6 +228,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Manifest(e) => manifest(e),
         BootError::Attester(_) => Exit::Undecidable,
         BootError::Attestation(e) => attestation(e),
+        BootError::Gpu(e) => gpu(e),
         BootError::Staple(e) => staple(e),
         BootError::Endorsements(e) => endorsements(e),
         BootError::Tls(_) => Exit::Usage,
@@ -203,6 +246,7 @@ fn boot(error: &BootError) -> Exit {
 fn attestation(error: &AttestationError) -> Exit {
     match error {
         AttestationError::Attester(_) => Exit::Undecidable,
+        AttestationError::Gpu(e) => gpu(e),
         AttestationError::Staple(e) => staple(e),
         AttestationError::Statement(_)
         | AttestationError::Clock

@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use casemate_attest::TrustAnchors;
+use casemate_attest::nvidia::NvidiaAnchors;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::args::AnchorArgs;
+use crate::args::{AnchorArgs, GpuAnchorArgs};
 use crate::error::CliError;
 
 /// The whole file, up to [`MAX_FILE`].
@@ -55,6 +56,14 @@ pub(crate) fn anchors(args: &AnchorArgs) -> Result<TrustAnchors, CliError> {
             let pem = read_text(path)?;
             Ok(TrustAnchors::danger_only_pem(&pem)?)
         }
+    }
+}
+
+/// NVIDIA's roots, or those of the one simulated vendor of GPUs that the person named.
+pub(crate) fn device_anchors(args: &GpuAnchorArgs) -> Result<NvidiaAnchors, CliError> {
+    match &args.danger_simulated_gpu_root {
+        None => Ok(NvidiaAnchors::nvidia()),
+        Some(path) => Ok(NvidiaAnchors::danger_only_pem(&read_text(path)?)?),
     }
 }
 

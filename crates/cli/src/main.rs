@@ -41,7 +41,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Keygen(args) => commands::keygen::run(&args),
         Command::Seal(args) => commands::seal::run(&args),
         Command::Broker(args) => commands::broker::run(args.command),
-        Command::Serve(args) => commands::serve::run(args),
+        Command::Serve(args) => commands::serve::run(*args),
         Command::Ask(args) => commands::ask::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),

@@ -248,6 +248,55 @@ fn files_in_their_usual_form_do_as_well_as_the_bundle() {
     }
 }
 
+/// GPUs stand beside a machine, so their evidence has no platform of its own.
+#[test]
+fn gpus_are_verified_and_say_simulated() {
+    let directory = TempDir::new().expect("a directory");
+    let path = |name: &str| text(&directory.path().join(name));
+    let banner = "SIMULATED: the root of trust was made on a computer, not by NVIDIA.";
+    for vendor in ["vendor", "other"] {
+        let run = casemate(&["simulate", "init", &path(vendor), "--platform", "nvidia"]);
+        assert!(run.code == 0 && run.stderr.contains(banner), "{}", run.stderr);
+    }
+    let run = casemate(&["simulate", "report", &path("vendor"), "-o", &path("out"), "--nonce", NONCE]);
+    assert!(run.code == 0 && run.stderr.contains(banner), "{}", run.stderr);
+    assert_eq!(run.stdout.trim_end(), path("out/gpus.json"));
+
+    let (evidence, policy, bundle) =
+        (path("out/gpus.json"), path("out/policy.toml"), path("out/endorsements.json"));
+    let (driver, vbios) = (path("out/driver.xml"), path("out/vbios.xml"));
+    let verify = |root: Option<&str>, nonce: &str, more: &[&str]| {
+        let mut typed = vec!["verify", evidence.as_str(), "--policy", &policy, "--nonce", nonce];
+        let root = root.map(path);
+        typed.extend(root.iter().flat_map(|root| ["--danger-simulated-root", root]));
+        casemate(&[&typed, more].concat())
+    };
+    let bundled = ["--endorsements", bundle.as_str()];
+    let own = Some("vendor/roots.pem");
+    let run = verify(own, NONCE, &bundled);
+    assert!(run.code == 0 && run.stderr.contains(banner), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("VERIFIED (SIMULATED), 1 device"), "{}", run.stdout);
+    let files = ["--rim", driver.as_str(), "--rim", &vbios, "--danger-no-crl", "a case of files"];
+    assert_eq!(verify(own, NONCE, &files).code, 0);
+    let other_nonce = "00".repeat(32);
+    for (root, nonce, more, exit, code) in [
+        (None, NONCE, &bundled[..], 3, "nvidia.manifest.root"),
+        (Some("other/roots.pem"), NONCE, &bundled, 3, "nvidia.manifest.root"),
+        (own, other_nonce.as_str(), &bundled, 4, "nvidia.nonce"),
+        (own, NONCE, &[], 5, "ocsp.missing"),
+        (own, NONCE, &["--danger-no-crl", "no manifests"], 5, "nvidia.manifest.missing"),
+    ] {
+        let run = verify(root, nonce, more);
+        assert_eq!(run.code, exit, "{code}: {}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains(&format!("[{code}]")), "{code}: {}", run.stderr);
+    }
+    let refused = path("refused");
+    for flags in [["--report-data", REPORT_DATA.as_str()], ["--nonce", "00"]] {
+        let typed = ["simulate", "report", &path("vendor"), "-o", &refused, flags[0], flags[1]];
+        assert_eq!(casemate(&typed).code, 2);
+    }
+}
+
 #[test]
 fn what_says_nothing_is_refused() {
     let (tdx, azure) = (CASES[1].file("vendor"), CASES[4].file("vendor"));

@@ -8,4 +8,6 @@ mod server;
 mod tls;
 
 pub use policy::{ClientPolicy, ClientPolicyError};
-pub use server::{Answer, ConnectError, ConnectFailure, SendError, VerifiedServer, connect, unverified_get};
+pub use server::{
+    Anchors, Answer, ConnectError, ConnectFailure, SendError, VerifiedServer, connect, unverified_get,
+};

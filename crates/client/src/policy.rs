@@ -1,10 +1,11 @@
 //! What a client demands of a server: one TOML file.
 
 use casemate_attest::Policy;
+use casemate_protocol::devices::{DeviceRule, DeviceRuleError, DevicesTable};
 use casemate_protocol::statement::{ModelRule, TlsKeyRule};
 use serde::Deserialize;
 
-/// A client's policy: which machines and which models.
+/// A client's policy: which machines with which devices, and which models.
 ///
 /// ```toml
 /// [model]
@@ -15,6 +16,12 @@ use serde::Deserialize;
 ///
 /// [sev-snp]                           # spec/attest.md, policy reference
 /// …
+///
+/// [devices]                           # leave out, with [nvidia]: a machine with GPUs is refused
+/// count = 1
+///
+/// [nvidia]                            # spec/attest.md §14.4
+/// …
 /// ```
 #[derive(Debug)]
 pub struct ClientPolicy {
@@ -24,6 +31,8 @@ pub struct ClientPolicy {
     pub models: ModelRule,
     /// Who may hold the server's TLS key.
     pub tls_key: TlsKeyRule,
+    /// Which GPUs.
+    pub devices: DeviceRule,
 }
 
 /// Why a file is not a policy.
@@ -47,6 +56,9 @@ pub enum ClientPolicyError {
         /// What was written.
         text: String,
     },
+    /// `[devices]` and `[nvidia]` do not go together.
+    #[error(transparent)]
+    Devices(#[from] DeviceRuleError),
     /// The list of manifests is empty: no server could ever pass.
     #[error("[model] manifests is empty")]
     NoManifest,
@@ -61,6 +73,7 @@ impl ClientPolicyError {
             Self::ModelRule => "policy.model-rule",
             Self::NoReason => "policy.no-reason",
             Self::ManifestDigest { .. } => "policy.manifest-digest",
+            Self::Devices(e) => e.code(),
             Self::NoManifest => "policy.no-manifest",
         }
     }
@@ -77,8 +90,11 @@ impl ClientPolicy {
             None => TlsKeyRule::MadeInside,
             Some(tls) => tls.try_into::<TlsTable>().map_err(malformed)?.rule()?,
         };
+        let devices = table.remove("devices").map(toml::Value::try_into::<DevicesTable>);
+        let devices = devices.transpose().map_err(malformed)?;
         let attest = Policy::from_toml(&table.to_string())?;
-        Ok(Self { attest, models, tls_key })
+        let devices = DeviceRule::new(devices.as_ref(), &attest)?;
+        Ok(Self { attest, models, tls_key, devices })
     }
 
     /// The platform rules alone, of a client policy or of a file that has no `[model]`: for bare evidence, which says
@@ -179,6 +195,21 @@ current-mitigations = 0
         assert_eq!(read.tls_key, TlsKeyRule::DangerOperatorHeld { reason: "ours".into() });
     }
 
+    const NVIDIA: &str = r#"[nvidia]
+architectures = ["hopper"]
+device = { any = "test" }
+driver-version = { any = "test" }
+vbios-version = { any = "test" }
+measurements = { any = "test" }
+"#;
+
+    #[test]
+    fn devices_are_demanded_by_two_tables_or_by_none() {
+        assert_eq!(policy("[model]\ndanger-any = \"x\"").unwrap().devices, DeviceRule::None);
+        let read = policy(&format!("[model]\ndanger-any = \"x\"\n[devices]\ncount = 2\n{NVIDIA}")).unwrap();
+        assert!(matches!(read.devices, DeviceRule::Exactly { count, .. } if count.get() == 2));
+    }
+
     #[test]
     fn one_mistake_each_has_its_code() {
         let digest = "a5".repeat(32);
@@ -193,6 +224,10 @@ current-mitigations = 0
             ("[model]\ndanger-any = \"x\"\n[tls]".into(), "policy.malformed"),
             ("[model]\ndanger-any = \"x\"\n[tls]\ndanger-operator-key = \"\"".into(), "policy.no-reason"),
             ("[model]\ndanger-any = \"x\"\n[nitro]".into(), "policy.syntax"),
+            ("[model]\ndanger-any = \"x\"\n[devices]".into(), "policy.malformed"),
+            ("[model]\ndanger-any = \"x\"\n[devices]\ncount = 1".into(), "policy.devices-without-terms"),
+            (format!("[model]\ndanger-any = \"x\"\n{NVIDIA}"), "policy.devices-without-count"),
+            (format!("[model]\ndanger-any = \"x\"\n[devices]\ncount = 0\n{NVIDIA}"), "policy.devices-count"),
             ("garbage".into(), "policy.malformed"),
         ];
         for (head, code) in cases {

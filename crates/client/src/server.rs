@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use casemate_attest::nvidia::NvidiaAnchors;
 use casemate_attest::{
     Check, Denied, Evidence, ParseError, Rejected, TrustAnchors, UnixTime, Verified, verify,
 };
 use casemate_protocol::Plaintext;
+use casemate_protocol::devices::{self, AttestedMachine, DevicesRefused};
 use casemate_protocol::document::{self, AttestationDocument, DocumentError};
 use casemate_protocol::statement::{self, AttestedStatement, Expectation, StatementRefused};
 use reqwest::{Response, StatusCode};
@@ -24,8 +26,17 @@ pub struct VerifiedServer {
     http: reqwest::Client,
     base: String,
     verified: Verified,
-    statement: AttestedStatement,
+    machine: AttestedMachine,
     token: Option<String>,
+}
+
+/// Whom a client believes.
+#[derive(Debug)]
+pub struct Anchors {
+    /// For machines.
+    pub machines: TrustAnchors,
+    /// For their GPUs and switches.
+    pub devices: NvidiaAnchors,
 }
 
 /// Why there is no verified server. Nothing confidential was sent.
@@ -69,6 +80,9 @@ pub enum ConnectError {
     /// The runtime statement is not acceptable.
     #[error(transparent)]
     Statement(#[from] StatementRefused),
+    /// The machine's devices are not acceptable.
+    #[error(transparent)]
+    Devices(#[from] DevicesRefused),
 }
 
 impl ConnectError {
@@ -84,6 +98,7 @@ impl ConnectError {
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
             Self::Statement(e) => e.reason.code(),
+            Self::Devices(e) => e.reason.code(),
         }
     }
 }
@@ -94,7 +109,7 @@ impl ConnectError {
 pub struct ConnectFailure {
     /// Why.
     pub error: Box<ConnectError>,
-    /// The checks of platform and statement in order; those after the failure are not reached.
+    /// The checks of platform, statement and devices in order; those after the failure are not reached.
     pub checks: Vec<Check>,
 }
 
@@ -144,12 +159,12 @@ pub struct Answer {
     pub response: Plaintext<String>,
 }
 
-/// Verifies the server at `url` against `policy` under `anchors`. `nonce` must be fresh random bytes; `now` is the
-/// client's clock. Nothing but the nonce is sent.
+/// Verifies the server at `url`, with its GPUs, against `policy` under `anchors`. `nonce` must be fresh random bytes; `now` is
+/// the client's clock. Nothing but the nonce is sent.
 pub async fn connect(
     url: &str,
     policy: &ClientPolicy,
-    anchors: &TrustAnchors,
+    anchors: &Anchors,
     nonce: [u8; 32],
     now: UnixTime,
 ) -> Result<VerifiedServer, ConnectFailure> {
@@ -173,18 +188,18 @@ pub async fn connect(
     let endorsements = document.endorsements(&evidence).map_err(|e| early(e.into()))?;
 
     // 3. Genuine?
-    let authentic = verify(&evidence, &endorsements, anchors, now).map_err(|rejected| ConnectFailure {
-        checks: with_statement(rejected.checks.clone(), statement::not_reached()),
-        error: Box::new(rejected.into()),
+    let authentic = verify(&evidence, &endorsements, &anchors.machines, now).map_err(|rejected| {
+        let checks = [rejected.checks.clone(), statement::not_reached(), devices::not_reached()].concat();
+        ConnectFailure { checks, error: Box::new(rejected.into()) }
     })?;
 
     // 4. Ours, and bound to this statement?
     let report_data = statement::report_data(&document.statement);
     let bound = statement::bound(evidence.platform(), &report_data);
     let binding = casemate_attest::Binding::qualifying_data(bound);
-    let verified = authentic.appraise(&policy.attest, &binding).map_err(|denied| ConnectFailure {
-        checks: with_statement(denied.checks.clone(), statement::not_reached()),
-        error: Box::new(denied.into()),
+    let verified = authentic.appraise(&policy.attest, &binding).map_err(|denied| {
+        let checks = [denied.checks.clone(), statement::not_reached(), devices::not_reached()].concat();
+        ConnectFailure { checks, error: Box::new(denied.into()) }
     })?;
 
     // 5. Does the statement answer our nonce, on our connection, with our model?
@@ -195,12 +210,21 @@ pub async fn connect(
         models: policy.models.clone(),
     };
     let statement = statement::check(&verified, &document.statement, &expected, now).map_err(|refused| {
-        ConnectFailure {
-            checks: with_statement(verified.checks().to_vec(), refused.checks.clone()),
-            error: Box::new(refused.into()),
-        }
+        let checks = [verified.checks(), &refused.checks, &devices::not_reached()].concat();
+        ConnectFailure { checks, error: Box::new(refused.into()) }
     })?;
-    Ok(VerifiedServer { http, base, verified, statement, token: document.token })
+
+    // 6. Are its GPUs those that we demand, genuine, and this machine's?
+    let before = [verified.checks(), statement.checks()].concat();
+    let devices = document.devices.as_ref();
+    let machine =
+        devices::check(statement, devices, &policy.devices, &anchors.devices, now).map_err(|refused| {
+            ConnectFailure {
+                checks: [before, refused.checks.clone()].concat(),
+                error: Box::new(refused.into()),
+            }
+        })?;
+    Ok(VerifiedServer { http, base, verified, machine, token: document.token })
 }
 
 /// Fetches a public page, such as `/health`, from a server that nobody verified. What it says proves nothing.
@@ -225,7 +249,12 @@ impl VerifiedServer {
 
     /// What the enclave states about itself.
     pub fn statement(&self) -> &AttestedStatement {
-        &self.statement
+        self.machine.statement()
+    }
+
+    /// The machine with its GPUs, where the policy demanded some.
+    pub fn machine(&self) -> &AttestedMachine {
+        &self.machine
     }
 
     /// The broker's attestation result, where the server has one. A claim of the server, not checked here.
@@ -233,14 +262,14 @@ impl VerifiedServer {
         self.token.as_deref()
     }
 
-    /// Every check of platform and statement, in order.
+    /// Every check of platform, statement and devices, in order.
     pub fn checks(&self) -> Vec<Check> {
-        with_statement(self.verified.checks().to_vec(), self.statement.checks().to_vec())
+        [self.verified.checks(), self.statement().checks(), self.machine.checks()].concat()
     }
 
     /// The moment after which nothing more is sent.
     pub fn valid_until(&self) -> UnixTime {
-        self.statement.valid_until()
+        self.machine.valid_until()
     }
 
     /// Sends a prompt and waits for the whole answer (`POST /infer`).
@@ -326,11 +355,6 @@ async fn body_up_to(mut response: Response, limit: usize) -> Result<Option<Vec<u
 /// A peer's word for a terminal: short, and without control characters.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
-}
-
-fn with_statement(mut platform: Vec<Check>, statement: Vec<Check>) -> Vec<Check> {
-    platform.extend(statement);
-    platform
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

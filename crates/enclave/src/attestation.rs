@@ -14,12 +14,14 @@ use casemate_protocol::statement::{
 use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
 use crate::clock::Clock;
-use crate::staple::{EndorsementHealth, StapleError, Staples};
+use crate::gpu::{GpuError, Gpus};
+use crate::staple::{EndorsementHealth, EndorsementState, StapleError, Staples};
 use crate::tls::TlsIdentity;
 
-/// Everything that the enclave states about itself, and the device that vouches for it.
+/// Everything that the enclave states about itself, and the devices that vouch for it.
 pub struct AttestationService {
     attester: Arc<dyn Attester>,
+    gpus: Option<Arc<Gpus>>,
     staples: Staples,
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
@@ -35,6 +37,9 @@ pub enum AttestationError {
     /// The device gave no evidence.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// A GPU gave no evidence.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -57,6 +62,7 @@ impl AttestationError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Attester(e) => e.code(),
+            Self::Gpu(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
@@ -91,6 +97,7 @@ impl AttestationService {
     ) -> Self {
         Self {
             attester,
+            gpus: None,
             staples,
             tls_spki_sha256: tls.spki_sha256(),
             tls_key_origin: tls.origin(),
@@ -99,6 +106,12 @@ impl AttestationService {
             token: RwLock::new(None),
             ready: RwLock::new(None),
         }
+    }
+
+    /// With the machine's GPUs, where it has some: every document then has their evidence too.
+    #[must_use]
+    pub fn with_gpus(self, gpus: Option<Arc<Gpus>>) -> Self {
+        Self { gpus, ..self }
     }
 
     /// With another clock than the machine's.
@@ -127,7 +140,7 @@ impl AttestationService {
     pub fn restaple(&self) -> Result<(), AttestationError> {
         let now = self.now()?;
         // Read first: a set that takes this one's place meanwhile is not older.
-        let valid_until = self.staples.health(now).valid_until;
+        let valid_until = self.health(now).valid_until;
         let document = self.document_at(None, now, RESTAPLE.as_secs())?;
         let json = serde_json::to_vec(&document).map_err(|_| AttestationError::Render)?.into();
         let not_after = UnixTime(now.0.saturating_add(STATEMENT_LIFETIME));
@@ -143,6 +156,7 @@ impl AttestationService {
     pub fn ready(&self) -> Result<Bytes, AttestationError> {
         let now = self.now()?;
         self.staples.in_date(now)?;
+        self.gpus.as_ref().map_or(Ok(()), |gpus| gpus.in_date(now))?;
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
         let in_date = |ready: &ReadyMade| now < ready.not_after && now <= ready.valid_until;
         Ok(ready.filter(in_date).ok_or(AttestationError::NotReady)?.json)
@@ -156,15 +170,19 @@ impl AttestationService {
         held: u64,
     ) -> Result<AttestationDocument, AttestationError> {
         self.staples.in_date(now)?;
+        let nonce = nonce.map_or(Stated::None, Stated::Is);
+        // The GPUs answer before the statement that names their evidence is bound into the CPU's.
+        let devices = self.gpus.as_ref().map(|gpus| gpus.evidence(nonce, now)).transpose()?;
+        let (device_evidence_sha256, devices) = devices.map_or((Stated::None, None), |(d, e)| (d, Some(e)));
         let statement = RuntimeStatement {
             format: statement::FORMAT,
-            nonce: nonce.map_or(Stated::None, Stated::Is),
+            nonce,
             tls_spki_sha256: Stated::Is(self.tls_spki_sha256),
             tls_key_origin: self.tls_key_origin,
             ohttp_config_sha256: Stated::None,
             receipt_key_sha256: Stated::None,
             models: self.models.clone(),
-            device_evidence_sha256: Stated::None,
+            device_evidence_sha256,
             release_policy_sha256: Stated::None,
             software: concat!("casemate ", env!("CARGO_PKG_VERSION")).into(),
             not_after: now.0.saturating_add(STATEMENT_LIFETIME),
@@ -182,7 +200,16 @@ impl AttestationService {
             self.staples.complete(&raw)?,
             statement,
             token,
-        ))
+        )
+        .with_devices(devices))
+    }
+
+    /// How the endorsements of the whole machine stand: nobody believes it without those of its GPUs.
+    fn health(&self, now: UnixTime) -> EndorsementHealth {
+        let health = self.staples.health(now);
+        let Some(gpus) = &self.gpus else { return health };
+        let state = gpus.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
+        EndorsementHealth { state, valid_until: health.valid_until.min(gpus.valid_until()), ..health }
     }
 
     fn now(&self) -> Result<UnixTime, AttestationError> {
@@ -204,7 +231,7 @@ impl AttestSource for AttestationService {
 
     fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {
         let now = self.now().map_err(|error| AttestSourceError { code: error.code() })?;
-        Ok(self.staples.health(now))
+        Ok(self.health(now))
     }
 }
 

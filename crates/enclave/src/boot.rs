@@ -16,9 +16,11 @@ use rustls::pki_types::pem::PemObject;
 use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
+use crate::clock::Clock;
 use crate::config::{MachineSource, ServeConfig, TlsSource};
 use crate::confined::{ConfineError, EngineProcess, Patience, Program};
 use crate::endorsed;
+use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
@@ -63,6 +65,9 @@ pub enum BootError {
     /// Step 2: evidence device.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// Step 2: the machine's GPUs.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// Step 2: the file of endorsements.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -110,6 +115,7 @@ impl BootError {
             Self::File { .. } => "boot.file",
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
+            Self::Gpu(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Endorsements(e) => e.code(),
             Self::Clock => "boot.clock",
@@ -152,6 +158,8 @@ pub async fn serve(
     };
     let source = endorsed::source(&config)?;
     tracing::info!(platform = %attester.platform(), "machine found");
+    // Only root may let GPUs work, and they work only after they were verified.
+    let gpus = gpu::start(&config.gpus, Clock::system().now().ok_or(BootError::Clock)?)?;
     let tls = match &config.tls {
         // The operator's files need the starting user; a generated key is this boot's own.
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
@@ -215,7 +223,8 @@ pub async fn serve(
         id: manifest.name().to_owned(),
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
-    let service = Arc::new(AttestationService::new(attester.clone(), staples.clone(), &tls, models));
+    let service = AttestationService::new(attester.clone(), staples.clone(), &tls, models).with_gpus(gpus);
+    let service = Arc::new(service);
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.restaple()?;

@@ -45,8 +45,14 @@ pub struct ServeSettings {
     pub crl_mirror: Option<String>,
     /// PEM file with the only authorities that the services' TLS may have.
     pub endorsement_ca: Option<PathBuf>,
+    /// Policy file that the machine's GPUs must meet.
+    pub gpu_policy: Option<PathBuf>,
+    /// File with endorsements of the GPUs, from `casemate endorse fetch`.
+    pub gpu_endorsements: Option<PathBuf>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
+    /// Directory of the simulated vendor of GPUs.
+    pub danger_simulate_gpus: Option<PathBuf>,
     /// Run on a machine with swap.
     pub danger_allow_swap: Option<bool>,
     /// Numeric user and group to become when started as root.
@@ -76,6 +82,8 @@ pub struct ServeConfig {
     pub tls: TlsSource,
     /// Where evidence comes from.
     pub machine: MachineSource,
+    /// Which GPUs are attested.
+    pub gpus: GpuSource,
     /// Who has the endorsements that the machine itself does not bring.
     pub endorsements: EndorsementSource,
     /// Whether swap is refused.
@@ -109,6 +117,27 @@ pub enum MachineSource {
     Hardware,
     /// The simulated vendor in this directory. Every output says SIMULATED.
     Simulated(PathBuf),
+}
+
+/// Which GPUs are attested. What is written must be there: nothing is detected, and nothing is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GpuSource {
+    /// None: the statement says so.
+    None,
+    /// The machine's own.
+    Hardware {
+        /// What they must be.
+        policy: PathBuf,
+        /// What NVIDIA says of them.
+        endorsements: Option<PathBuf>,
+    },
+    /// As many as the policy demands, of the simulated vendor in this directory.
+    Simulated {
+        /// What they must be.
+        policy: PathBuf,
+        /// The vendor's directory.
+        vendor: PathBuf,
+    },
 }
 
 /// Who has the endorsements that the machine itself does not bring.
@@ -222,7 +251,10 @@ impl ServeSettings {
             pccs: self.pccs.or(below.pccs),
             crl_mirror: self.crl_mirror.or(below.crl_mirror),
             endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
+            gpu_policy: self.gpu_policy.or(below.gpu_policy),
+            gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
+            danger_simulate_gpus: self.danger_simulate_gpus.or(below.danger_simulate_gpus),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
             user: self.user.or(below.user),
             threads: self.threads.or(below.threads),
@@ -241,6 +273,7 @@ impl ServeSettings {
             None => BrokerPath::Tcp,
             Some(text) => broker_path(text)?,
         };
+        let gpus = self.gpu_source()?;
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => TlsSource::Generated,
             (Some(certificate), Some(key)) => TlsSource::Files { certificate, key },
@@ -275,6 +308,7 @@ impl ServeSettings {
             listen,
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
+            gpus,
             endorsements,
             swap: if self.danger_allow_swap == Some(true) { SwapRule::DangerAllow } else { SwapRule::Refuse },
             user,
@@ -285,6 +319,31 @@ impl ServeSettings {
 }
 
 impl ServeSettings {
+    /// GPUs are attested where a policy says what they must be, and are simulated exactly where the machine is.
+    fn gpu_source(&self) -> Result<GpuSource, ConfigError> {
+        const POLICY: &str = "--gpu-policy";
+        const ENDORSEMENTS: &str = "--gpu-endorsements";
+        const SIMULATE: &str = "--danger-simulate";
+        const SIMULATE_GPUS: &str = "--danger-simulate-gpus";
+        let unpaired = |given, other| Err(ConfigError::Unpaired { given, other });
+        let policy = match (&self.gpu_policy, &self.gpu_endorsements, &self.danger_simulate_gpus) {
+            (None, Some(_), _) => return unpaired(ENDORSEMENTS, POLICY),
+            (None, None, Some(_)) => return unpaired(SIMULATE_GPUS, POLICY),
+            (None, None, None) => return Ok(GpuSource::None),
+            (Some(policy), ..) => policy.clone(),
+        };
+        let endorsements = self.gpu_endorsements.clone();
+        match (&self.danger_simulate, &self.danger_simulate_gpus, endorsements) {
+            (None, None, endorsements) => Ok(GpuSource::Hardware { policy, endorsements }),
+            (Some(_), None, _) => unpaired(SIMULATE, SIMULATE_GPUS),
+            (None, Some(_), _) => unpaired(SIMULATE_GPUS, SIMULATE),
+            (Some(_), Some(_), Some(_)) => {
+                Err(ConfigError::Exclusive { one: ENDORSEMENTS, other: SIMULATE_GPUS })
+            }
+            (Some(_), Some(vendor), None) => Ok(GpuSource::Simulated { policy, vendor: vendor.clone() }),
+        }
+    }
+
     /// Nobody is asked unless a person wrote that somebody may be (STAPLE-01).
     fn endorsement_source(&self) -> Result<EndorsementSource, ConfigError> {
         const FETCH: &str = "--fetch-endorsements";
@@ -404,6 +463,21 @@ mod tests {
     }
 
     #[test]
+    fn gpus_are_attested_where_a_policy_is_written() {
+        assert_eq!(complete().resolve(CORES).unwrap().gpus, GpuSource::None);
+        let real = ServeSettings { gpu_policy: Some("p".into()), ..complete() };
+        let expected = GpuSource::Hardware { policy: "p".into(), endorsements: None };
+        assert_eq!(real.clone().resolve(CORES).unwrap().gpus, expected);
+        let simulated = ServeSettings {
+            danger_simulate: Some("v".into()),
+            danger_simulate_gpus: Some("g".into()),
+            ..real
+        };
+        let expected = GpuSource::Simulated { policy: "p".into(), vendor: "g".into() };
+        assert_eq!(simulated.resolve(CORES).unwrap().gpus, expected);
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file() {
         let file = ServeSettings { broker: Some("http://file".into()), threads: Some(7), ..complete() };
         let merged =
@@ -414,12 +488,37 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 21] = [
+        let cases: [(Edit, &str); 26] = [
             (|s| s.listen = Some("8443".into()), "address.form"),
             (|s| s.listen = Some("vsock:x".into()), "address.number"),
             (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),
             (|s| s.broker_via = Some("vsock:3:0".into()), "address.range"),
             (|s| s.broker_via = Some("127.0.0.1:8080".into()), "address.form"),
+            (|s| s.gpu_endorsements = Some("e".into()), "config.unpaired"),
+            (|s| s.danger_simulate_gpus = Some("v".into()), "config.unpaired"),
+            (
+                |s| {
+                    s.gpu_policy = Some("p".into());
+                    s.danger_simulate = Some("v".into());
+                },
+                "config.unpaired",
+            ),
+            (
+                |s| {
+                    s.gpu_policy = Some("p".into());
+                    s.danger_simulate_gpus = Some("v".into());
+                },
+                "config.unpaired",
+            ),
+            (
+                |s| {
+                    s.gpu_policy = Some("p".into());
+                    s.gpu_endorsements = Some("e".into());
+                    s.danger_simulate = Some("v".into());
+                    s.danger_simulate_gpus = Some("v".into());
+                },
+                "config.exclusive",
+            ),
             (|s| s.fetch_endorsements = Some(true), "config.unpaired"),
             (|s| s.endorsement_cache = Some("c".into()), "config.unpaired"),
             (|s| s.kds = Some("https://k".into()), "config.unpaired"),

@@ -13,6 +13,7 @@ mod config;
 pub mod confined;
 pub mod doctor;
 mod endorsed;
+mod gpu;
 #[allow(unsafe_code)]
 mod hardening;
 #[allow(unsafe_code)]
@@ -31,9 +32,10 @@ pub use attester::{
 pub use boot::{BootError, Ready, broker_authorities, serve};
 pub use clock::Clock;
 pub use config::{
-    ConfigError, DEFAULT_PORT, EndorsementSource, MachineSource, ServeConfig, ServeSettings, TlsSource,
-    broker_path,
+    ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, MachineSource, ServeConfig, ServeSettings,
+    TlsSource, broker_path,
 };
+pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, SimulatedGpus};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use locked::{Locked, LockedBy};
 pub use release::ReleaseError;

@@ -8,7 +8,8 @@ const ATTESTERS: &str = include_str!("../../../spec/attesters.md");
 const STAPLING: &str = include_str!("../../../spec/stapling.md");
 const CHANNEL: &str = include_str!("../../../spec/channel.md");
 /// Failures of the system or of this program, which no case brings about.
-const WITHOUT_CASE: [&str; 3] = ["attester.image", "attester.randomness", "attester.simulator"];
+const WITHOUT_CASE: [&str; 4] =
+    ["attester.image", "attester.randomness", "attester.simulator", "gpu.randomness"];
 
 #[test]
 fn codes_are_those_of_the_specification_and_each_has_a_case() {
@@ -62,6 +63,7 @@ fn sources() -> (String, String) {
     let mut files = files(&root.join("src/attester"));
     files.append(&mut self::files(&root.join("src/staple")));
     files.append(&mut self::files(&root.join("src/transport")));
+    files.append(&mut self::files(&root.join("src/gpu")));
     for path in files {
         let text = std::fs::read_to_string(&path).expect("a source");
         if path.ends_with("tests.rs") {
@@ -89,7 +91,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// Everything between two of these marks that is a code of these families.
 fn codes(text: &str, mark: char) -> BTreeSet<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
-    let families = ["attester.", "staple.", "address.", "vsock."];
+    let families = ["attester.", "staple.", "gpu.", "address.", "vsock."];
     let family = |code: &&str| families.iter().any(|family| code.starts_with(family));
     text.split(mark).filter(|code| code.chars().all(plain)).filter(family).map(ToOwned::to_owned).collect()
 }

@@ -5,15 +5,28 @@
 //! derived from the client's.
 //!
 //! ```text
-//! device nonce           = SHA-256("casemate/device-nonce/v1" || 0x00 || the client's nonce)
+//! device nonce           = SHA-256("casemate/device-nonce/v1" || 0x00 || the statement's nonce, or nothing where it is none)
 //! device_evidence_sha256 = SHA-256("casemate/device-set/v1" || 0x00 || digests of the devices' evidence, ascending)
 //! ```
+//!
+//! [`check`] is the relying party's: which devices its [`DeviceRule`] demands, whether they are genuine and its own, and
+//! whether they are this machine's. A server asks [`verify`] the same of its own devices before it lets them work.
 
-use casemate_attest::nvidia::VerifiedSet;
-use casemate_attest::{Check, Outcome, Rule, UnixTime};
+mod error;
+mod rule;
+
+use casemate_attest::nvidia::{
+    GpuEvidence, GpuRevocation, Manifest, NvidiaAnchors, NvidiaEndorsements, SetDenied, VerifiedSet,
+    verify_gpu, verify_set,
+};
+use casemate_attest::{Check, OcspNonce, OcspResponse, Outcome, Policy, Rule, UnixTime, Verified};
 use sha2::{Digest, Sha256};
 
-use crate::statement::{AttestedStatement, Stated};
+use crate::document::DocumentDevices;
+use crate::statement::{AttestedStatement, RuntimeStatement, Stated};
+
+pub use error::{DevicesError, DevicesRefused};
+pub use rule::{DeviceRule, DeviceRuleError, DevicesTable};
 
 /// The domain separator of the devices' nonce.
 pub const NONCE_DOMAIN: &[u8] = b"casemate/device-nonce/v1";
@@ -28,110 +41,103 @@ pub const NONCE_DOMAIN: &[u8] = b"casemate/device-nonce/v1";
 #[derive(Debug)]
 pub struct AttestedMachine {
     statement: AttestedStatement,
-    devices: VerifiedSet,
+    devices: Option<VerifiedSet>,
     checks: Vec<Check>,
     valid_until: UnixTime,
 }
 
-/// Why verified devices do not belong to an attested machine.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DevicesError {
-    /// The machine states that it has none, or states others.
-    #[error("the machine states the device evidence {stated}, and this is {found}")]
-    NotStated {
-        /// By the runtime statement.
-        stated: String,
-        /// Of the devices.
-        found: String,
-    },
-    /// The statement answers no nonce, so that no device's can be derived from it.
-    #[error("the machine's statement has no nonce")]
-    NoNonce,
-    /// A device that answers another nonce.
-    #[error("device {device} does not answer the nonce that is derived from ours")]
-    Nonce {
-        /// Serial number of its certificate.
-        device: String,
-    },
-    /// Simulated devices on a real machine, or the other way round.
-    #[error("of the machine and its devices, one is simulated and one is not")]
-    Mixed,
-}
-
-impl DevicesError {
-    /// The stable code of this error.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotStated { .. } => "devices.not-stated",
-            Self::NoNonce => "devices.no-nonce",
-            Self::Nonce { .. } => "devices.nonce",
-            Self::Mixed => "devices.mixed",
-        }
-    }
-}
-
-/// Refused devices with the checks that ran.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct DevicesRefused {
-    /// Why.
-    pub reason: DevicesError,
-    /// Every rule of this module in order; those after the failure are not reached.
-    pub checks: Vec<Check>,
-}
-
-/// The rules of spec/channel.md §6, in order.
+/// The rules of spec/channel.md §6, in order. Those of the devices themselves come before the last.
 pub static RULES: [Rule; 3] = [
     Rule {
         id: "CH-9",
-        title: "machine and devices are both real, or both simulated",
+        title: "machine has the devices that we demand, or has none",
         spec: "channel.md §6 CH-9",
-        why: "A real CPU must not lend its word to a simulated GPU, which holds the prompt in plaintext.",
+        why: "A GPU holds the prompt in plaintext: none that nobody verifies, and none left out that was promised.",
     },
     Rule {
         id: "CH-10",
-        title: "runtime statement names the evidence of these devices",
+        title: "machine and devices are both real, or both simulated",
         spec: "channel.md §6 CH-10",
-        why: "A genuine GPU of another machine proves nothing about this one.",
+        why: "A real CPU must not lend its word to a simulated GPU, which holds the prompt in plaintext.",
     },
     Rule {
         id: "CH-11",
-        title: "every device answers the nonce that is derived from ours",
+        title: "runtime statement names the evidence of these devices",
         spec: "channel.md §6 CH-11",
-        why: "Otherwise the machine could show what its devices were before they were exchanged.",
+        why: "A genuine GPU of another machine proves nothing about this one.",
     },
 ];
 
-/// The nonce that every device of a machine answers, for a client's nonce.
-pub fn nonce(client: &[u8; 32]) -> [u8; 32] {
+/// The nonce that every device of a machine answers, for the nonce of its statement.
+pub fn nonce(stated: Stated) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(NONCE_DOMAIN);
     hash.update([0]);
-    hash.update(client);
+    if let Stated::Is(client) = stated {
+        hash.update(client);
+    }
     hash.finalize().into()
 }
 
-/// Checks that verified devices belong to the machine that an attested statement is of.
+/// Checks that the machine of an attested statement has the devices that `rule` demands, genuine and as its terms say, and
+/// that they are this machine's.
 ///
 /// # Errors
 /// [`DevicesRefused`], with the first rule that does not hold.
-pub fn check(statement: AttestedStatement, devices: VerifiedSet) -> Result<AttestedMachine, DevicesRefused> {
-    let mut checks = Vec::with_capacity(RULES.len());
-    for (rule, judge) in RULES.iter().zip([unmixed, stated, fresh]) {
-        match judge(&statement, &devices) {
-            Ok(compared) => checks.push(Check { rule, outcome: Outcome::Pass, compared }),
-            Err(reason) => {
-                checks.push(Check { rule, outcome: Outcome::Fail, compared: reason.to_string() });
-                let rest = RULES.iter().skip(checks.len());
-                let row = |rule| Check { rule, outcome: Outcome::NotReached, compared: String::new() };
-                let rest: Vec<_> = rest.map(row).collect();
-                checks.extend(rest);
-                return Err(DevicesRefused { reason, checks });
-            }
-        }
-    }
-    let valid_until = statement.valid_until().min(devices.valid_until());
+pub fn check(
+    statement: AttestedStatement,
+    devices: Option<&DocumentDevices>,
+    rule: &DeviceRule,
+    anchors: &NvidiaAnchors,
+    now: UnixTime,
+) -> Result<AttestedMachine, DevicesRefused> {
+    let machine = Stating { statement: statement.statement(), simulated: statement.simulated() };
+    let (devices, checks) = machine.check(devices, rule, anchors, now)?;
+    let ends = devices.iter().map(VerifiedSet::valid_until).chain([statement.valid_until()]);
+    let valid_until = ends.min().unwrap_or(UnixTime(0));
     Ok(AttestedMachine { statement, devices, checks, valid_until })
+}
+
+/// As [`check`] for a document that was kept. The devices answer what the statement's nonce demands of them, whoever sent
+/// it; this says what a machine was, and yields no [`AttestedMachine`].
+///
+/// # Errors
+/// As [`check`].
+pub fn check_offline(
+    verified: &Verified,
+    statement: &RuntimeStatement,
+    devices: Option<&DocumentDevices>,
+    rule: &DeviceRule,
+    anchors: &NvidiaAnchors,
+    now: UnixTime,
+) -> Result<Vec<Check>, DevicesRefused> {
+    let machine = Stating { statement, simulated: verified.simulated() };
+    machine.check(devices, rule, anchors, now).map(|(_, checks)| checks)
+}
+
+/// Are these exactly `count` different devices, each genuine, as `policy` says and with an answer to `nonce`? To whom they
+/// belong is another question.
+///
+/// # Errors
+/// [`DevicesRefused`], with the checks of manifests and devices.
+pub fn verify(
+    devices: &DocumentDevices,
+    count: usize,
+    policy: &Policy,
+    anchors: &NvidiaAnchors,
+    nonce: &[u8; 32],
+    now: UnixTime,
+) -> Result<(VerifiedSet, Vec<Check>), DevicesRefused> {
+    let mut checks = Vec::new();
+    match run(devices, count, policy, anchors, nonce, now, &mut checks) {
+        Ok(set) => Ok((set, checks)),
+        Err(reason) => Err(DevicesRefused { reason, checks }),
+    }
+}
+
+/// The rows of [`RULES`] as not reached, for a report that ended before devices were looked at.
+pub fn not_reached() -> Vec<Check> {
+    RULES.iter().map(|rule| row(rule, Outcome::NotReached, String::new())).collect()
 }
 
 // === impl AttestedMachine ===
@@ -142,12 +148,12 @@ impl AttestedMachine {
         &self.statement
     }
 
-    /// Its devices.
-    pub fn devices(&self) -> &VerifiedSet {
-        &self.devices
+    /// Its devices, where the rule demanded some.
+    pub fn devices(&self) -> Option<&VerifiedSet> {
+        self.devices.as_ref()
     }
 
-    /// The checks of this module, which passed.
+    /// The checks of devices and of this module, which passed or were waived.
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
@@ -160,30 +166,152 @@ impl AttestedMachine {
 
 // === the check's steps ===
 
-/// CH-9.
-fn unmixed(statement: &AttestedStatement, devices: &VerifiedSet) -> Result<String, DevicesError> {
-    if statement.simulated() != devices.simulated() {
-        return Err(DevicesError::Mixed);
-    }
-    Ok(if devices.simulated() { "both simulated" } else { "both real" }.to_owned())
+/// A machine whose statement its CPU's evidence binds.
+struct Stating<'a> {
+    statement: &'a RuntimeStatement,
+    simulated: bool,
 }
 
-/// CH-10.
-fn stated(statement: &AttestedStatement, devices: &VerifiedSet) -> Result<String, DevicesError> {
-    let stated = statement.statement().device_evidence_sha256;
-    let found = devices.evidence_sha256();
-    if stated != Stated::Is(found) {
-        return Err(DevicesError::NotStated { stated: stated.text(), found: hex::encode(found) });
+impl Stating<'_> {
+    fn check(
+        &self,
+        devices: Option<&DocumentDevices>,
+        rule: &DeviceRule,
+        anchors: &NvidiaAnchors,
+        now: UnixTime,
+    ) -> Result<(Option<VerifiedSet>, Vec<Check>), DevicesRefused> {
+        let [demanded, unmixed, stated] = &RULES;
+        let mut checks = Vec::new();
+        // CH-9
+        let found = self.demanded(devices, rule);
+        let Some((devices, count, policy)) = record(demanded, found, &mut checks)? else {
+            return Ok((None, checks));
+        };
+        record(unmixed, self.unmixed(anchors), &mut checks)?;
+        // RIM-01 to RIM-07 of each manifest, and NV-01 to NV-19 of each device; the nonce of NV-14 is the statement's.
+        let nonce = nonce(self.statement.nonce);
+        let set = match verify(devices, count, policy, anchors, &nonce, now) {
+            Ok((set, of_devices)) => {
+                checks.extend(of_devices);
+                set
+            }
+            Err(DevicesRefused { reason, checks: of_devices }) => {
+                checks.extend(of_devices);
+                return Err(DevicesRefused { reason, checks: with_rest(checks) });
+            }
+        };
+        record(stated, self.stated(&set), &mut checks)?;
+        Ok((Some(set), checks))
     }
-    Ok(format!("{} of {} devices", hex::encode(found), devices.devices().len()))
+
+    /// CH-9.
+    fn demanded<'d>(
+        &self,
+        devices: Option<&'d DocumentDevices>,
+        rule: &'d DeviceRule,
+    ) -> Step<Option<(&'d DocumentDevices, usize, &'d Policy)>> {
+        match (rule, self.statement.device_evidence_sha256, devices) {
+            (DeviceRule::None, Stated::None, None) => Ok((None, "none stated, none demanded".to_owned())),
+            (DeviceRule::None, ..) => Err(DevicesError::NotExpected),
+            (DeviceRule::Exactly { count, .. }, Stated::None, _)
+            | (DeviceRule::Exactly { count, .. }, _, None) => {
+                Err(DevicesError::Missing { demanded: count.get() })
+            }
+            (DeviceRule::Exactly { count, policy }, Stated::Is(_), Some(devices)) => {
+                Ok((Some((devices, count.get(), policy)), format!("{count} demanded")))
+            }
+        }
+    }
+
+    /// CH-10. Devices that verify are what the roots are.
+    fn unmixed(&self, anchors: &NvidiaAnchors) -> Step<()> {
+        if self.simulated != anchors.simulated() {
+            return Err(DevicesError::Mixed);
+        }
+        Ok(((), if self.simulated { "both simulated" } else { "both real" }.to_owned()))
+    }
+
+    /// CH-11.
+    fn stated(&self, devices: &VerifiedSet) -> Step<()> {
+        let stated = self.statement.device_evidence_sha256;
+        let found = devices.evidence_sha256();
+        if stated != Stated::Is(found) {
+            return Err(DevicesError::NotStated { stated: stated.text(), found: hex::encode(found) });
+        }
+        Ok(((), format!("{} of {} devices", hex::encode(found), devices.devices().len())))
+    }
 }
 
-/// CH-11.
-fn fresh(statement: &AttestedStatement, devices: &VerifiedSet) -> Result<String, DevicesError> {
-    let Stated::Is(client) = statement.statement().nonce else { return Err(DevicesError::NoNonce) };
-    let expected = nonce(&client);
-    match devices.devices().iter().find(|device| device.claims().nonce != expected) {
-        None => Ok(hex::encode(expected)),
-        Some(device) => Err(DevicesError::Nonce { device: device.claims().device.clone() }),
+/// What was found, and what was compared.
+type Step<T> = Result<(T, String), DevicesError>;
+
+fn record<T>(rule: &'static Rule, step: Step<T>, checks: &mut Vec<Check>) -> Result<T, DevicesRefused> {
+    match step {
+        Ok((found, compared)) => {
+            checks.push(row(rule, Outcome::Pass, compared));
+            Ok(found)
+        }
+        Err(reason) => {
+            checks.push(row(rule, Outcome::Fail, reason.to_string()));
+            Err(DevicesRefused { reason, checks: with_rest(std::mem::take(checks)) })
+        }
     }
+}
+
+/// With those of [`RULES`] that are not among them, as not reached.
+fn with_rest(mut checks: Vec<Check>) -> Vec<Check> {
+    let reached = |rule: &Rule| checks.iter().any(|check| check.rule.id == rule.id);
+    let rest: Vec<_> = RULES.iter().filter(|rule| !reached(rule)).collect();
+    checks.extend(rest.into_iter().map(|rule| row(rule, Outcome::NotReached, String::new())));
+    checks
+}
+
+fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
+    Check { rule, outcome, compared }
+}
+
+fn run(
+    devices: &DocumentDevices,
+    count: usize,
+    policy: &Policy,
+    anchors: &NvidiaAnchors,
+    nonce: &[u8; 32],
+    now: UnixTime,
+    checks: &mut Vec<Check>,
+) -> Result<VerifiedSet, DevicesError> {
+    // Before anything costs a signature.
+    let found = devices.evidence.len();
+    if found != count {
+        return Err(SetDenied::Count { expected: count, found }.into());
+    }
+    let answers = devices.answers()?.into_iter();
+    // The server asked: which nonce it sent to the responder is not known here, so none is compared.
+    let answers: Vec<_> = answers.map(|der| OcspResponse { der, nonce: OcspNonce::NotSent }).collect();
+    let revocation = if answers.is_empty() { GpuRevocation::Missing } else { GpuRevocation::Ocsp(answers) };
+    let mut manifests = Vec::with_capacity(devices.rim.len());
+    for document in devices.manifests()? {
+        let manifest = Manifest::verify(&document, &revocation, anchors, now).map_err(|rejected| {
+            checks.extend(rejected.checks.iter().cloned());
+            DevicesError::Manifest(Box::new(rejected))
+        })?;
+        checks.extend(manifest.checks().iter().cloned());
+        manifests.push(manifest);
+    }
+    let endorsements = NvidiaEndorsements { revocation };
+    let mut verified = Vec::with_capacity(count);
+    for device in &devices.evidence {
+        let (report, chain) = device.bytes()?;
+        let evidence = GpuEvidence::parse(&report, &chain)?;
+        let authentic = verify_gpu(&evidence, &endorsements, anchors, now).map_err(|rejected| {
+            checks.extend(rejected.checks.iter().cloned());
+            DevicesError::Rejected(Box::new(rejected))
+        })?;
+        let device = authentic.appraise(policy, &manifests, nonce).map_err(|denied| {
+            checks.extend(denied.checks.iter().cloned());
+            DevicesError::Denied(Box::new(denied))
+        })?;
+        checks.extend(device.checks().iter().cloned());
+        verified.push(device);
+    }
+    Ok(verify_set(verified, count)?)
 }

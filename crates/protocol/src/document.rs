@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// The schema that we read and write.
 pub const SCHEMA: &str = "casemate.attestation/1";
-/// A larger document is refused before it is parsed; ours are under 64 KiB, most of which is Intel's collateral.
+/// A larger document is refused before it is parsed; ours are under 64 KiB, most of which is Intel's collateral, and with GPUs
+/// some 70 KiB of manifests and 15 KiB for each GPU more.
 pub const MAX_LEN: usize = 1024 * 1024;
 
 /// An attestation document as it travels.
@@ -30,6 +31,31 @@ pub struct AttestationDocument {
     pub statement: String,
     /// The broker's attestation result (EAR, a JWT) where one was issued, else `null`.
     pub token: Option<String>,
+    /// Evidence of the machine's GPUs, where the statement names its digest, else `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub devices: Option<DocumentDevices>,
+}
+
+/// The machine's GPUs and what NVIDIA says of them. Believed by nobody: [`crate::devices`] verifies it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentDevices {
+    /// One for each device, in any order.
+    pub evidence: Vec<DeviceEvidence>,
+    /// base64 of answers about revocation (OCSP responses, DER).
+    pub ocsp: Vec<String>,
+    /// base64 of reference manifests (XML).
+    pub rim: Vec<String>,
+}
+
+/// A device's own word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceEvidence {
+    /// base64 of the attestation report, as the driver delivers it.
+    pub report: String,
+    /// base64 of the certificate chain (PEM), as the driver delivers it.
+    pub chain: String,
 }
 
 /// What vendors say about the keys behind the evidence, as far as the server has it. Every member is present; what a
@@ -124,7 +150,14 @@ impl AttestationDocument {
             endorsements,
             statement,
             token,
+            devices: None,
         }
+    }
+
+    /// With the machine's devices.
+    #[must_use]
+    pub fn with_devices(self, devices: Option<DocumentDevices>) -> Self {
+        Self { devices, ..self }
     }
 
     /// Reads a document from the bytes that arrived.
@@ -151,6 +184,49 @@ impl AttestationDocument {
     /// Endorsements that are not exactly those of the evidence's platform, or not base64.
     pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
         self.endorsements.of(evidence)
+    }
+}
+
+impl DeviceEvidence {
+    /// Report and chain.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub(crate) fn bytes(&self) -> Result<(Vec<u8>, Vec<u8>), DocumentError> {
+        Ok((decode("devices.evidence.report", &self.report)?, decode("devices.evidence.chain", &self.chain)?))
+    }
+}
+
+impl DocumentDevices {
+    /// With these answers about revocation and manifests, and no device yet.
+    pub fn endorsed<'a>(
+        ocsp: impl IntoIterator<Item = &'a [u8]>,
+        rim: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Self {
+        let encoded = |bytes: &[u8]| B64.encode(bytes);
+        let (ocsp, rim) = (ocsp.into_iter().map(encoded).collect(), rim.into_iter().map(encoded).collect());
+        Self { evidence: Vec::new(), ocsp, rim }
+    }
+
+    /// With one device more.
+    pub fn push(&mut self, report: &[u8], chain: &[u8]) {
+        self.evidence.push(DeviceEvidence { report: B64.encode(report), chain: B64.encode(chain) });
+    }
+
+    /// The answers about revocation.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub(crate) fn answers(&self) -> Result<Vec<Vec<u8>>, DocumentError> {
+        self.ocsp.iter().map(|text| decode("devices.ocsp", text)).collect()
+    }
+
+    /// The manifests.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub(crate) fn manifests(&self) -> Result<Vec<Vec<u8>>, DocumentError> {
+        self.rim.iter().map(|text| decode("devices.rim", text)).collect()
     }
 }
 
@@ -313,6 +389,9 @@ mod tests {
             (edit(",\"intel\":null", ""), "document.malformed"),
             (edit(",\"ak\":[]", ""), "document.malformed"),
             (edit(",\"crl\":[]", ""), "document.malformed"),
+            (edit(",\"devices\":null", ""), "document.malformed"),
+            (edit("\"devices\":null", "\"devices\":{\"evidence\":[],\"ocsp\":[]}"), "document.malformed"),
+            (edit("\"devices\":null", "\"devices\":[]"), "document.malformed"),
             (edit("\"ak\":[]", "\"ak\":[],\"arm\":null"), "document.malformed"),
             (edit("{", "[{"), "document.malformed"),
             (String::new(), "document.malformed"),

@@ -6,6 +6,7 @@
 //! | Intel TDX | [`tdx::TdxVendor`] | [`tdx::TdxMachine::quote`], collateral |
 //! | AWS Nitro Enclaves | [`nitro::NitroVendor`] | [`nitro::NitroModule::document`] |
 //! | Azure, on either | [`azure::AzureVendor`] | [`azure::AzureMachine::evidence`], the certificate of the TPM's key |
+//! | NVIDIA GPUs | [`nvidia::NvidiaVendor`] | [`nvidia::Gpu::report`], manifests, answers about revocation |
 //!
 //! [`Vendor::create`] makes what AMD's key distribution service has for one product line: a root key (ARK),
 //! the two intermediate keys (ASK for chips, ASVK for cloud providers) and a certificate revocation list.
@@ -70,6 +71,7 @@ mod line;
 mod machine;
 mod mistakes;
 pub mod nitro;
+pub mod nvidia;
 mod platform;
 mod report;
 mod store;

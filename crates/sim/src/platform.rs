@@ -24,11 +24,14 @@ pub enum Platform {
     AzureSnp,
     /// Azure's virtual TPM on TDX: [`crate::azure::AzureVendor`].
     AzureTdx,
+    /// NVIDIA GPUs, which stand beside a machine: [`crate::nvidia::NvidiaVendor`].
+    Nvidia,
 }
 
 impl Platform {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::SevSnp, Self::Tdx, Self::Nitro, Self::AzureSnp, Self::AzureTdx];
+    pub const ALL: [Self; 6] =
+        [Self::SevSnp, Self::Tdx, Self::Nitro, Self::AzureSnp, Self::AzureTdx, Self::Nvidia];
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Platform {
             Self::Nitro => "nitro",
             Self::AzureSnp => "azure-snp",
             Self::AzureTdx => "azure-tdx",
+            Self::Nvidia => "nvidia",
         }
     }
 

@@ -323,6 +323,11 @@ impl DeviceEndorsements {
         self.rim.iter().map(Vec::as_slice)
     }
 
+    /// The answers about revocation as they are, DER.
+    pub fn answers(&self) -> impl Iterator<Item = &[u8]> {
+        self.ocsp.iter().map(Vec::as_slice)
+    }
+
     /// The answers about revocation. Somebody else asked: which nonce was sent is not known here, so none is compared.
     pub fn revocation(&self) -> GpuRevocation {
         if self.ocsp.is_empty() {

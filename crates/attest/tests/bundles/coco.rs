@@ -7,12 +7,13 @@ use casemate_attest::bundle::{Bundle, BundleQuestion, Challenge, DeviceTerms};
 use casemate_attest::eventlog::{DstackVersion, LogPolicy, LogTerms, RegisterTerms};
 use casemate_attest::tdx::TdxPolicy;
 use casemate_attest::{Danger, Expected, Policy};
+use casemate_sim::nvidia::Report;
 use casemate_sim::{EV_IPL, EventLog};
 use serde_json::{Value, json};
 
 use crate::Case;
 use crate::machine::{Asked, swept, vendor};
-use crate::nvidia_vendor::{Report, VENDOR};
+use crate::nvidia_vendor::VENDOR;
 use crate::recorded::allow;
 use crate::tdx_vendor::{Td, sha256, sha384};
 
@@ -121,7 +122,7 @@ impl Guest {
 
     fn message(&mut self) -> Value {
         if let Some(nonce) = self.device_nonce {
-            let report = VENDOR.report(&Report { nonce, ..Report::good() });
+            let report = VENDOR.report(&Report::new(nonce));
             let device = json!({
                 "arch": "HOPPER",
                 "uuid": "unknown",

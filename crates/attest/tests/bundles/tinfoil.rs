@@ -7,11 +7,12 @@ use casemate_attest::eventlog::DstackVersion;
 use casemate_attest::nvidia::{Architecture, GpuRevocation, NvidiaAnchors, NvidiaEndorsements, NvidiaPolicy};
 use casemate_attest::tdx::TdxPolicy;
 use casemate_attest::{Danger, Expected, PlatformPolicy, Policy};
+use casemate_sim::nvidia::Report;
 use serde_json::{Value, json};
 
 use crate::Case;
 use crate::machine::{Asked, swept, vendor};
-use crate::nvidia_vendor::{Report, VENDOR};
+use crate::nvidia_vendor::VENDOR;
 use crate::tdx_vendor::{Td, sha256};
 
 /// As the made-up device is asked, so that document and device can answer one nonce.
@@ -132,7 +133,7 @@ fn gpu(nonce: [u8; 32]) -> Value {
     json!({
         "arch": "HOPPER",
         "certificate": STANDARD.encode(VENDOR.chain()),
-        "evidence": STANDARD.encode(VENDOR.report(&Report { nonce, ..Report::good() })),
+        "evidence": STANDARD.encode(VENDOR.report(&Report::new(nonce))),
         "nonce": hex::encode(nonce),
     })
 }

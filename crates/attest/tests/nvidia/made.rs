@@ -7,9 +7,10 @@ use casemate_attest::nvidia::{
     VerifiedGpu, verify_gpu,
 };
 use casemate_attest::{Danger, Expected, OcspResponse, Policy, UnixTime};
+use casemate_sim::nvidia::{Answer, Report, Rim, VBIOS};
 
 use crate::Case;
-use crate::vendor::{Answer, NONCE, NOON, Report, Rim, VBIOS, VENDOR, Vendor};
+use crate::vendor::{NONCE, NOON, VENDOR, Vendor, good_answer, good_report, response};
 
 /// One machine; a case changes one thing.
 pub(crate) struct Machine {
@@ -39,7 +40,7 @@ fn no_reason() -> Danger {
 impl Machine {
     pub(crate) fn good() -> Self {
         Self {
-            report: Report::good(),
+            report: good_report(),
             manifests: vec![Rim::driver(), Rim::vbios()],
             device_answers: waived(),
             manifest_answers: waived(),
@@ -91,7 +92,7 @@ impl Machine {
 
     /// Whether the device is genuine, whatever is thought of it.
     pub(crate) fn is_genuine(&self) -> bool {
-        static REPORT: LazyLock<Vec<u8>> = LazyLock::new(|| VENDOR.report(&Report::good()));
+        static REPORT: LazyLock<Vec<u8>> = LazyLock::new(|| VENDOR.report(&good_report()));
         self.authenticate(&REPORT).is_ok()
     }
 }
@@ -334,19 +335,19 @@ pub(crate) fn simulated_manifests() -> Vec<Manifest> {
 pub(crate) fn answers(change: impl Fn(usize, &mut Answer<'static>)) -> Vec<OcspResponse> {
     let vendor: &'static Vendor = &VENDOR;
     let pairs = [
-        (&vendor.identity, &vendor.root),
-        (&vendor.provisioner, &vendor.identity),
-        (&vendor.device, &vendor.provisioner),
-        (&vendor.rim_outer, &vendor.rim_root),
-        (&vendor.rim_inner, &vendor.rim_outer),
-        (&vendor.rim_signer, &vendor.rim_inner),
+        (vendor.identity, vendor.root),
+        (vendor.provisioner, vendor.identity),
+        (vendor.device, vendor.provisioner),
+        (vendor.rim_outer, vendor.rim_root),
+        (vendor.rim_inner, vendor.rim_outer),
+        (vendor.rim_signer, vendor.rim_inner),
     ];
     (0..)
         .zip(pairs)
         .map(|(position, (subject, issuer))| {
-            let mut answer = Answer::new(subject, issuer);
+            let mut answer = good_answer(subject, issuer);
             change(position, &mut answer);
-            answer.response()
+            response(&answer)
         })
         .collect()
 }

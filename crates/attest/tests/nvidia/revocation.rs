@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use casemate_attest::nvidia::GpuRevocation;
 use casemate_attest::{OcspNonce, OcspResponse, UnixTime};
+use casemate_sim::nvidia::{Answer, Hash, Party, UNKNOWN, revoked};
 use libtest_mimic::Failed;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
 
 use crate::Case;
 use crate::made::{Machine, allow, answers, verified_until, with};
-use crate::vendor::{Answer, Hash, Party, UNKNOWN, VENDOR, revoked, tlv};
+use crate::vendor::{VENDOR, good_answer, response};
 
 const VERIFIED: &str = "pass: 6 of 40 measurements, index 35 left out: NVDEC0 is off";
 
@@ -51,10 +52,11 @@ static RESPONDER: LazyLock<Party> = LazyLock::new(|| responder(|_| {}));
 
 /// A responder that the device's issuer appointed.
 fn responder(change: impl FnOnce(&mut rcgen::CertificateParams)) -> Party {
-    Party::signer("Test OCSP Responder", &VENDOR.provisioner, |params| {
+    let made = VENDOR.provisioner.signer("Test OCSP Responder", |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
         change(params);
-    })
+    });
+    made.expect("a responder")
 }
 
 fn delegated(responder: &'static Party) -> String {
@@ -73,15 +75,17 @@ macro_rules! by {
 
 fn nonce(sent: Vec<u8>, carried: Option<Vec<u8>>) -> String {
     edited(|answers| {
-        let answer = Answer { nonce: carried.clone(), ..Answer::new(&VENDOR.device, &VENDOR.provisioner) };
-        answers[DEVICE] = OcspResponse { der: answer.der(), nonce: OcspNonce::Sent(sent.clone()) };
+        let answer = Answer { nonce: carried.clone(), ..good_answer(VENDOR.device, VENDOR.provisioner) };
+        answers[DEVICE] =
+            OcspResponse { der: answer.der().expect("an answer"), nonce: OcspNonce::Sent(sent.clone()) };
     })
 }
 
 fn extension(critical: bool) -> Vec<u8> {
     let oid = [0x06, 3, 0x2a, 3, 4];
     let critical: &[u8] = if critical { &[0x01, 1, 0xff] } else { &[] };
-    tlv(0x30, &[&oid[..], critical, &tlv(0x04, b"")].concat())
+    let content = [&oid[..], critical, &[0x04, 0]].concat();
+    [&[0x30, content.len() as u8], &content[..]].concat()
 }
 
 pub(crate) const OCSP: &[Case] = &[
@@ -162,9 +166,9 @@ pub(crate) const OCSP: &[Case] = &[
         "ocsp: the worst of two answers counts",
         || {
             edited(|answers| {
-                let mut answer = Answer::new(&VENDOR.device, &VENDOR.provisioner);
+                let mut answer = good_answer(VENDOR.device, VENDOR.provisioner);
                 answer.status = revoked(None);
-                answers.push(answer.response());
+                answers.push(response(&answer));
             })
         },
         "ocsp.revoked",
@@ -189,7 +193,7 @@ pub(crate) const OCSP: &[Case] = &[
         || {
             one(DEVICE, |answer| {
                 answer.responder = &RESPONDER;
-                answer.sent = vec![&VENDOR.provisioner, &RESPONDER];
+                answer.sent = vec![VENDOR.provisioner, &RESPONDER];
             })
         },
         VERIFIED,
@@ -241,7 +245,7 @@ pub(crate) const OCSP: &[Case] = &[
         "ocsp.responder",
     ),
     ("responder: the device that is asked about", || by!(copy_of_device()), "ocsp.responder"),
-    ("responder: the issuer's issuer", || one(DEVICE, |a| a.responder = &VENDOR.identity), "ocsp.signature"),
+    ("responder: the issuer's issuer", || one(DEVICE, |a| a.responder = VENDOR.identity), "ocsp.signature"),
     (
         "responder: five certificates",
         || {
@@ -270,18 +274,18 @@ pub(crate) const OCSP: &[Case] = &[
 
 /// Another key under the device's name: a device is no responder for itself.
 fn copy_of_device() -> Party {
-    Party::authority("GH100 A01 GSP BROM", &VENDOR.provisioner)
+    VENDOR.provisioner.authority("GH100 A01 GSP BROM").expect("a device")
 }
 
 /// One bit after the other of two answers: by the issuer, and by an appointed responder.
 pub(crate) fn every_bit() -> Result<(), Failed> {
-    let mut by_responder = Answer::new(&VENDOR.device, &VENDOR.provisioner);
+    let mut by_responder = good_answer(VENDOR.device, VENDOR.provisioner);
     by_responder.responder = &RESPONDER;
     by_responder.sent = vec![&RESPONDER];
-    for answer in [Answer::new(&VENDOR.device, &VENDOR.provisioner), by_responder] {
+    for answer in [good_answer(VENDOR.device, VENDOR.provisioner), by_responder] {
         let mut machine = Machine::good();
         let mut others = answers(|_, _| {});
-        let mut der = answer.der();
+        let mut der = answer.der().expect("an answer");
         let mut judge = |der: &[u8]| {
             others[DEVICE].der = der.to_vec();
             machine.device_answers = GpuRevocation::Ocsp(others.clone());
@@ -321,6 +325,6 @@ pub(crate) fn until() -> Result<(), Failed> {
     };
     assert_eq!(ends(sooner), UnixTime(1_767_290_400), "of a manifest's signer");
     let plain = verified_until(&Machine::good());
-    assert_eq!(plain, UnixTime(1_798_761_600), "2027-01-01: the manifests' signer");
+    assert_eq!(plain, UnixTime(1_798_804_800), "2027-01-01T12:00:00Z: the manifests' signer");
     Ok(())
 }

@@ -3,8 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use casemate_attest::TrustAnchors;
-use casemate_client::{ClientPolicy, ConnectError, ConnectFailure, VerifiedServer, connect};
+use casemate_client::{Anchors, ClientPolicy, ConnectError, ConnectFailure, VerifiedServer, connect};
 use casemate_protocol::Plaintext;
 use serde::Serialize;
 
@@ -24,6 +23,8 @@ struct Asked<'a> {
     simulated: bool,
     measurement: String,
     model_manifest: String,
+    /// How many GPUs and switches were verified.
+    devices: usize,
     valid_until: u64,
     waived: Vec<&'static str>,
     response: &'a str,
@@ -31,14 +32,22 @@ struct Asked<'a> {
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
     let policy = ClientPolicy::from_toml(&files::read_text(&args.policy)?)?;
-    let anchors = files::anchors(&args.anchors)?;
+    let anchors = Anchors {
+        machines: files::anchors(&args.anchors)?,
+        devices: files::device_anchors(&args.gpu_anchors)?,
+    };
     let prompt = prompt(args)?;
     runtime()?.block_on(async {
         // 1. Verify. The prompt is not sent before a `VerifiedServer` exists.
         let server = match connect_within(args, &policy, &anchors).await? {
             Ok(server) => server,
             Err(failure) => {
-                show_checks(args, &failure.checks, anchors.simulated(), "NOT VERIFIED: nothing was sent");
+                show_checks(
+                    args,
+                    &failure.checks,
+                    anchors.machines.simulated(),
+                    "NOT VERIFIED: nothing was sent",
+                );
                 return Err(failure.into());
             }
         };
@@ -57,6 +66,7 @@ pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
             simulated: server.evidence().simulated(),
             measurement: hex::encode(server.evidence().claims().measurement()),
             model_manifest: manifests(&server).join(" "),
+            devices: server.machine().devices().map_or(0, |set| set.devices().len()),
             valid_until: server.valid_until().0,
             waived: waived(&server),
             response: &response,
@@ -68,7 +78,7 @@ pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
 async fn connect_within(
     args: &AskArgs,
     policy: &ClientPolicy,
-    anchors: &TrustAnchors,
+    anchors: &Anchors,
 ) -> Result<Result<VerifiedServer, ConnectFailure>, CliError> {
     let deadline = Instant::now() + Duration::from_secs(args.wait);
     let mut told = false;
@@ -126,8 +136,14 @@ pub(super) fn headline(server: &VerifiedServer) -> String {
 }
 
 pub(super) fn waived(server: &VerifiedServer) -> Vec<&'static str> {
-    let checks = server.checks();
-    checks.iter().filter(|c| c.outcome == casemate_attest::Outcome::Waived).map(|c| c.rule.id).collect()
+    let mut waived = Vec::new();
+    // A rule of devices is there once for each of them.
+    for check in server.checks().iter().filter(|check| check.outcome == casemate_attest::Outcome::Waived) {
+        if !waived.contains(&check.rule.id) {
+            waived.push(check.rule.id);
+        }
+    }
+    waived
 }
 
 pub(super) fn manifests(server: &VerifiedServer) -> Vec<String> {

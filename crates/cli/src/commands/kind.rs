@@ -87,6 +87,11 @@ impl Kind {
             ("--report-data", args.report_data.is_some(), raw),
             ("--nonce", args.nonce.is_some(), raw || devices || token),
             ("--danger-unbound", args.danger_unbound.is_some(), raw || token),
+            (
+                "--danger-simulated-gpu-root",
+                args.gpu_anchors.danger_simulated_gpu_root.is_some(),
+                matches!(self, Self::Server | Self::Document),
+            ),
             ("--chain", args.devices.chain.is_some(), self == Self::Device),
             ("--rim", !args.devices.rim.is_empty(), devices),
             ("--ocsp", !args.devices.ocsp.is_empty(), devices),

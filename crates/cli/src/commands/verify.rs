@@ -5,13 +5,15 @@ use std::path::Path;
 use casemate_attest::bundle::Bundle;
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::eventlog::EventLog;
+use casemate_attest::nvidia::{NvidiaClaims, VerifiedGpu};
 use casemate_attest::token::Token;
 use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
     verify,
 };
-use casemate_client::{ClientPolicy, ConnectError, connect};
-use casemate_protocol::document::AttestationDocument;
+use casemate_client::{Anchors, ClientPolicy, ConnectError, VerifiedServer, connect};
+use casemate_protocol::devices::{self, DeviceRule, DevicesError};
+use casemate_protocol::document::{AttestationDocument, DocumentDevices};
 use casemate_protocol::statement::{self, ModelRule};
 use serde_json::{Value, json};
 
@@ -31,14 +33,18 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), CliError> {
 fn server(args: &VerifyArgs) -> Result<(), CliError> {
     Kind::Server.refuse_others(args)?;
     let policy = ClientPolicy::from_toml(&files::read_text(&args.policy)?)?;
-    let anchors = files::anchors(&args.anchors)?;
+    let anchors = Anchors {
+        machines: files::anchors(&args.anchors)?,
+        devices: files::device_anchors(&args.gpu_anchors)?,
+    };
+    let simulated = anchors.machines.simulated();
     let now = time(args)?;
     let connected = runtime()?.block_on(connect(&args.evidence, &policy, &anchors, random()?, now));
     let checks = match &connected {
         Ok(server) => server.checks(),
         Err(failure) => failure.checks.clone(),
     };
-    if anchors.simulated() {
+    if simulated {
         let platform = connected.as_ref().ok().map(|server| server.evidence().claims().platform());
         output::simulated_banner(platform.map_or(Kind::Server, Kind::Evidence).vendor());
     }
@@ -50,12 +56,13 @@ fn server(args: &VerifyArgs) -> Result<(), CliError> {
         output::json(&json!({
             "schema": casemate_attest::SCHEMA,
             "verdict": connected.as_ref().map_or_else(|failure| verdict(&failure.error), |_| "verified"),
-            "simulated": anchors.simulated(),
+            "simulated": simulated,
             "headline": headline,
             "code": connected.as_ref().err().map(|failure| failure.error.code()),
             "checks": checks.iter().map(row).collect::<Vec<_>>(),
             "claims": connected.as_ref().ok().map(|server| server.evidence().claims()),
             "statement": connected.as_ref().ok().map(|server| server.statement().statement()),
+            "devices": connected.as_ref().ok().map(device_claims),
             "valid_until": connected.as_ref().ok().map(|server| server.valid_until()),
         }))?;
     } else {
@@ -71,12 +78,28 @@ fn verdict(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Rejected(_) => "rejected",
         ConnectError::Denied(_) | ConnectError::Statement(_) => "denied",
+        ConnectError::Devices(refused) => match &refused.reason {
+            DevicesError::Document(_) | DevicesError::Malformed(_) => "malformed",
+            DevicesError::Manifest(_) | DevicesError::Rejected(_) => "rejected",
+            DevicesError::Missing { .. }
+            | DevicesError::NotExpected
+            | DevicesError::Denied(_)
+            | DevicesError::Set(_)
+            | DevicesError::NotStated { .. }
+            | DevicesError::Mixed => "denied",
+        },
         ConnectError::Document(_) | ConnectError::Malformed(_) => "malformed",
         ConnectError::Address { .. }
         | ConnectError::Tls(_)
         | ConnectError::Unreachable { .. }
         | ConnectError::NoDocument { .. } => "unreachable",
     }
+}
+
+/// What its GPUs and switches say, of a server that has some.
+fn device_claims(server: &VerifiedServer) -> Vec<&NvidiaClaims> {
+    let devices = server.machine().devices().map_or(&[][..], |set| set.devices());
+    devices.iter().map(VerifiedGpu::claims).collect()
 }
 
 pub(crate) fn row(check: &Check) -> Value {
@@ -140,9 +163,22 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     };
     // Is what the document states ours, as far as a file can tell?
     let report = Report::from_verified(&verified);
-    let Some((document, models)) = &input.statement else { return show(args, input.kind, &report) };
-    match statement::check_offline(&verified, document, models, now) {
-        Ok((_, checks)) => show(args, input.kind, &report.extended(&checks, None)),
+    let Some(Stated { statement, models, devices, device_rule }) = &input.stated else {
+        return show(args, input.kind, &report);
+    };
+    let (stated, report) = match statement::check_offline(&verified, statement, models, now) {
+        Ok((stated, checks)) => (stated, report.extended(&checks, None)),
+        Err(refused) => {
+            let code = Some((refused.reason.code(), refused.reason.to_string()));
+            let checks = [refused.checks.clone(), devices::not_reached()].concat();
+            show(args, input.kind, &report.extended(&checks, code))?;
+            return Err(refused.into());
+        }
+    };
+    // And are its GPUs ours?
+    let anchors = files::device_anchors(&args.gpu_anchors)?;
+    match devices::check_offline(&verified, &stated, devices.as_ref(), device_rule, &anchors, now) {
+        Ok(checks) => show(args, input.kind, &report.extended(&checks, None)),
         Err(refused) => {
             let code = Some((refused.reason.code(), refused.reason.to_string()));
             show(args, input.kind, &report.extended(&refused.checks, code))?;
@@ -158,8 +194,16 @@ struct Input {
     endorsements: Endorsements,
     policy: Policy,
     binding: Binding,
-    /// The runtime statement and the models that it may name; a bare report states nothing.
-    statement: Option<(String, ModelRule)>,
+    /// A bare report states nothing.
+    stated: Option<Stated>,
+}
+
+/// What a document states, and what it may.
+struct Stated {
+    statement: String,
+    models: ModelRule,
+    devices: Option<DocumentDevices>,
+    device_rule: DeviceRule,
 }
 
 impl Input {
@@ -177,7 +221,12 @@ impl Input {
                 policy: policy.attest,
                 binding: Binding::qualifying_data(statement::bound(evidence.platform(), &report_data)),
                 evidence,
-                statement: Some((document.statement, policy.models)),
+                stated: Some(Stated {
+                    statement: document.statement,
+                    models: policy.models,
+                    devices: document.devices,
+                    device_rule: policy.devices,
+                }),
             });
         }
         let evidence = evidence?;
@@ -213,7 +262,7 @@ impl Input {
         output::talk(
             "a bare report says nothing of models and connections: only the platform rules of the policy apply",
         );
-        Ok(Self { kind, evidence, endorsements, policy, binding, statement: None })
+        Ok(Self { kind, evidence, endorsements, policy, binding, stated: None })
     }
 }
 

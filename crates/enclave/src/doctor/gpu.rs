@@ -2,16 +2,15 @@
 //!
 //! The library is loaded only where a GPU is on the bus. Nothing here was run against a driver.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::channel;
 
-use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
 use super::rule::{Check, Rule};
 use super::scene::{Scene, read};
+use crate::gpu::{State, library_state};
 
 const RULE: Rule = Rule("DOC-40", "gpu.confidential");
 
@@ -26,18 +25,6 @@ pub(crate) enum Driver {
     NotSupported,
     /// It says.
     State(State),
-}
-
-/// One for all GPUs of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct State {
-    pub(crate) on: bool,
-    /// Several GPUs with the traffic between them and the processor encrypted (PPCIe), in place of the mode of one.
-    pub(crate) protected_pcie: bool,
-    /// Debuggers can read it.
-    pub(crate) developer: bool,
-    /// Whether it takes work: a verifier of its evidence sets that.
-    pub(crate) ready: bool,
 }
 
 /// GPUs of NVIDIA on the bus.
@@ -92,50 +79,39 @@ pub(crate) fn judge(gpus: usize, driver: &Driver) -> Check {
     let found = |what: &str| format!("{gpus} of NVIDIA: {what}");
     match driver {
         Driver::None => {
-            RULE.warn(found("no NVIDIA driver"), "serve does not use GPUs; nothing says what this one does")
+            RULE.warn(found("no NVIDIA driver"), "serve computes on the processor, and --gpu-policy would fail")
         }
         Driver::Refuses(reason) => {
             RULE.unknown(found(reason), "run it as root, with the driver's library beside it")
         }
         Driver::NotSupported => RULE.warn(
             found("no confidential computing"),
-            "serve does not use GPUs; for confidential computing it takes a Hopper or newer",
+            "serve computes on the processor; --gpu-policy takes a Hopper or newer",
         ),
         Driver::State(State { on: false, protected_pcie: false, .. }) => RULE.warn(
             found("confidential computing is off"),
-            "serve does not use GPUs; the host turns it on before the machine starts",
+            "serve computes on the processor, and --gpu-policy would fail; the host turns it on before the machine starts",
         ),
         Driver::State(State { developer: true, .. }) => RULE.warn(
             found("in developers' mode: its memory can be read"),
-            "the host must set it to `on`, not to `devtools`",
+            "--gpu-policy would fail: the host must set it to `on`, not to `devtools`",
         ),
         Driver::State(State { ready: false, .. }) => RULE.warn(
             found("confidential computing is on, and no work is accepted yet"),
-            "verify the GPU's evidence, then set it ready (`nvidia-smi conf-compute -srs 1`)",
+            "serve with --gpu-policy verifies the GPUs' evidence, and then lets them work",
         ),
         Driver::State(State { on: true, .. }) => RULE.pass(found("confidential computing is on and ready")),
         Driver::State(_) => RULE.pass(found("protected PCIe is on and ready")),
     }
 }
 
-/// Asks the library by the name that the driver's installation gives it.
+/// Asks NVIDIA's library.
 pub(crate) fn ask() -> Driver {
-    ask_library(OsStr::new("libnvidia-ml.so.1"))
+    judge_library(library_state())
 }
 
-fn ask_library(library: &OsStr) -> Driver {
-    let state = || -> Result<State, NvmlError> {
-        let nvml = Nvml::builder().lib_path(library).init()?;
-        // The state is the machine's; the wrapper has it on its devices.
-        let device = nvml.device_by_index(0)?;
-        Ok(State {
-            on: device.is_cc_enabled()?,
-            protected_pcie: device.is_multi_gpu_protected_pcie_enabled()?,
-            developer: device.is_cc_dev_mode_enabled()?,
-            ready: device.get_confidential_compute_state()?,
-        })
-    };
-    match state() {
+fn judge_library(state: Result<State, NvmlError>) -> Driver {
+    match state {
         Ok(state) => Driver::State(state),
         Err(NvmlError::LibloadingError(_) | NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound) => {
             Driver::None
@@ -149,13 +125,16 @@ fn ask_library(library: &OsStr) -> Driver {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
+    use crate::gpu::state_by;
 
     #[test]
     fn without_the_library_there_is_no_driver() {
-        assert_eq!(ask_library(OsStr::new("/nonexistent/libnvidia-ml.so.1")), Driver::None);
+        let ask = |library| judge_library(state_by(OsStr::new(library)));
+        assert_eq!(ask("/nonexistent/libnvidia-ml.so.1"), Driver::None);
         // A library, but another one.
-        let other = ask_library(OsStr::new("libc.so.6"));
-        assert_eq!(other, Driver::NotSupported);
+        assert_eq!(ask("libc.so.6"), Driver::NotSupported);
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use casemate_attest::Platform;
 
-use super::gpu::{Driver, State};
+use super::gpu::Driver;
 use super::kernel::Calls;
 use super::rule::Rule;
 use super::*;
 use crate::attester::{AttesterError, QuoteService, Roots, Shown, Stand, Tried};
+use crate::gpu::State;
 
 type Leaves = HashMap<(u32, u32), [u32; 4]>;
 

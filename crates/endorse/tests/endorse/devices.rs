@@ -11,13 +11,14 @@ use casemate_attest::nvidia::{GpuEvidence, Manifest, NvidiaAnchors, NvidiaEndors
 use casemate_endorse::{
     EndorseError, EndorseKind, Fetched, NvidiaServices, Origin, Pace, Settings, fetch_devices,
 };
+use casemate_sim::nvidia::{Answer, DRIVER, Hash, Party, Report, Rim, UNKNOWN, VBIOS, revoked};
 use libtest_mimic::Failed;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::machine::{cache, settings};
 use crate::replay::{Replay, Reply};
-use crate::vendor::{Answer, DRIVER, Hash, NOON, Party, Report, Rim, UNKNOWN, VENDOR, Vendor, revoked};
+use crate::vendor::{NOON, VENDOR, Vendor, good_answer, good_report};
 
 type Case = (&'static str, fn() -> Result<(), Failed>);
 
@@ -44,12 +45,12 @@ pub(crate) const CASES: &[Case] = &[
 fn pairs() -> [(&'static Party, &'static Party); 6] {
     let vendor: &'static Vendor = &VENDOR;
     [
-        (&vendor.identity, &vendor.root),
-        (&vendor.provisioner, &vendor.identity),
-        (&vendor.device, &vendor.provisioner),
-        (&vendor.rim_outer, &vendor.rim_root),
-        (&vendor.rim_inner, &vendor.rim_outer),
-        (&vendor.rim_signer, &vendor.rim_inner),
+        (vendor.identity, vendor.root),
+        (vendor.provisioner, vendor.identity),
+        (vendor.device, vendor.provisioner),
+        (vendor.rim_outer, vendor.rim_root),
+        (vendor.rim_inner, vendor.rim_outer),
+        (vendor.rim_signer, vendor.rim_inner),
     ]
 }
 
@@ -70,7 +71,7 @@ fn nonce_of(request: &[u8]) -> Option<Vec<u8>> {
 /// The question's certificate: the request ends with its serial number, or has it before the extensions.
 fn asked(request: &[u8]) -> (&'static Party, &'static Party) {
     let serial = |party: &Party| {
-        let certificate = x509_parser::parse_x509_certificate(&party.der).expect("a certificate").1;
+        let certificate = x509_parser::parse_x509_certificate(party.der()).expect("a certificate").1;
         let serial = certificate.raw_serial();
         [&[0x02, serial.len() as u8], serial].concat()
     };
@@ -81,11 +82,11 @@ fn asked(request: &[u8]) -> (&'static Party, &'static Party) {
 /// A responder that does as it should, but for what a case changes about the device's answer.
 fn respond(request: &[u8], change: impl FnOnce(&mut Answer<'static>)) -> Vec<u8> {
     let (subject, issuer) = asked(request);
-    let mut answer = Answer { nonce: nonce_of(request), hash: Hash::Sha384, ..Answer::new(subject, issuer) };
-    if std::ptr::eq(subject, &VENDOR.device) {
+    let mut answer = Answer { nonce: nonce_of(request), hash: Hash::Sha384, ..good_answer(subject, issuer) };
+    if std::ptr::eq(subject, VENDOR.device) {
         change(&mut answer);
     }
-    answer.der()
+    answer.der().expect("an answer")
 }
 
 fn good(request: &[u8]) -> Vec<u8> {
@@ -119,7 +120,7 @@ fn service() -> Replay {
 }
 
 fn device() -> GpuEvidence {
-    GpuEvidence::parse(&VENDOR.report(&Report::good()), &VENDOR.chain()).expect("a report")
+    GpuEvidence::parse(&VENDOR.report(&good_report()), &VENDOR.chain()).expect("a report")
 }
 
 fn fetch(devices: &[GpuEvidence], now: UnixTime, settings: &Settings) -> Result<Fetched, EndorseError> {
@@ -176,7 +177,7 @@ fn fetched() -> Result<(), Failed> {
         versions.push(manifest.version().to_owned());
     }
     versions.sort();
-    assert_eq!(versions, [DRIVER, crate::vendor::VBIOS]);
+    assert_eq!(versions, [DRIVER, VBIOS]);
     verify_gpu(&device(), &NvidiaEndorsements { revocation }, &VENDOR.anchors, NOON)?;
     Ok(())
 }
@@ -194,10 +195,10 @@ fn requests() -> Result<(), Failed> {
         assert_eq!(nonce.len(), 32);
         assert!(!nonces.contains(&nonce), "one nonce twice");
         nonces.push(nonce);
-        certificates.push(asked(&seen.body).0.der.clone());
+        certificates.push(asked(&seen.body).0.der().to_vec());
     }
     certificates.sort();
-    let mut expected = pairs().map(|(subject, _)| subject.der.clone());
+    let mut expected = pairs().map(|(subject, _)| subject.der().to_vec());
     expected.sort();
     assert_eq!(certificates, expected, "every certificate but the leaf and the roots, once");
     // Without a nonce, where the responder stands behind a cache.
@@ -238,7 +239,7 @@ fn shared() -> Result<(), Failed> {
 
 fn not_genuine() -> Result<(), Failed> {
     let (service, cache) = (service(), cache());
-    let mut report = VENDOR.report(&Report::good());
+    let mut report = VENDOR.report(&good_report());
     report[60] ^= 1;
     let forged = GpuEvidence::parse(&report, &VENDOR.chain())?;
     for devices in [vec![forged.clone()], vec![device(), forged]] {
@@ -251,12 +252,12 @@ fn not_genuine() -> Result<(), Failed> {
     assert_eq!((late.code(), late.kind()), ("x509.expired", EndorseKind::Undecidable));
     assert!(service.seen().is_empty());
     // A GPU that does not name its driver.
-    let report = VENDOR.report(&Report { driver: None, ..Report::good() });
+    let report = VENDOR.report(&Report { driver: None, ..good_report() });
     let nameless = [GpuEvidence::parse(&report, &VENDOR.chain())?];
     let error = fetch(&nameless, NOON, &settings(&service.url(), &cache)).expect_err("no version");
     assert_eq!((error.code(), error.kind()), ("endorse.firmware", EndorseKind::Undecidable));
     // A version that would be a path.
-    let report = VENDOR.report(&Report { driver: Some("../../v2"), ..Report::good() });
+    let report = VENDOR.report(&Report { driver: Some("../../v2"), ..good_report() });
     let path = [GpuEvidence::parse(&report, &VENDOR.chain())?];
     let error = fetch(&path, NOON, &settings(&service.url(), &cache)).expect_err("a path");
     assert_eq!(error.code(), "endorse.firmware");
@@ -295,7 +296,7 @@ fn answers() -> Result<(), Failed> {
             respond(r, |a| a.this_update = "20260101120001Z")
         }),
         ("ocsp.no-next-update", EndorseKind::Rejected, |r| respond(r, |a| a.next_update = None)),
-        ("ocsp.signature", EndorseKind::Rejected, |r| respond(r, |a| a.responder = &VENDOR.identity)),
+        ("ocsp.signature", EndorseKind::Rejected, |r| respond(r, |a| a.responder = VENDOR.identity)),
         ("ocsp.missing", EndorseKind::Undecidable, |r| respond(r, |a| a.serial = Some(vec![1]))),
         ("ocsp.missing", EndorseKind::Undecidable, |r| respond(r, |a| a.hash = Hash::Sha1)),
         ("ocsp.malformed", EndorseKind::Rejected, |_| Vec::new()),
@@ -309,11 +310,11 @@ fn answers() -> Result<(), Failed> {
     // Of the manifests' signer.
     let signer = |request: &[u8]| {
         let (subject, issuer) = asked(request);
-        let mut answer = Answer { nonce: nonce_of(request), ..Answer::new(subject, issuer) };
-        if std::ptr::eq(subject, &VENDOR.rim_signer) {
+        let mut answer = Answer { nonce: nonce_of(request), ..good_answer(subject, issuer) };
+        if std::ptr::eq(subject, VENDOR.rim_signer) {
             answer.status = revoked(None);
         }
-        answer.der()
+        answer.der().expect("an answer")
     };
     assert_eq!(responded(signer), ("ocsp.revoked", EndorseKind::Rejected));
     // The error says of what and by whom.
@@ -403,9 +404,9 @@ fn next_day(request: &[u8]) -> Vec<u8> {
     let dates = Answer {
         this_update: "20260101180000Z",
         next_update: Some("20260102180000Z"),
-        ..Answer::new(subject, issuer)
+        ..good_answer(subject, issuer)
     };
-    Answer { nonce: nonce_of(request), ..dates }.der()
+    Answer { nonce: nonce_of(request), ..dates }.der().expect("an answer")
 }
 
 fn ageing() -> Result<(), Failed> {

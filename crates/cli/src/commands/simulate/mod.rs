@@ -4,12 +4,16 @@ mod policy;
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use casemate_attest::endorse::{Collateral, EndorsementBundle};
 use casemate_attest::snp::ProductLine;
 use casemate_sim::azure::{AzureConfig, AzureVendor, Hardware, HardwareConfig};
 use casemate_sim::nitro::{NitroConfig, NitroVendor};
+use casemate_sim::nvidia::NvidiaVendor;
 use casemate_sim::tdx::{TdxConfig, TdxVendor};
 use casemate_sim::{EventLog, Machine, MachineConfig, Platform, Vendor};
+use serde_json::json;
 
 use super::kind;
 use super::measure::{launch_digest, this_program};
@@ -51,6 +55,7 @@ fn init(dir: &Path, platform: &str, line: Option<&str>) -> Result<(), CliError> 
         Platform::Nitro => NitroVendor::create(now)?.save(dir)?,
         Platform::AzureSnp => AzureVendor::on_snp(line, now)?.save(dir)?,
         Platform::AzureTdx => AzureVendor::on_tdx(now)?.save(dir)?,
+        Platform::Nvidia => NvidiaVendor::create(now)?.save(dir)?,
     }
     output::data(&dir.join("roots.pem").display().to_string());
     Ok(())
@@ -67,8 +72,13 @@ fn report(args: &SimulateReportArgs) -> Result<(), CliError> {
     let platform = Platform::of(&args.vendor)?;
     output::simulated_banner(vendor(platform));
     let is_tpm = matches!(platform, Platform::AzureSnp | Platform::AzureTdx);
-    let (given, flag) = if is_tpm { (&args.nonce, "--nonce") } else { (&args.report_data, "--report-data") };
+    let by_nonce = is_tpm || platform == Platform::Nvidia;
+    let (given, flag) =
+        if by_nonce { (&args.nonce, "--nonce") } else { (&args.report_data, "--report-data") };
     let Some(bound) = given else { return Err(CliError::MissingFlag { flag }) };
+    if platform == Platform::Nvidia && args.measurement.is_some() {
+        return Err(CliError::SuperfluousFlag { flag: "--measurement", of: of(platform) });
+    }
     let measurement = match &args.measurement {
         Some(text) => files::hex_bytes::<48>("--measurement", text)?,
         None => launch_digest(&this_program()?)?,
@@ -77,6 +87,8 @@ fn report(args: &SimulateReportArgs) -> Result<(), CliError> {
     let evidence = if is_tpm {
         let nonce = hex::decode(bound).ok().filter(|nonce| (1..=MAX_NONCE).contains(&nonce.len()));
         asked.azure(&nonce.ok_or(CliError::HexUpTo { what: "--nonce", most: MAX_NONCE })?)?
+    } else if platform == Platform::Nvidia {
+        asked.nvidia(&files::hex_bytes::<32>("--nonce", bound)?)?
     } else {
         let report_data = files::hex_bytes::<64>("--report-data", bound)?;
         match platform {
@@ -154,6 +166,27 @@ impl Asked<'_> {
         Ok("evidence.json")
     }
 
+    fn nvidia(&self, nonce: &[u8; 32]) -> Result<&'static str, CliError> {
+        let vendor = NvidiaVendor::load(self.vendor, now()?)?;
+        let gpu = vendor.gpu()?;
+        let list = serde_json::to_vec_pretty(&json!([{
+            "arch": "HOPPER",
+            "certificate": BASE64_STANDARD.encode(gpu.chain_pem()),
+            "evidence": BASE64_STANDARD.encode(gpu.report(nonce)?),
+            "nonce": hex::encode(nonce),
+        }]));
+        let [driver, vbios] = vendor.manifests()?;
+        let rim = [&driver, &vbios].map(|manifest| manifest.as_bytes().to_vec()).to_vec();
+        let bundle = EndorsementBundle::default().with_nvidia(vendor.answers([&gpu])?, rim);
+        files::create_dir(self.out)?;
+        self.create("gpus.json", &list.map_err(|_| CliError::Render)?)?;
+        self.create("driver.xml", driver.as_bytes())?;
+        self.create("vbios.xml", vbios.as_bytes())?;
+        self.create("endorsements.json", &bundle.to_bytes()?)?;
+        self.create("policy.toml", policy::nvidia().as_bytes())?;
+        Ok("gpus.json")
+    }
+
     /// What AMD says of it, as files and as a bundle.
     fn create_amd(&self, machine: &Machine) -> Result<(), CliError> {
         let (vek, crl) = (machine.vek_der(), machine.crl_der());
@@ -180,6 +213,7 @@ impl Asked<'_> {
 fn vendor(platform: Platform) -> &'static str {
     use casemate_attest::Platform as Verified;
     kind::vendor(match platform {
+        Platform::Nvidia => return kind::Kind::Devices.vendor(),
         Platform::SevSnp => Verified::SevSnp,
         Platform::Tdx => Verified::Tdx,
         Platform::Nitro => Verified::Nitro,
@@ -196,5 +230,6 @@ fn of(platform: Platform) -> &'static str {
         Platform::Nitro => "a simulated vendor of Nitro Enclaves",
         Platform::AzureSnp => "a simulated vendor of Azure on SEV-SNP",
         Platform::AzureTdx => "a simulated vendor of Azure on TDX",
+        Platform::Nvidia => "a simulated vendor of NVIDIA GPUs",
     }
 }

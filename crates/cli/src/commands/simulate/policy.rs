@@ -4,6 +4,7 @@ use casemate_attest::snp::ProductLine;
 use casemate_sim::MachineConfig;
 use casemate_sim::azure::{AzureConfig, HardwareConfig};
 use casemate_sim::nitro::NitroConfig;
+use casemate_sim::nvidia::{DRIVER, VBIOS};
 use casemate_sim::tdx::TdxConfig;
 
 /// Terms for a SEV-SNP machine, in a table of this name.
@@ -94,6 +95,19 @@ pub(super) fn nitro(config: &NitroConfig) -> String {
     let pcrs: String =
         asked.map(|(pcr, value)| format!("pcr{pcr} = [\"{}\"]\n", hex::encode(value))).collect();
     format!("[nitro]\nmaximum-age = 300\n{pcrs}")
+}
+
+/// Terms for a GPU: as strict as can be, with the versions of every simulated one.
+pub(super) fn nvidia() -> String {
+    format!(
+        r#"[nvidia]
+architectures = ["hopper"]
+device = {{ any = "a simulated GPU's keys are made anew each time" }}
+driver-version = ["{DRIVER}"]
+vbios-version = ["{VBIOS}"]
+measurements = {{ any = "the manifests say which" }}
+"#
+    )
 }
 
 /// Terms for a virtual machine of Azure.

@@ -1,0 +1,168 @@
+//! The machine's GPUs (spec/attesters.md, "GPUs"): their evidence is collected with the CPU's, bound to it, and checked by the
+//! server itself before the GPUs may work.
+//!
+//! [`GpuAttester`] is small on purpose: reports for a nonce, and permission to work, which takes a proof. [`NvmlGpus`] asks
+//! NVIDIA's library, [`SimulatedGpus`] stands behind the same trait with roots of its own. [`Gpus`] exist only after the
+//! operator's policy was met; a server that was told to attest GPUs and cannot does not start, and one whose GPUs stop
+//! answering hands out no document.
+
+mod driver;
+mod error;
+mod nvml;
+mod policy;
+mod simulated;
+
+use std::sync::Arc;
+
+use casemate_attest::UnixTime;
+use casemate_attest::endorse::DeviceEndorsements;
+use casemate_attest::nvidia::{GpuEvidence, NvidiaAnchors, VerifiedSet, set_sha256};
+use casemate_protocol::devices;
+use casemate_protocol::document::DocumentDevices;
+use casemate_protocol::statement::Stated;
+
+use crate::config::GpuSource;
+use crate::staple::read_bundle;
+
+pub use error::GpuError;
+pub use nvml::NvmlGpus;
+#[cfg(test)]
+pub(crate) use nvml::state_by;
+pub(crate) use nvml::{State, library_state};
+pub use policy::GpuPolicy;
+pub use simulated::SimulatedGpus;
+
+/// A GPU's evidence, believed by nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawGpu {
+    /// The report: request and response.
+    pub report: Vec<u8>,
+    /// Its certificate chain, PEM.
+    pub chain: Vec<u8>,
+}
+
+/// GPUs that make evidence.
+pub trait GpuAttester: Send + Sync {
+    /// Evidence of every GPU of the machine, each with an answer to this nonce.
+    ///
+    /// # Errors
+    /// Everything that keeps one of them from it, and a machine without any.
+    fn evidence(&self, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, GpuError>;
+
+    /// Lets the GPUs take work. Whoever asks has verified them.
+    ///
+    /// # Errors
+    /// Where the driver refuses, or says afterwards that they do not.
+    fn let_work(&self, verified: &VerifiedSet) -> Result<(), GpuError>;
+
+    /// The roots under which a verifier must find them genuine: NVIDIA's, unless they are not real.
+    fn anchors(&self) -> NvidiaAnchors {
+        NvidiaAnchors::nvidia()
+    }
+}
+
+/// The machine's GPUs, which met the operator's policy at the start and may work. Only [`Gpus::start`] makes them.
+pub struct Gpus {
+    attester: Arc<dyn GpuAttester>,
+    /// Without a device: what is said of them.
+    endorsements: DocumentDevices,
+    valid_until: UnixTime,
+}
+
+/// The GPUs that the operator wrote down, ready to work; `None` where nobody wrote that there are any.
+pub(crate) fn start(source: &GpuSource, now: UnixTime) -> Result<Option<Arc<Gpus>>, GpuError> {
+    let (policy, attester, endorsements): (_, Arc<dyn GpuAttester>, _) = match source {
+        GpuSource::None => return Ok(None),
+        GpuSource::Hardware { policy, endorsements } => {
+            let policy = GpuPolicy::read(policy)?;
+            let said = match endorsements {
+                Some(path) => endorsed(read_bundle(path)?.devices().map_err(GpuError::Bundle)?),
+                None => DocumentDevices::default(),
+            };
+            (policy, Arc::new(NvmlGpus::open()?), said)
+        }
+        GpuSource::Simulated { policy, vendor } => {
+            let policy = GpuPolicy::read(policy)?;
+            let gpus = SimulatedGpus::launch(vendor, policy.count(), now)?;
+            let said = gpus.endorsements();
+            (policy, Arc::new(gpus), said)
+        }
+    };
+    let gpus = Gpus::start(attester, &policy, endorsements, random_nonce()?, now)?;
+    tracing::info!(
+        gpus = policy.count(),
+        valid_until = gpus.valid_until.0,
+        "GPUs verified, and ready to work"
+    );
+    Ok(Some(Arc::new(gpus)))
+}
+
+impl Gpus {
+    /// Verifies the GPUs as every client will, with this fresh nonce, and lets them work.
+    ///
+    /// # Errors
+    /// GPUs that make no evidence, do not meet the policy, or may not work.
+    pub fn start(
+        attester: Arc<dyn GpuAttester>,
+        policy: &GpuPolicy,
+        endorsements: DocumentDevices,
+        nonce: [u8; 32],
+        now: UnixTime,
+    ) -> Result<Self, GpuError> {
+        let raw = attester.evidence(&nonce)?;
+        let shown = with_evidence(&endorsements, &raw);
+        let (verified, _) =
+            devices::verify(&shown, policy.count(), policy.terms(), &attester.anchors(), &nonce, now)?;
+        attester.let_work(&verified)?;
+        Ok(Self { attester, endorsements, valid_until: verified.valid_until() })
+    }
+
+    /// Fresh evidence for a statement with this nonce: the digest that the statement names, and the document's member.
+    ///
+    /// # Errors
+    /// GPUs that make no evidence, or endorsements that have run out: no client would believe them.
+    pub fn evidence(&self, stated: Stated, now: UnixTime) -> Result<(Stated, DocumentDevices), GpuError> {
+        self.in_date(now)?;
+        let raw = self.attester.evidence(&devices::nonce(stated))?;
+        let digests = raw.iter().map(|gpu| Ok(GpuEvidence::parse(&gpu.report, &gpu.chain)?.sha256()));
+        let digests = digests.collect::<Result<Vec<_>, GpuError>>()?;
+        Ok((Stated::Is(set_sha256(digests)), with_evidence(&self.endorsements, &raw)))
+    }
+
+    /// That what is said of them has not run out: a verifier would refuse a document with it (ATT-75).
+    ///
+    /// # Errors
+    /// [`GpuError::Expired`].
+    pub fn in_date(&self, now: UnixTime) -> Result<(), GpuError> {
+        if now > self.valid_until {
+            return Err(GpuError::Expired { valid_until: self.valid_until });
+        }
+        Ok(())
+    }
+
+    /// Last second at which their certificates, manifests and the answers about revocation are all valid.
+    pub fn valid_until(&self) -> UnixTime {
+        self.valid_until
+    }
+}
+
+fn with_evidence(endorsements: &DocumentDevices, raw: &[RawGpu]) -> DocumentDevices {
+    let mut shown = endorsements.clone();
+    for gpu in raw {
+        shown.push(&gpu.report, &gpu.chain);
+    }
+    shown
+}
+
+fn endorsed(bundle: &DeviceEndorsements) -> DocumentDevices {
+    DocumentDevices::endorsed(bundle.answers(), bundle.manifests())
+}
+
+fn random_nonce() -> Result<[u8; 32], GpuError> {
+    let mut nonce = [0; 32];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| GpuError::Randomness)?;
+    Ok(nonce)
+}
+
+#[cfg(test)]
+mod tests;
