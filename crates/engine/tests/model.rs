@@ -10,6 +10,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,12 @@ const CASES: &[(&str, Case)] = &[
     ("cancelling_interrupts_the_prompt", cancelling_interrupts_the_prompt),
     ("a_cancelled_request_does_not_run", a_cancelled_request_does_not_run),
     ("a_full_queue_refuses", a_full_queue_refuses),
+    ("many_answers_are_written_at_the_same_time", many_answers_are_written_at_the_same_time),
+    ("a_long_prompt_does_not_stop_an_answer", a_long_prompt_does_not_stop_an_answer),
+    ("cancelling_one_of_many_leaves_the_others", cancelling_one_of_many_leaves_the_others),
+    ("requests_wait_for_room_in_the_cache", requests_wait_for_room_in_the_cache),
+    ("probabilities_come_before_their_text", probabilities_come_before_their_text),
+    ("biases_and_penalties_change_the_answer", biases_and_penalties_change_the_answer),
     ("prompts_that_do_not_fit_are_refused_with_numbers", prompts_that_do_not_fit_are_refused_with_numbers),
     ("unusable_requests_are_refused", unusable_requests_are_refused),
     ("emoji_survive", emoji_survive),
@@ -140,7 +147,7 @@ fn a_secret_of_one_request_is_unknown_to_the_next() {
 
 fn random_sampling_repeats_for_a_seed_only() {
     let ask = |seed| {
-        let sampling = Sampling::Random { temperature: 1.2, top_p: 0.95, seed };
+        let sampling = Sampling::random(1.2, 0.95, seed);
         ENGINE.generate_text(GenerateRequest { sampling, ..chat("Invent a name for a boat.", 24) }).unwrap().0
     };
     assert_eq!(ask(1), ask(1));
@@ -204,7 +211,7 @@ fn breaking_the_sink_cancels() {
     let mut pieces = 0;
     let completion = ENGINE
         .generate(chat("Write a very long story.", 1500), &mut |event| match event {
-            Event::Started { .. } => ControlFlow::Continue(()),
+            Event::Started { .. } | Event::Token(_) => ControlFlow::Continue(()),
             Event::Text(_) => {
                 pieces += 1;
                 if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -246,7 +253,8 @@ fn a_cancelled_request_does_not_run() {
 }
 
 fn a_full_queue_refuses() {
-    let engine = Arc::new(load(1024));
+    let options = EngineOptions { context_tokens: n(1024), parallel: n(1), ..EngineOptions::default() };
+    let engine = Arc::new(LlamaEngine::load(model().unwrap(), options).unwrap());
     let release = Cancel::new();
     let running = Arc::new(Barrier::new(2));
     let busy = {
@@ -286,6 +294,182 @@ fn a_full_queue_refuses() {
     assert!(!engine.generate_text(chat("Hello", 4)).unwrap().0.is_empty(), "and it goes on");
 }
 
+const QUESTIONS: [&str; 8] = [
+    "What is 2+2?",
+    "Name a colour.",
+    "Write a story about a lighthouse.",
+    "What is the capital of France?",
+    "Count from one to nine in words.",
+    "Who wrote Hamlet?",
+    "Explain what rain is.",
+    "Invent a name for a boat.",
+];
+
+fn many_answers_are_written_at_the_same_time() {
+    let alone: Vec<_> = QUESTIONS.iter().map(|question| ask(question, 40)).collect();
+    // Each waits for all others after its first piece: so they run at the same time, or this never ends.
+    let barrier = Barrier::new(QUESTIONS.len());
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let ask = |question| {
+            let (mut text, mut waited) = (String::new(), false);
+            let completion = ENGINE.generate(chat(question, 40), &mut |event| {
+                if let Event::Text(piece) = event {
+                    text.push_str(&piece);
+                    if !std::mem::replace(&mut waited, true) {
+                        barrier.wait();
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+            (text, completion.unwrap())
+        };
+        let threads: Vec<_> = QUESTIONS.iter().map(|question| scope.spawn(move || ask(question))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for ((question, alone), (text, completion)) in QUESTIONS.iter().zip(&alone).zip(&together) {
+        assert!(completion.usage.completion_tokens > 0, "{question}");
+        // Sums over a batch are made in another order than alone, so a later token may be another one; the first is not.
+        assert_eq!(alone.split(' ').next(), text.split(' ').next(), "{question}");
+    }
+    assert_eq!(ENGINE.queue_depth(), 0);
+}
+
+fn a_long_prompt_does_not_stop_an_answer() {
+    let pieces = AtomicUsize::new(0);
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| {
+            let request = chat("Write a very long story.", 300);
+            ENGINE.generate(request, &mut |event| {
+                if let Event::Text(_) = event
+                    && pieces.fetch_add(1, Ordering::SeqCst) == 0
+                {
+                    barrier.wait();
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        barrier.wait();
+        // About 1,800 tokens, which take 14 steps of 128 beside an answer.
+        let mut before = None;
+        let long = chat(&"one two three ".repeat(600), 1);
+        ENGINE
+            .generate(long, &mut |event| {
+                if let Event::Started { .. } = event {
+                    before = Some(pieces.load(Ordering::SeqCst));
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let during = pieces.load(Ordering::SeqCst) - before.unwrap();
+        assert!(during >= 10, "{during} pieces came meanwhile");
+        answer.join().unwrap().unwrap();
+    });
+}
+
+fn cancelling_one_of_many_leaves_the_others() {
+    let cancel = Cancel::new();
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let gone = scope.spawn(|| {
+            let request =
+                GenerateRequest { cancel: cancel.clone(), ..chat("Write a very long story.", 1500) };
+            let mut pieces = 0;
+            ENGINE.generate(request, &mut |event| {
+                if let Event::Text(_) = event {
+                    pieces += 1;
+                    if pieces == 2 {
+                        barrier.wait();
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        barrier.wait();
+        let stays = scope.spawn(|| ENGINE.generate_text(chat("Write a story about a lighthouse.", 60)));
+        cancel.cancel();
+        let gone = gone.join().unwrap().unwrap();
+        assert_eq!(gone.finish, FinishReason::Cancelled);
+        assert!(gone.usage.completion_tokens < 200, "{gone:?}");
+        let (text, completion) = stays.join().unwrap().unwrap();
+        assert_eq!((completion.finish, completion.usage.completion_tokens), (FinishReason::Length, 60));
+        assert!(!text.is_empty());
+    });
+}
+
+fn requests_wait_for_room_in_the_cache() {
+    let options = EngineOptions { context_tokens: n(512), cache_tokens: n(600), ..EngineOptions::default() };
+    let engine = LlamaEngine::load(model().unwrap(), options).unwrap();
+    let running = AtomicUsize::new(0);
+    let most = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let ask = || {
+            let completion = engine.generate(chat("Write a very long story.", 400), &mut |event| {
+                if let Event::Started { .. } = event {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                }
+                ControlFlow::Continue(())
+            });
+            running.fetch_sub(1, Ordering::SeqCst);
+            completion
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+    });
+    // Two would need 800 and more. The counter is taken back after the next has started, so that it may show two.
+    assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
+    let waiting = std::thread::scope(|scope| {
+        let small = || engine.generate_text(chat("Hello", 8)).unwrap().1.usage.completion_tokens;
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(small)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(waiting.iter().all(|&tokens| (1..=8).contains(&tokens)), "{waiting:?}");
+}
+
+fn probabilities_come_before_their_text() {
+    let request = GenerateRequest { logprobs: Some(3), ..chat("What is 2+2?", 12) };
+    let (mut bytes, mut text) = (Vec::new(), String::new());
+    let completion = ENGINE
+        .generate(request, &mut |event| {
+            match event {
+                Event::Started { .. } => {}
+                Event::Token(token) => {
+                    assert_eq!(token.top.len(), 3);
+                    assert!(token.top.is_sorted_by(|a, b| a.logprob >= b.logprob));
+                    // Greedy: the chosen one is the likeliest.
+                    assert_eq!(token.top[0].bytes, token.chosen.bytes);
+                    assert!((-10.0..=0.0).contains(&token.chosen.logprob), "{}", token.chosen.logprob);
+                    let total: f32 = token.top.iter().map(|other| other.logprob.exp()).sum();
+                    assert!(total <= 1.0001, "{total}");
+                    bytes.extend_from_slice(&token.chosen.bytes);
+                }
+                Event::Text(piece) => {
+                    text.push_str(&piece);
+                    assert!(bytes.starts_with(text.as_bytes()), "text before its token");
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(bytes, text.as_bytes());
+    assert!(completion.usage.completion_tokens > 0);
+}
+
+fn biases_and_penalties_change_the_answer() {
+    let plain = ask("What is 2+2?", 24);
+    let with =
+        |sampling| ENGINE.generate_text(GenerateRequest { sampling, ..chat("What is 2+2?", 24) }).unwrap().0;
+    // One token that always wins.
+    let same = with(Sampling { bias: vec![(100, 100.0)], ..Sampling::greedy() });
+    assert_ne!(same, plain);
+    let penalised = with(Sampling { bias: vec![(100, 100.0)], frequency_penalty: 2.0, ..Sampling::greedy() });
+    assert_eq!(penalised, same, "24 times 2 is not 100");
+    let penalised = with(Sampling { bias: vec![(100, 20.0)], frequency_penalty: 2.0, ..Sampling::greedy() });
+    assert_ne!(penalised, same);
+}
+
 fn prompts_that_do_not_fit_are_refused_with_numbers() {
     match ENGINE.generate_text(chat(&"word ".repeat(3000), 1)).unwrap_err() {
         EngineError::PromptTooLong { prompt_tokens, context_tokens: 2048 } => assert!(prompt_tokens > 3000),
@@ -307,17 +491,25 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
 }
 
 fn unusable_requests_are_refused() {
-    let sampling = |temperature, top_p| {
-        let sampling = Sampling::Random { temperature, top_p, seed: 0 };
-        code(GenerateRequest { sampling, ..chat("Hello", 1) })
-    };
-    assert_eq!(sampling(0.0, 1.0), "engine.sampling.temperature");
+    let with = |sampling| code(GenerateRequest { sampling, ..chat("Hello", 1) });
+    let sampling = |temperature, top_p| with(Sampling::random(temperature, top_p, 0));
     assert_eq!(sampling(-1.0, 1.0), "engine.sampling.temperature");
     assert_eq!(sampling(f32::NAN, 1.0), "engine.sampling.temperature");
     assert_eq!(sampling(f32::INFINITY, 1.0), "engine.sampling.temperature");
     assert_eq!(sampling(1.0, 0.0), "engine.sampling.top-p");
     assert_eq!(sampling(1.0, 1.01), "engine.sampling.top-p");
     assert_eq!(sampling(1.0, f32::NAN), "engine.sampling.top-p");
+    for min_p in [-0.1, 1.1, f32::NAN] {
+        assert_eq!(with(Sampling { min_p, ..Sampling::greedy() }), "engine.sampling.min-p");
+    }
+    for penalty in [-2.1, 2.1, f32::NAN] {
+        let frequency = Sampling { frequency_penalty: penalty, ..Sampling::greedy() };
+        let presence = Sampling { presence_penalty: penalty, ..Sampling::greedy() };
+        assert_eq!((with(frequency), with(presence)), ("engine.sampling.penalty", "engine.sampling.penalty"));
+    }
+    for bias in [vec![(1, f32::NAN)], vec![(1, f32::INFINITY)], vec![(1, 0.0); 1025]] {
+        assert_eq!(with(Sampling { bias, ..Sampling::greedy() }), "engine.sampling.bias");
+    }
     let budget = TokenBudget::Exact(n(1));
     assert_eq!(code(GenerateRequest::new(Input::Raw(String::new()), budget)), "engine.prompt.empty");
     assert_eq!(code(GenerateRequest::new(Input::Chat(Vec::new()), budget)), "engine.chat.no-messages");
@@ -426,6 +618,8 @@ fn child_ask(path: &Path) -> ExitCode {
     let before = private_bytes();
     let options = EngineOptions {
         context_tokens: n(512),
+        cache_tokens: n(512),
+        parallel: n(1),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();
