@@ -302,6 +302,12 @@ pub(crate) struct ServeArgs {
     /// Tokens of context [default: 4096]
     #[arg(long, env = "CASEMATE_CONTEXT")]
     context: Option<u32>,
+    /// Requests that are answered at the same time; others wait [default: 8]
+    #[arg(long, env = "CASEMATE_PARALLEL")]
+    parallel: Option<u32>,
+    /// Tokens that all of them have room for together [default: 16384, at least --context]
+    #[arg(long, env = "CASEMATE_CACHE_TOKENS")]
+    cache_tokens: Option<u32>,
 }
 
 impl ServeArgs {
@@ -327,6 +333,8 @@ impl ServeArgs {
             user: self.user,
             threads: self.threads,
             context: self.context,
+            parallel: self.parallel,
+            cache_tokens: self.cache_tokens,
         }
     }
 }

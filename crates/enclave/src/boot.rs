@@ -211,7 +211,12 @@ pub async fn serve(
         ms = started.elapsed().as_millis() as u64,
         "weights unsealed into memory"
     );
-    let options = EngineOptions { threads: config.threads, context_tokens: config.context };
+    let options = EngineOptions {
+        threads: config.threads,
+        context_tokens: config.context,
+        cache_tokens: config.cache_tokens,
+        parallel: config.parallel,
+    };
     let engine: Arc<dyn Engine> = Arc::new(process.load(memory.read_only()?, options)?);
     // The engine has its own mapping; the last name of the memory file goes.
     drop(memory);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 /// One step of a running request.
 #[derive(Clone, PartialEq)]
 pub enum Event {
@@ -30,7 +32,7 @@ impl fmt::Debug for Event {
 }
 
 /// A token of the answer and what might have stood in its place.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq, Zeroize)]
 pub struct TokenScore {
     /// The token.
     pub chosen: Scored,
@@ -40,7 +42,7 @@ pub struct TokenScore {
 
 /// A token's bytes, which need not be whole characters, and the natural logarithm of its probability: as the model has it,
 /// before temperature, penalties and biases.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq, Zeroize)]
 pub struct Scored {
     /// What it stands for in the answer.
     pub bytes: Vec<u8>,

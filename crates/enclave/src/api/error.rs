@@ -263,6 +263,9 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Stop(_)
         | EngineError::Temperature
         | EngineError::TopP
+        | EngineError::MinP
+        | EngineError::Penalty
+        | EngineError::Bias { .. }
         | EngineError::NoMessages
         | EngineError::Template(TemplateFault::Refused | TemplateFault::TooLong) => StatusCode::BAD_REQUEST,
         EngineError::NoTemplate => StatusCode::NOT_IMPLEMENTED,
@@ -279,6 +282,7 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Context { .. }
         | EngineError::Cpu { .. }
         | EngineError::Threads { .. }
+        | EngineError::Parallel { .. }
         | EngineError::Thread { .. }
         | EngineError::Compute { .. }
         | EngineError::Reported { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -35,6 +35,6 @@ pub(super) async fn infer(State(state): State<ApiState>, request: Request) -> Re
     };
     let messages = vec![ChatMessage { role: Role::User, content: prompt.into_inner() }];
     let running = answer::start(&state, GenerateRequest::new(Input::Chat(messages), budget)).await?;
-    let (text, _) = running.whole().await?;
-    Ok(Json(serde_json::json!({"response": text.expose()})).into_response())
+    let answer = running.whole().await?;
+    Ok(Json(serde_json::json!({"response": answer.text.expose()})).into_response())
 }

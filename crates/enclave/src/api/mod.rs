@@ -6,6 +6,7 @@
 //! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or the ready one for none |
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
+//! | `POST /v1/completions` | OpenAI's older shape: texts that are continued as they are |
 //! | `GET /v1/models` | OpenAI's shape |
 //! | `GET /metrics` | Prometheus text: counters, no content |
 //!
@@ -16,9 +17,12 @@ mod answer;
 mod attest;
 mod body;
 mod chat;
+mod choosing;
+mod completions;
 mod error;
 mod infer;
 mod metrics;
+mod reply;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -112,6 +116,7 @@ pub fn router(state: ApiState) -> Router {
         .route(Route::Attest.path(), get(attest::attest))
         .route(Route::Infer.path(), post(infer::infer))
         .route(Route::Chat.path(), post(chat::completions))
+        .route(Route::Completions.path(), post(completions::completions))
         .route(Route::Models.path(), get(chat::models))
         .route(Route::Metrics.path(), get(metrics::metrics))
         .fallback(async || ApiError::NotFound)

@@ -14,7 +14,7 @@ use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, r
 use casemate_enclave::{EndorsementHealth, EndorsementState};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
-    TokenBudget, Usage,
+    Scored, TokenBudget, TokenScore, Usage,
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
@@ -53,6 +53,7 @@ impl Stub {
             parameters: 1,
             tensor_bytes: 4,
             context_tokens: 2048,
+            parallel: 8,
             trained_context_tokens: 2048,
             chat: ChatSupport::Template,
         };
@@ -94,10 +95,15 @@ impl Engine for Stub {
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
         self.seen.lock().unwrap().push(request.clone());
-        let Input::Chat(messages) = &request.input else { panic!("the API only sends conversations") };
-        let text = format!("echo {}", messages.last().unwrap().content);
-        let prompt_tokens =
-            u32::try_from(messages.iter().map(|m| m.content.split(' ').count()).sum::<usize>()).unwrap();
+        let (last, words) = match &request.input {
+            Input::Raw(text) => (text, text.split(' ').count()),
+            Input::Chat(messages) => (
+                &messages.last().unwrap().content,
+                messages.iter().map(|m| m.content.split(' ').count()).sum(),
+            ),
+        };
+        let text = format!("echo {last}");
+        let prompt_tokens = u32::try_from(words).unwrap();
         let mut usage = Usage { prompt_tokens, completion_tokens: 0 };
         let end = |finish, usage| Ok(Completion { finish, usage });
         if let Behaviour::Fail(error) = &self.behaviour {
@@ -126,6 +132,14 @@ impl Engine for Stub {
                 return end(FinishReason::Length, usage);
             }
             usage.completion_tokens += 1;
+            if let Some(alternatives) = request.logprobs {
+                let scored = |text: &str, logprob| Scored { bytes: text.into(), logprob };
+                let top = (0..alternatives).map(|n| scored("x", -1.0 - f32::from(n))).collect();
+                let event = Event::Token(TokenScore { chosen: scored(piece, -0.5), top });
+                if sink(event).is_break() {
+                    return end(FinishReason::Cancelled, usage);
+                }
+            }
             if sink(Event::Text(piece.to_owned())).is_break() {
                 return end(FinishReason::Cancelled, usage);
             }
@@ -240,12 +254,21 @@ impl Served {
         self.send(post(path, body)).await
     }
 
+    pub(crate) async fn complete(&self, extra: Value) -> Answer {
+        let mut body = json!({"model": "stub-1", "prompt": "a b"});
+        for (key, value) in extra.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        self.post(COMPLETIONS, body.to_string()).await
+    }
+
     pub(crate) async fn chat(&self, extra: Value) -> Answer {
         self.post(CHAT, chat_body(extra).to_string()).await
     }
 }
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const COMPLETIONS: &str = "/v1/completions";
 
 pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap()

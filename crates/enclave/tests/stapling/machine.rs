@@ -251,6 +251,7 @@ impl NoEngine {
             parameters: 0,
             tensor_bytes: 0,
             context_tokens: 0,
+            parallel: 0,
             trained_context_tokens: 0,
             chat: ChatSupport::Template,
         })
