@@ -6,7 +6,7 @@
 //!
 //! Three promises hold for every implementation:
 //!
-//! * a greedy request gives the same text again, whatever ran before it (on [`LlamaEngine`] while it runs alone, see there);
+//! * a greedy request gives the same text again, whatever ran before it (on [`LlamaEngine`] where it runs alone: spec/serving.md, SRV-23);
 //! * no byte of a prompt or an answer is written to a log, an error, a `Debug` or a `Display`;
 //! * text inside a chat message is only ever text: it cannot become one of the model's control tokens.
 //!

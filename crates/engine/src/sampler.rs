@@ -83,7 +83,7 @@ fn best(scores: &[f32]) -> Token {
     token(best.0)
 }
 
-/// Temperature, then the most likely `top_k`, then those with the total probability `top_p`, then those that are at least
+/// SRV-12: temperature, then the most likely `top_k`, then those with the total probability `top_p`, then those that are at least
 /// `min_p` times as likely as the best one; and out of these by lot.
 fn draw(
     sampling: &Sampling,

@@ -3,7 +3,8 @@
 //! A step is one computation. It reads the newest token of every answer under way, and a part of the prompts that are still
 //! being read: so answers go on while a long prompt is read, and many answers together cost little more than one, for the
 //! weights are read once a step. Requests start in the order in which they came, as soon as there is a free sequence and
-//! room in the attention cache for the whole of prompt and answer: what has started always comes to its end.
+//! room in the attention cache for the whole of prompt and answer: what has started always comes to its end (spec/serving.md,
+//! section 3).
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -150,7 +151,7 @@ impl<'m> Scheduler<'m> {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Disconnected) => None,
                 Err(RecvTimeoutError::Timeout) => {
-                    // Nothing of a request stays in memory while the engine is idle.
+                    // Nothing of a request stays in memory while the engine is idle (SRV-25).
                     if std::mem::take(&mut self.used) {
                         self.context.clear();
                     }
@@ -198,7 +199,7 @@ impl<'m> Scheduler<'m> {
         }
     }
 
-    /// Gives sequences to those that wait, the first first: one that is large is not passed by.
+    /// Gives sequences to those that wait, the first first: one that is large is not passed by (SRV-21).
     fn admit(&mut self) {
         while let Some(waiting) = self.waiting.front() {
             let prompt_tokens = u32::try_from(waiting.prompt.len()).unwrap_or(u32::MAX);
@@ -280,7 +281,7 @@ impl<'m> Scheduler<'m> {
                 None => prompts.push((running.order, sequence)),
             }
         }
-        // While answers wait for their next token, a step must not take long.
+        // While answers wait for their next token, a step must not take long (SRV-22).
         let room = if self.batch.len() == 0 { self.room.batch } else { self.room.batch.min(PART) };
         let mut left = usize::try_from(room.get()).unwrap_or(usize::MAX).saturating_sub(self.batch.len());
         prompts.sort_unstable();
