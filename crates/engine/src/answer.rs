@@ -87,6 +87,8 @@ impl FinishReason {
 pub struct Usage {
     /// Tokens of the rendered prompt, control tokens included.
     pub prompt_tokens: u32,
+    /// Tokens of the prompt that were not read again, because a text of the same tenant began with them.
+    pub cached_tokens: u32,
     /// Tokens sampled, without the one that ended the turn.
     pub completion_tokens: u32,
 }

@@ -100,6 +100,18 @@ impl Model {
         }
     }
 
+    /// Whether a text that begins as another one can begin with what was computed for it: every token sees every earlier
+    /// one, and nothing else is remembered.
+    pub(crate) fn shares_beginnings(&self) -> bool {
+        let model = self.model.as_ptr();
+        // SAFETY: `self.model` is loaded.
+        unsafe {
+            sys::llama_model_n_swa(model) == 0
+                && !sys::llama_model_is_recurrent(model)
+                && !sys::llama_model_is_hybrid(model)
+        }
+    }
+
     pub(crate) fn trained_context_tokens(&self) -> u32 {
         // SAFETY: `self.model` is loaded.
         let n = unsafe { sys::llama_model_n_ctx_train(self.model.as_ptr()) };
@@ -404,6 +416,15 @@ impl<'m> Context<'m> {
     pub(crate) fn forget(&mut self, sequence: Sequence) {
         // SAFETY: `self.context` is alive, and its memory with it; -1 is every position. A whole sequence can always go.
         unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), sequence, -1, -1) };
+    }
+
+    /// Lets `to`, which is empty, begin with the first `tokens` tokens of `from`. Nothing is copied: both have the same cells.
+    pub(crate) fn share(&mut self, from: Sequence, to: Sequence, tokens: u32) {
+        let end = sys::llama_pos::try_from(tokens).unwrap_or(sys::llama_pos::MAX);
+        // SAFETY: `self.context` is alive, and its memory with it; both numbers are below the context's sequences.
+        unsafe {
+            sys::llama_memory_seq_cp(sys::llama_get_memory(self.context.as_ptr()), from, to, 0, end);
+        }
     }
 
     /// Reads a batch behind what its sequences have read before. Ends early once all of `aborts` are true, if there are any.

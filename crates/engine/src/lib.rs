@@ -18,6 +18,7 @@ mod answer;
 mod error;
 mod ffi;
 mod gguf;
+mod kept;
 mod llama;
 mod pace;
 mod request;
@@ -25,6 +26,7 @@ mod sampler;
 mod scheduler;
 mod template;
 mod text;
+mod turns;
 mod writer;
 
 pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
@@ -35,7 +37,7 @@ pub use llama::{
 };
 pub use request::{
     Cancel, ChatMessage, GenerateRequest, Input, MAX_BIASES, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role,
-    Sampling, StopStrings, TokenBudget,
+    Sampling, StopStrings, Tenant, TokenBudget,
 };
 pub use sampler::MAX_ALTERNATIVES;
 

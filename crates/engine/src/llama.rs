@@ -31,7 +31,10 @@ pub const DEFAULT_PARALLEL: NonZeroU32 = NonZeroU32::new(8).unwrap();
 pub const DEFAULT_CACHE_TOKENS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 
 /// llama.cpp's own bound of sequences (`LLAMA_MAX_SEQ`).
-pub const MAX_PARALLEL: u32 = 256;
+const MAX_SEQUENCES: u32 = 256;
+
+/// Most requests that run at the same time.
+pub const MAX_PARALLEL: u32 = 128;
 
 /// Prompt tokens that are read in one step.
 const BATCH_TOKENS: NonZeroU32 = NonZeroU32::new(512).unwrap();
@@ -175,6 +178,7 @@ impl Engine for LlamaEngine {
             sampling: request.sampling,
             stop: request.stop.into_inner(),
             logprobs: request.logprobs,
+            tenant: request.tenant,
             cancel: cancel.clone(),
             reply,
         };
@@ -271,9 +275,14 @@ fn start(
     let trained = model.trained_context_tokens();
     let tokens = NonZeroU32::new(trained).map_or(options.context_tokens, |t| t.min(options.context_tokens));
     let cells = options.cache_tokens.max(tokens);
+    // At most as many as llama.cpp has sequences for.
+    let kept = match model.shares_beginnings() {
+        true => options.parallel.get().min(MAX_SEQUENCES - options.parallel.get()),
+        false => 0,
+    };
     let sizes = Sizes {
         cells,
-        sequences: options.parallel,
+        sequences: options.parallel.saturating_add(kept),
         batch: BATCH_TOKENS.min(cells).max(options.parallel),
         threads: i32::try_from(threads(options)).unwrap_or(i32::MAX),
     };
@@ -303,8 +312,12 @@ fn start(
             None => ChatSupport::Missing,
         },
     };
-    let room =
-        Room { request: info.context_tokens, cells: cells.get().min(context.capacity()), batch: sizes.batch };
+    let room = Room {
+        request: info.context_tokens,
+        cells: cells.get().min(context.capacity()),
+        batch: sizes.batch,
+        kept,
+    };
     Ok((Loaded { info, template }, context, room))
 }
 

@@ -28,6 +28,9 @@ pub struct GenerateRequest {
     /// Reports the probability of each token, and of so many others in its place, at most
     /// [`MAX_ALTERNATIVES`](crate::MAX_ALTERNATIVES).
     pub logprobs: Option<u8>,
+    /// Whose it is. Tenants take turns in starting requests; requests of one tenant share what was computed for beginnings that
+    /// are alike. `None` is a tenant too, which shares nothing.
+    pub tenant: Option<Tenant>,
     /// Ends the request from outside, also while it waits or reads its prompt.
     pub cancel: Cancel,
 }
@@ -42,8 +45,20 @@ impl GenerateRequest {
             sampling: Sampling::greedy(),
             stop: StopStrings::default(),
             logprobs: None,
+            tenant: None,
             cancel: Cancel::new(),
         }
+    }
+}
+
+/// The name of a tenant. Requests of one tenant can learn of each other how they begin, by the time that a prompt takes: so it must
+/// not be guessed or chosen by a client. Its `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tenant(pub [u8; 32]);
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tenant")
     }
 }
 

@@ -6,7 +6,6 @@
 //! room in the attention cache for the whole of prompt and answer: what has started always comes to its end (spec/serving.md,
 //! section 3).
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +15,11 @@ use std::time::Duration;
 use crate::answer::{Completion, Event, FinishReason, Usage};
 use crate::error::EngineError;
 use crate::ffi::{ABORTED, Batch, Context, DecodeStatus, Model, Sequence, Token};
+use crate::kept::Kept;
 use crate::pace::Pace;
-use crate::request::{Cancel, Sampling, TokenBudget};
+use crate::request::{Cancel, Sampling, Tenant, TokenBudget};
 use crate::template::Segment;
+use crate::turns::Turns;
 use crate::writer::Writer;
 
 /// A request on its way to the worker.
@@ -28,6 +29,7 @@ pub(crate) struct Job {
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
     pub(crate) logprobs: Option<u8>,
+    pub(crate) tenant: Option<Tenant>,
     pub(crate) cancel: Cancel,
     pub(crate) reply: Sender<Reply>,
 }
@@ -47,10 +49,12 @@ pub(crate) struct Room {
     pub(crate) cells: u32,
     /// Tokens that one step reads at most.
     pub(crate) batch: NonZeroU32,
+    /// Texts that are kept after their end.
+    pub(crate) kept: u32,
 }
 
 /// A request whose prompt is counted, and that waits for a sequence and room.
-struct Waiting {
+struct Counted {
     job: Job,
     prompt: Vec<Token>,
     /// Tokens that the answer may have.
@@ -60,8 +64,11 @@ struct Waiting {
 /// A request that has a sequence.
 struct Running {
     prompt: Vec<Token>,
+    /// Tokens of the answer that are in the cache; kept only where the text will be.
+    answer: Vec<Token>,
     /// Tokens of prompt and answer that are in the cache.
     read: u32,
+    tenant: Option<Tenant>,
     /// The newest token of the answer, which is not.
     newest: Option<Token>,
     /// Cells that prompt and answer can come to need.
@@ -87,6 +94,9 @@ impl Running {
     /// Takes what the step has computed: the next token, once the prompt is read. Says how the answer ended, if it did.
     fn advance(&mut self, model: &Model, context: &Context<'_>) -> Option<FinishReason> {
         self.read += self.part;
+        if let (Some(newest), Some(_)) = (self.newest, self.tenant) {
+            self.answer.push(newest);
+        }
         let next = self.writer.next(model, context.scores(self.output?), &mut |event| {
             self.reply.send(Reply::Event(event)).is_ok()
         });
@@ -103,9 +113,11 @@ pub(crate) struct Scheduler<'m> {
     batch: Batch,
     pace: Pace,
     room: Room,
-    waiting: VecDeque<Waiting>,
+    waiting: Turns<Option<Tenant>, Counted>,
     /// At its sequence's number.
     running: Vec<Option<Running>>,
+    /// In the sequences behind those.
+    kept: Kept,
     started: u64,
     /// Whether there is anything in the cache, or was since it was overwritten.
     used: bool,
@@ -117,7 +129,7 @@ impl<'m> Scheduler<'m> {
         model: &'m Model,
         context: Context<'m>,
         room: Room,
-        sequences: NonZeroU32,
+        parallel: NonZeroU32,
         threads: u32,
         depth: Arc<AtomicUsize>,
     ) -> Self {
@@ -127,8 +139,9 @@ impl<'m> Scheduler<'m> {
             batch: Batch::default(),
             pace: Pace::new(threads),
             room,
-            waiting: VecDeque::new(),
-            running: (0..sequences.get()).map(|_| None).collect(),
+            waiting: Turns::default(),
+            running: (0..parallel.get()).map(|_| None).collect(),
+            kept: Kept::new((parallel.get()..parallel.get() + room.kept).filter_map(|n| n.try_into().ok())),
             started: 0,
             used: false,
             depth,
@@ -150,13 +163,7 @@ impl<'m> Scheduler<'m> {
             let first = match jobs.recv_timeout(SETTLE) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Disconnected) => None,
-                Err(RecvTimeoutError::Timeout) => {
-                    // Nothing of a request stays in memory while the engine is idle (SRV-25).
-                    if std::mem::take(&mut self.used) {
-                        self.context.clear();
-                    }
-                    jobs.recv().ok()
-                }
+                Err(RecvTimeoutError::Timeout) => self.rest(jobs),
             };
             let Some(job) = first else { return false };
             self.accept(job);
@@ -169,6 +176,22 @@ impl<'m> Scheduler<'m> {
         }
     }
 
+    /// Waits for a job in an idle engine, where nothing of a request stays in memory but texts that are kept, and those not for
+    /// long (SRV-25, SRV-33).
+    fn rest(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        if !self.kept.is_empty() {
+            match jobs.recv_timeout(KEEP) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => while self.kept.drop_oldest().is_some() {},
+            }
+        }
+        if std::mem::take(&mut self.used) {
+            self.context.clear();
+        }
+        jobs.recv().ok()
+    }
+
     /// Counts the prompt; what cannot be served is refused at once.
     fn accept(&mut self, job: Job) {
         let counted = tokens(self.model, &job.prompt).and_then(|prompt| {
@@ -177,19 +200,14 @@ impl<'m> Scheduler<'m> {
         });
         match counted {
             _ if job.cancel.is_cancelled() => self.end(&job.reply, Ok(cancelled(Usage::default()))),
-            Ok((prompt, budget)) => self.waiting.push_back(Waiting { job, prompt, budget }),
+            Ok((prompt, budget)) => self.waiting.push(job.tenant, Counted { job, prompt, budget }),
             Err(error) => self.end(&job.reply, Err(error)),
         }
     }
 
     fn drop_cancelled(&mut self) {
-        let (gone, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|waiting: &Waiting| waiting.job.cancel.is_cancelled());
-        self.waiting = waiting;
-        let gone: VecDeque<_> = gone;
-        for waiting in gone {
-            self.end(&waiting.job.reply, Ok(cancelled(Usage::default())));
+        for gone in self.waiting.extract(|waiting| waiting.job.cancel.is_cancelled()) {
+            self.end(&gone.job.reply, Ok(cancelled(Usage::default())));
         }
         for sequence in 0..self.running.len() {
             let cancelled = |running: &Running| running.cancel.is_cancelled();
@@ -199,32 +217,45 @@ impl<'m> Scheduler<'m> {
         }
     }
 
-    /// Gives sequences to those that wait, the first first: one that is large is not passed by (SRV-21).
+    /// Gives sequences to those that wait, each tenant's first in turn: one that is large is not passed by (SRV-21).
     fn admit(&mut self) {
-        while let Some(waiting) = self.waiting.front() {
+        while let Some(waiting) = self.waiting.next() {
             let prompt_tokens = u32::try_from(waiting.prompt.len()).unwrap_or(u32::MAX);
             let reserved = prompt_tokens.saturating_add(waiting.budget);
             let taken: u32 = self.running.iter().flatten().map(|running| running.reserved).sum();
-            let Some(free) = self.running.iter_mut().find(|place| place.is_none()) else { return };
+            let Some(free) = self.running.iter().position(Option::is_none) else { return };
             if taken.saturating_add(reserved) > self.room.cells {
                 return;
             }
-            let Some(Waiting { job, prompt, budget }) = self.waiting.pop_front() else { return };
+            let Some(Counted { job, prompt, budget }) = self.waiting.take() else { return };
+            // Shared first: what is shared does not go with the text that it was computed for.
+            let beginning = job.tenant.and_then(|tenant| self.kept.beginning(tenant, &prompt));
+            if let Some(beginning) = beginning {
+                self.context.share(beginning.sequence, number(free), beginning.tokens);
+            }
+            while taken.saturating_add(reserved).saturating_add(self.kept.cells()) > self.room.cells {
+                let Some(oldest) = self.kept.drop_oldest() else { break };
+                self.context.forget(oldest);
+            }
+            let cached_tokens = beginning.map_or(0, |beginning| beginning.tokens);
             let started = job.reply.send(Reply::Event(Event::Started { prompt_tokens }));
             if started.is_err() {
                 // The next look finds it.
                 job.cancel.cancel();
             }
             self.started += 1;
+            let Some(free) = self.running.get_mut(free) else { return };
             *free = Some(Running {
                 prompt,
-                read: 0,
+                answer: Vec::new(),
+                read: cached_tokens,
+                tenant: job.tenant,
                 newest: None,
                 reserved,
                 order: self.started,
                 part: 0,
                 output: None,
-                usage: Usage { prompt_tokens, completion_tokens: 0 },
+                usage: Usage { prompt_tokens, cached_tokens, completion_tokens: 0 },
                 writer: Writer::new(job.sampling, job.stop, job.logprobs, budget),
                 cancel: job.cancel,
                 reply: job.reply,
@@ -303,9 +334,28 @@ impl<'m> Scheduler<'m> {
 
     /// Takes a request's sequence away, and tells its caller.
     fn finish(&mut self, sequence: usize, result: impl FnOnce(&Running) -> Result<Completion, EngineError>) {
-        let Some(running) = self.running.get_mut(sequence).and_then(Option::take) else { return };
+        let Some(mut running) = self.running.get_mut(sequence).and_then(Option::take) else { return };
+        let result = result(&running);
+        if result.is_ok() {
+            self.keep(sequence, &mut running);
+        }
         self.context.forget(number(sequence));
-        self.end(&running.reply, result(&running));
+        self.end(&running.reply, result);
+    }
+
+    /// Keeps what was computed, where somebody may share it.
+    fn keep(&mut self, sequence: usize, running: &mut Running) {
+        let Some(tenant) = running.tenant.filter(|_| self.room.kept > 0) else { return };
+        let mut tokens = std::mem::take(&mut running.prompt);
+        tokens.append(&mut running.answer);
+        // Of a prompt that was not read to its end, as much as was read.
+        tokens.truncate(usize::try_from(running.read).unwrap_or(usize::MAX));
+        if let Some((kept, gone)) = self.kept.keep(tenant, tokens) {
+            for gone in gone {
+                self.context.forget(gone);
+            }
+            self.context.share(number(sequence), kept, running.read);
+        }
     }
 
     /// The last word to a caller, who may be gone.
@@ -365,6 +415,8 @@ fn fit(prompt_tokens: usize, budget: TokenBudget, room: u32) -> Result<u32, Engi
 const PART: NonZeroU32 = NonZeroU32::new(128).unwrap();
 /// How long the engine waits for a next request before it overwrites the cache.
 const SETTLE: Duration = Duration::from_millis(20);
+/// How long texts are kept in an idle engine.
+const KEEP: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

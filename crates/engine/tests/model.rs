@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use casemate_engine::{
     Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, FinishReason,
-    GenerateRequest, Input, LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, TokenBudget,
+    GenerateRequest, Input, LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, Tenant, TokenBudget,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -39,6 +39,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_long_prompt_does_not_stop_an_answer", a_long_prompt_does_not_stop_an_answer),
     ("cancelling_one_of_many_leaves_the_others", cancelling_one_of_many_leaves_the_others),
     ("requests_wait_for_room_in_the_cache", requests_wait_for_room_in_the_cache),
+    ("a_beginning_is_read_once_for_a_tenant", a_beginning_is_read_once_for_a_tenant),
     ("probabilities_come_before_their_text", probabilities_come_before_their_text),
     ("biases_and_penalties_change_the_answer", biases_and_penalties_change_the_answer),
     ("prompts_that_do_not_fit_are_refused_with_numbers", prompts_that_do_not_fit_are_refused_with_numbers),
@@ -426,6 +427,55 @@ fn requests_wait_for_room_in_the_cache() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(waiting.iter().all(|&tokens| (1..=8).contains(&tokens)), "{waiting:?}");
+}
+
+fn a_beginning_is_read_once_for_a_tenant() {
+    let system = "You are a keeper of a lighthouse. ".repeat(40);
+    let request = |question: &str, tenant: Option<[u8; 32]>| {
+        let message = |role, content: &str| ChatMessage { role, content: content.into() };
+        let messages = vec![message(Role::System, &system), message(Role::User, question)];
+        let request = GenerateRequest::new(Input::Chat(messages), TokenBudget::Exact(n(16)));
+        GenerateRequest { tenant: tenant.map(Tenant), ..request }
+    };
+    let ask = |question: &str, tenant| {
+        let started = Instant::now();
+        let (text, completion) = ENGINE.generate_text(request(question, tenant)).unwrap();
+        (text, completion.usage.cached_tokens, completion.usage.prompt_tokens, started.elapsed())
+    };
+    let (mine, other) = (Some([1; 32]), Some([2; 32]));
+    let (expected, cached, prompt, alone) = ask("Who are you?", None);
+    assert!(prompt > 300, "{prompt}");
+    assert_eq!((ask("Who are you?", None).1, cached), (0, 0), "nobody's");
+    assert_eq!(ask("Who are you?", mine).1, 0, "the first of its tenant");
+    let (text, cached, _, again) = ask("Who are you?", mine);
+    assert_eq!((text.as_str(), cached), (expected.as_str(), prompt - 1), "all but the last token");
+    assert!(again < alone, "{again:?} {alone:?}");
+    let (_, cached, ..) = ask("What do you see?", mine);
+    assert!(cached > prompt - 20 && cached < prompt, "{cached} of {prompt}");
+    // Sums are made in another order than where all of the prompt is read at once, so the text may differ; what the model thinks does not.
+    let scores = |tenant| {
+        let request = GenerateRequest { logprobs: Some(10), ..request("What do you see?", tenant) };
+        let mut scores = Vec::new();
+        let completion = ENGINE
+            .generate(request, &mut |event| {
+                if let Event::Token(token) = event {
+                    scores.push(token);
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        (scores.swap_remove(0).top, completion.usage.cached_tokens)
+    };
+    let ((shared, cached), (alone, none)) = (scores(mine), scores(None));
+    assert!(cached > prompt - 20 && none == 0, "{cached} {none}");
+    for token in shared {
+        let same = alone.iter().find(|other| other.bytes == token.bytes);
+        // Below the best ten, one may be another.
+        let Some(same) = same.filter(|_| token.logprob > -4.0) else { continue };
+        assert!((same.logprob - token.logprob).abs() < 0.2, "{} {}", same.logprob, token.logprob);
+    }
+    assert_eq!(ask("Who are you?", other).1, 0, "another tenant");
+    assert_eq!(ask("Who are you?", None).1, 0, "nobody's");
 }
 
 fn probabilities_come_before_their_text() {

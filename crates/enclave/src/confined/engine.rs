@@ -145,8 +145,10 @@ fn message(id: u64, request: &GenerateRequest) -> (ToEngine<'_>, usize) {
         TokenBudget::UpTo(tokens) => Budget::UpTo(tokens.get()),
     };
     let bytes = bytes + request.sampling.bias.len() * BESIDE_TEXT;
-    let (sampling, logprobs) = ((&request.sampling).into(), request.logprobs);
-    (ToEngine::Generate { id, request: Request { input, budget, sampling, stop, logprobs } }, bytes)
+    let sampling = (&request.sampling).into();
+    let tenant = request.tenant.map(|tenant| tenant.0);
+    let request = Request { input, budget, sampling, stop, logprobs: request.logprobs, tenant };
+    (ToEngine::Generate { id, request }, bytes)
 }
 
 fn erase(input: &mut Input) {

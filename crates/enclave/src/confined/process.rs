@@ -447,14 +447,14 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
             let token = TokenScore { chosen: scored(chosen), top: top.into_iter().map(scored).collect() };
             let _ = request.replies.send(Reply::Token(Plaintext::new(token)));
         }
-        (FromEngine::End { id, finish, prompt_tokens, completion_tokens }, Stage::Serving) => {
+        (FromEngine::End { id, finish, prompt_tokens, cached_tokens, completion_tokens }, Stage::Serving) => {
             let request = state.requests.get(&id).ok_or(UNKNOWN)?;
             if completion_tokens > request.tokens {
                 // It stays among those that hear why the process was ended.
                 return Err("more tokens than were asked for");
             }
             let request = state.requests.remove(&id).ok_or(UNKNOWN)?;
-            let usage = Usage { prompt_tokens, completion_tokens };
+            let usage = Usage { prompt_tokens, cached_tokens, completion_tokens };
             let _ = request.replies.send(Reply::End(Ok(Completion { finish: finish.into(), usage })));
         }
         (FromEngine::Failed { id, failure }, Stage::Serving) => {

@@ -50,6 +50,7 @@ pub(super) struct Request<'a> {
     #[serde(borrow)]
     pub(super) stop: Vec<&'a str>,
     pub(super) logprobs: Option<u8>,
+    pub(super) tenant: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +112,7 @@ pub(super) enum FromEngine<'a> {
     /// A token of it with what might have stood in its place, where that was asked for.
     Token { id: u64, chosen: Score<'a>, top: Vec<Score<'a>> },
     /// Its end.
-    End { id: u64, finish: Finish, prompt_tokens: u32, completion_tokens: u32 },
+    End { id: u64, finish: Finish, prompt_tokens: u32, cached_tokens: u32, completion_tokens: u32 },
     /// Its end, without one.
     Failed { id: u64, failure: Failure },
     /// A long computation goes on.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use casemate_engine::{
     Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, GenerateRequest, Input,
-    LlamaEngine, Scored, StopStrings, TokenBudget, TokenScore,
+    LlamaEngine, Scored, StopStrings, Tenant, TokenBudget, TokenScore,
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -173,6 +173,7 @@ fn end(id: u64, result: Result<casemate_engine::Completion, EngineError>) -> Fro
             id,
             finish: completion.finish.into(),
             prompt_tokens: completion.usage.prompt_tokens,
+            cached_tokens: completion.usage.cached_tokens,
             completion_tokens: completion.usage.completion_tokens,
         },
         Err(error) => FromEngine::Failed { id, failure: error.into() },
@@ -215,6 +216,7 @@ fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
         sampling: request.sampling.into(),
         stop: StopStrings::new(request.stop.into_iter().map(str::to_owned).collect()).ok()?,
         logprobs: request.logprobs,
+        tenant: request.tenant.map(Tenant),
         cancel: Cancel::new(),
     })
 }

@@ -104,7 +104,7 @@ impl Engine for Stub {
         };
         let text = format!("echo {last}");
         let prompt_tokens = u32::try_from(words).unwrap();
-        let mut usage = Usage { prompt_tokens, completion_tokens: 0 };
+        let mut usage = Usage { prompt_tokens, ..Usage::default() };
         let end = |finish, usage| Ok(Completion { finish, usage });
         if let Behaviour::Fail(error) = &self.behaviour {
             return Err(error.clone());

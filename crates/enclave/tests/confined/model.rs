@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program};
 use casemate_engine::{
     Cancel, ChatMessage, Engine, EngineError, EngineOptions, Event, FinishReason, GenerateRequest, Input,
-    LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, TokenBudget,
+    LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, Tenant, TokenBudget,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
@@ -74,6 +74,8 @@ fn requests() -> Vec<GenerateRequest> {
         chat("Repeat exactly: 🦀🔒✨ 你好 🏳️‍🌈 ", 24),
         GenerateRequest { sampling: random(3), ..chat("Invent a name for a boat.", 16) },
         GenerateRequest { logprobs: Some(5), ..chat("What is 2+2?", 12) },
+        GenerateRequest { tenant: Some(Tenant([1; 32])), ..chat("What is 2+2?", 12) },
+        GenerateRequest { tenant: Some(Tenant([1; 32])), ..chat("What is 2+2?", 12) },
         GenerateRequest {
             sampling: Sampling {
                 bias: vec![(40, 3.0), (28, -100.0)],
