@@ -54,6 +54,8 @@ pub struct ServeSettings {
     pub context: Option<u32>,
     /// Requests that run at the same time.
     pub parallel: Option<u32>,
+    /// File of the tenants' keys.
+    pub api_keys: Option<PathBuf>,
     /// Tokens that all of them have room for together.
     pub cache_tokens: Option<u32>,
 }
@@ -87,6 +89,8 @@ pub struct ServeConfig {
     pub context: NonZeroU32,
     /// Requests that run at the same time.
     pub parallel: NonZeroU32,
+    /// File of the tenants' keys; without it everybody may ask.
+    pub api_keys: Option<PathBuf>,
     /// Tokens that all of them have room for together, at least one context.
     pub cache_tokens: NonZeroU32,
 }
@@ -211,6 +215,7 @@ impl ServeSettings {
             threads: self.threads.or(below.threads),
             context: self.context.or(below.context),
             parallel: self.parallel.or(below.parallel),
+            api_keys: self.api_keys.or(below.api_keys),
             cache_tokens: self.cache_tokens.or(below.cache_tokens),
         }
     }
@@ -274,6 +279,7 @@ impl ServeSettings {
             threads,
             context,
             parallel,
+            api_keys: self.api_keys,
             cache_tokens,
         })
     }

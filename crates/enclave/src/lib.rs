@@ -19,6 +19,7 @@ mod hardening;
 mod locked;
 mod release;
 mod staple;
+mod tenants;
 mod tls;
 mod weights;
 
@@ -38,5 +39,6 @@ pub use release::ReleaseError;
 pub use staple::{
     EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
 };
+pub use tenants::{ApiKeyEntry, ApiKeysFile, Busy, KeysError, NewKey, TenantEntry, TenantLimits, Tenants};
 pub use tls::{TlsError, TlsIdentity};
 pub use weights::WeightsError;

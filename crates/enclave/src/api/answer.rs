@@ -9,6 +9,7 @@ use casemate_engine::{Cancel, Completion, EngineError, Event, FinishReason, Gene
 use casemate_protocol::Plaintext;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::entry::Entered;
 use super::error::ApiError;
 use super::{ApiState, Limits};
 
@@ -42,7 +43,13 @@ enum Step {
 }
 
 /// Hands the request to the engine and waits until its prompt is accepted, so that a refusal has a status of its own.
-pub(super) async fn start(state: &ApiState, request: GenerateRequest) -> Result<Running, ApiError> {
+pub(super) async fn start(
+    state: &ApiState,
+    mut request: GenerateRequest,
+    entered: &Entered,
+) -> Result<Running, ApiError> {
+    let visit = entered.0.clone();
+    request.tenant = visit.as_ref().map(|visit| visit.tenant());
     let (sender, steps) = unbounded_channel();
     let mut running = Running { steps, cancel: request.cancel.clone() };
     let (engine, metrics) = (Arc::clone(&state.engine), Arc::clone(&state.metrics));
@@ -53,7 +60,12 @@ pub(super) async fn start(state: &ApiState, request: GenerateRequest) -> Result<
         });
         if let Ok(completion) = &result {
             metrics.count_usage(completion.usage);
+            if let Some(visit) = &visit {
+                visit.count(completion.usage);
+            }
         }
+        // As long as the engine works, the tenant has this request.
+        drop(visit);
         // A handler that is gone needs no end.
         let _ = sender.send(Step::End(result));
     });
@@ -72,6 +84,7 @@ pub(super) async fn start_several(
     state: &ApiState,
     request: GenerateRequest,
     n: u32,
+    entered: &Entered,
 ) -> Result<Vec<Running>, ApiError> {
     let same = |request: &GenerateRequest, number: u32| {
         let mut copy = GenerateRequest { cancel: Cancel::new(), ..request.clone() };
@@ -79,7 +92,7 @@ pub(super) async fn start_several(
         copy
     };
     let others: Vec<_> = (1..n).map(|number| same(&request, number)).collect();
-    let all = std::iter::once(request).chain(others).map(|request| start(state, request));
+    let all = std::iter::once(request).chain(others).map(|request| start(state, request, entered));
     futures_util::future::try_join_all(all).await
 }
 

@@ -22,6 +22,7 @@ use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::choosing::{self, Choosing, Stop};
+use super::entry::entered;
 use super::error::ApiError;
 use super::reply::{Family, Reply};
 use super::{ApiState, Limits, answer, body};
@@ -161,13 +162,15 @@ pub(super) async fn completions(
     State(state): State<ApiState>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let entered = entered(&request);
     let request: ChatRequest = body::json(&state, request).await?;
     check_model(request.model.as_deref(), &state.model_id)?;
     check_unused(&request)?;
     let stream = request.stream.unwrap_or(false);
     let include_usage = include_usage(request.stream_options.as_ref(), stream)?;
     let n = choosing::choices(request.n)?;
-    let running = answer::start_several(&state, generate_request(request, &state.limits)?, n).await?;
+    let running =
+        answer::start_several(&state, generate_request(request, &state.limits)?, n, &entered).await?;
     let reply = Reply::new(Family::Chat, state.model_id.clone(), include_usage, n);
     if stream { Ok(reply.stream(running)) } else { reply.whole(running).await }
 }

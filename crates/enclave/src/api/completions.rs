@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::answer;
 use super::chat::{StreamOptions, check_model, include_usage};
 use super::choosing::{self, Choosing, Stop};
+use super::entry::entered;
 use super::error::ApiError;
 use super::reply::{Family, Reply};
 use super::{ApiState, body};
@@ -104,6 +105,7 @@ pub(super) async fn completions(
     State(state): State<ApiState>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let entered = entered(&request);
     let request: CompletionRequest = body::json(&state, request).await?;
     check_model(request.model.as_deref(), &state.model_id)?;
     let stream = request.stream.unwrap_or(false);
@@ -153,7 +155,7 @@ pub(super) async fn completions(
             logprobs,
             ..GenerateRequest::new(input, budget)
         };
-        running.push(answer::start_several(&state, request, n));
+        running.push(answer::start_several(&state, request, n, &entered));
     }
     let running = futures_util::future::try_join_all(running).await?.into_iter().flatten().collect();
     let reply = Reply::new(Family::Text, state.model_id.clone(), include_usage, n);

@@ -19,6 +19,7 @@ mod body;
 mod chat;
 mod choosing;
 mod completions;
+mod entry;
 mod error;
 mod infer;
 mod metrics;
@@ -41,6 +42,7 @@ pub use error::ApiError;
 pub use metrics::Metrics;
 
 use crate::staple::EndorsementState;
+use crate::tenants::Tenants;
 use error::Shape;
 use metrics::Route;
 
@@ -86,6 +88,8 @@ pub struct ApiState {
     pub model_id: String,
     /// Makes attestation documents.
     pub attest: Arc<dyn AttestSource>,
+    /// Who may ask; everybody where there are none.
+    pub tenants: Option<Arc<Tenants>>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bounds of requests.
@@ -102,6 +106,7 @@ impl ApiState {
             engine,
             model_id,
             attest,
+            tenants: None,
             metrics: Arc::default(),
             limits: Limits::default(),
             loaded_at: chat::unix_seconds(),
@@ -111,14 +116,17 @@ impl ApiState {
 
 /// All routes.
 pub fn router(state: ApiState) -> Router {
-    Router::new()
-        .route(Route::Health.path(), get(health))
-        .route(Route::Attest.path(), get(attest::attest))
+    let for_tenants = Router::new()
         .route(Route::Infer.path(), post(infer::infer))
         .route(Route::Chat.path(), post(chat::completions))
         .route(Route::Completions.path(), post(completions::completions))
         .route(Route::Models.path(), get(chat::models))
+        .route_layer(from_fn_with_state(state.clone(), entry::enter));
+    Router::new()
+        .route(Route::Health.path(), get(health))
+        .route(Route::Attest.path(), get(attest::attest))
         .route(Route::Metrics.path(), get(metrics::metrics))
+        .merge(for_tenants)
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(state.clone(), finish))

@@ -277,17 +277,19 @@ fn number(score: &Scored) -> Value {
 struct Total {
     choices: usize,
     prompt: u64,
+    cached: u64,
     completion: u64,
 }
 
 impl Total {
     fn new(choices: usize) -> Self {
-        Self { choices, prompt: 0, completion: 0 }
+        Self { choices, prompt: 0, cached: 0, completion: 0 }
     }
 
     fn add(&mut self, index: usize, usage: Usage) {
         if index % self.choices == 0 {
             self.prompt += u64::from(usage.prompt_tokens);
+            self.cached += u64::from(usage.cached_tokens);
         }
         self.completion += u64::from(usage.completion_tokens);
     }
@@ -297,6 +299,7 @@ impl Total {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         })
     }
 }

@@ -105,7 +105,7 @@ async fn chat_has_openais_shape() {
             "logprobs": null,
             "finish_reason": "stop",
         }],
-        "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
+        "usage": usage(2, 3),
     });
     assert_eq!(body, expected);
     assert_ne!(served.chat(json!({})).await.json()["id"], id);
@@ -216,9 +216,18 @@ async fn streams_carry_the_usage_where_it_is_asked_for() {
     let mut chunks: Vec<Value> = events(answer.text()).into_iter().flatten().collect();
     let last = chunks.pop().unwrap();
     assert_eq!(last["choices"], json!([]));
-    assert_eq!(last["usage"], json!({"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}));
+    assert_eq!(last["usage"], usage(2, 2));
     assert!(chunks.iter().all(|c| c["usage"].is_null() && c.get("usage").is_some()));
     assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "length");
+}
+
+fn usage(prompt: u32, completion: u32) -> Value {
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    })
 }
 
 #[tokio::test]
@@ -229,7 +238,7 @@ async fn several_answers_to_one_request() {
     assert_eq!(indices, [0, 1, 2]);
     assert!(body["choices"].as_array().unwrap().iter().all(|c| c["message"]["content"] == "echo a b"));
     // The prompt counts once.
-    assert_eq!(body["usage"], json!({"prompt_tokens": 2, "completion_tokens": 9, "total_tokens": 11}));
+    assert_eq!(body["usage"], usage(2, 9));
     let mut seeds: Vec<_> = served.stub.seen.lock().unwrap().iter().map(|r| r.sampling.seed).collect();
     seeds.sort_unstable();
     assert_eq!(seeds, [7, 8, 9], "each has its own, and the request its sequence");
@@ -281,7 +290,7 @@ async fn completions_have_openais_shape() {
         "created": null,
         "model": "stub-1",
         "choices": [{"index": 0, "text": "echo a b", "logprobs": null, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
+        "usage": usage(2, 3),
     });
     assert_eq!(body, expected);
     let seen = served.stub.last();
@@ -299,7 +308,7 @@ async fn completions_have_openais_shape() {
     let expected =
         [(&json!(0), "echo a"), (&json!(1), "echo a"), (&json!(2), "echo b c"), (&json!(3), "echo b c")];
     assert_eq!(texts, expected);
-    assert_eq!(body["usage"], json!({"prompt_tokens": 3, "completion_tokens": 10, "total_tokens": 13}));
+    assert_eq!(body["usage"], usage(3, 10));
 
     let logprobs = served.complete(json!({"logprobs": 1})).await.json()["choices"][0]["logprobs"].take();
     let expected = json!({

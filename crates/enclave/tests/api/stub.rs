@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use casemate_attest::{Platform, UnixTime};
 use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, router};
-use casemate_enclave::{EndorsementHealth, EndorsementState};
+use casemate_enclave::{EndorsementHealth, EndorsementState, Tenants};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
     Scored, TokenBudget, TokenScore, Usage,
@@ -202,6 +202,14 @@ pub(crate) fn serve(behaviour: Behaviour) -> Served {
 
 pub(crate) fn serve_with(behaviour: Behaviour, limits: Limits, attest_fails: bool) -> Served {
     serve_attested(behaviour, limits, StubAttest { fails: attest_fails, health: Some(HEALTH) })
+}
+
+/// A server that knows tenants.
+pub(crate) fn serve_tenants(behaviour: Behaviour, tenants: Tenants) -> Served {
+    let mut served = serve(behaviour);
+    served.state.tenants = Some(Arc::new(tenants));
+    served.router = router(served.state.clone());
+    served
 }
 
 pub(crate) fn serve_health(health: Option<EndorsementHealth>) -> Served {
