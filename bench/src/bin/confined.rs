@@ -73,7 +73,7 @@ fn run() -> Fallible<()> {
 
 fn options() -> Fallible<EngineOptions> {
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
-    Ok(EngineOptions { threads, context_tokens: DEFAULT_CONTEXT_TOKENS })
+    Ok(EngineOptions { threads, ..EngineOptions::default() })
 }
 
 /// In a new process: loads the model and prints the nanoseconds.

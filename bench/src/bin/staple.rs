@@ -232,6 +232,6 @@ impl Engine for NoEngine {
         _: GenerateRequest,
         _: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
-        Ok(Completion { finish: FinishReason::Stop, usage: Usage { prompt_tokens: 0, completion_tokens: 0 } })
+        Ok(Completion { finish: FinishReason::Stop, usage: Usage::default() })
     }
 }

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Broker(BrokerArgs),
     /// Attest, obtain the model key, serve the API (inside the TEE)
     Serve(Box<ServeArgs>),
+    /// Say who may ask a server
+    Keys(KeysArgs),
     /// Verify a server, then ask it
     Ask(AskArgs),
     /// Check evidence, or a running server, against a policy
@@ -325,6 +327,15 @@ pub(crate) struct ServeArgs {
     /// Tokens of context [default: 4096]
     #[arg(long, env = "CASEMATE_CONTEXT")]
     context: Option<u32>,
+    /// Requests that are answered at the same time; others wait [default: 8]
+    #[arg(long, env = "CASEMATE_PARALLEL")]
+    parallel: Option<u32>,
+    /// Tenants that may ask, from `casemate keys` [default: everybody may, and nothing of a prompt is kept]
+    #[arg(long, value_name = "FILE", env = "CASEMATE_API_KEYS")]
+    api_keys: Option<PathBuf>,
+    /// Tokens that all of them have room for together [default: 16384, at least --context]
+    #[arg(long, env = "CASEMATE_CACHE_TOKENS")]
+    cache_tokens: Option<u32>,
 }
 
 impl ServeArgs {
@@ -354,8 +365,57 @@ impl ServeArgs {
             user: self.user,
             threads: self.threads,
             context: self.context,
+            parallel: self.parallel,
+            api_keys: self.api_keys,
+            cache_tokens: self.cache_tokens,
         }
     }
+}
+
+/// Say who may ask a server: tenants with their keys and limits, in a file for `serve --api-keys`
+#[derive(clap::Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key for a tenant and print it; only its SHA-256 is kept
+    New {
+        /// The file of keys; made where there is none
+        file: PathBuf,
+        /// The tenant's name: letters, digits, dots, hyphens and underscores
+        #[arg(long)]
+        tenant: String,
+        /// Requests at the same time, of all the tenant's keys [default: any number]
+        #[arg(long)]
+        concurrent: Option<u32>,
+        /// Requests in a minute [default: any number]
+        #[arg(long)]
+        requests_per_minute: Option<u32>,
+        /// Tokens in a minute, of prompts and answers [default: any number]
+        #[arg(long)]
+        tokens_per_minute: Option<u32>,
+        /// Days for which the key is good [default: for ever]
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// List tenants, limits and the names of their keys
+    List {
+        /// The file of keys
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a key away
+    Revoke {
+        /// The file of keys
+        file: PathBuf,
+        /// The key's name, as `keys list` prints it
+        id: String,
+    },
 }
 
 /// Verify a server, then ask it

@@ -36,6 +36,8 @@ pub(crate) enum CliError {
     UnknownKind { path: PathBuf },
     #[error("{}: {reason}", path.display())]
     ConfigFile { path: PathBuf, reason: String },
+    #[error("{}: {source}", path.display())]
+    ApiKeys { path: PathBuf, source: casemate_enclave::KeysError },
     #[error("the system's clock is before 1970")]
     Clock,
     #[error("the system gives no random bytes")]
@@ -175,6 +177,7 @@ impl CliError {
             Self::SuperfluousFlag { .. } => "cli.superfluous-flag",
             Self::UnknownKind { .. } => "cli.unknown-kind",
             Self::ConfigFile { .. } => "cli.config-file",
+            Self::ApiKeys { source, .. } => source.code(),
             Self::Clock => "cli.clock",
             Self::Randomness => "cli.randomness",
             Self::Runtime(_) => "cli.runtime",

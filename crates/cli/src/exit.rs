@@ -69,6 +69,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::MissingFlag { .. }
         | CliError::SuperfluousFlag { .. }
         | CliError::ConfigFile { .. }
+        | CliError::ApiKeys { .. }
         | CliError::Tls(_)
         | CliError::BrokerStart(_)
         | CliError::KeyFile { .. }
@@ -224,7 +225,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Hardening(HardeningError::SwapOn { .. }) => Exit::Usage,
         BootError::Hardening(HardeningError::System { .. }) => Exit::Internal,
         BootError::Weights(e) => weights(e),
-        BootError::File { .. } => Exit::Usage,
+        BootError::File { .. } | BootError::ApiKeys { .. } => Exit::Usage,
         BootError::Manifest(e) => manifest(e),
         BootError::Attester(_) => Exit::Undecidable,
         BootError::Attestation(e) => attestation(e),

@@ -43,6 +43,18 @@ pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CliErro
     })
 }
 
+/// Puts `bytes` in the place of what `path` held, whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CliError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = Path::new(&name);
+    create(new, bytes, mode)?;
+    fs::rename(new, path).map_err(|source| {
+        let _ = fs::remove_file(new);
+        CliError::Write { path: path.to_owned(), source }
+    })
+}
+
 /// Creates the directory `path`; refuses one that exists.
 pub(crate) fn create_dir(path: &Path) -> Result<(), CliError> {
     fs::create_dir(path).map_err(|source| CliError::Write { path: path.to_owned(), source })

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Keygen(args) => commands::keygen::run(&args),
+        Command::Keys(args) => commands::keys::run(&args),
         Command::Seal(args) => commands::seal::run(&args),
         Command::Broker(args) => commands::broker::run(args.command),
         Command::Serve(args) => commands::serve::run(*args),

@@ -25,6 +25,7 @@ use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::staple::{RefreshError, StapleError, Staples};
+use crate::tenants::{ApiKeysFile, KeysError, Tenants};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
 use crate::weights::{SealedFiles, WeightsError};
@@ -58,6 +59,14 @@ pub enum BootError {
         path: PathBuf,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// Step 2: the tenants' keys.
+    #[error("{}: {source}", path.display())]
+    ApiKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeysError,
     },
     /// Step 2: the manifest.
     #[error(transparent)]
@@ -113,6 +122,7 @@ impl BootError {
             Self::Hardening(e) => e.code(),
             Self::Weights(e) => e.code(),
             Self::File { .. } => "boot.file",
+            Self::ApiKeys { source, .. } => source.code(),
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
             Self::Gpu(e) => e.code(),
@@ -165,6 +175,7 @@ pub async fn serve(
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
         TlsSource::Files { certificate, key } => TlsIdentity::from_files(certificate, key)?,
     };
+    let tenants = config.api_keys.as_deref().map(tenants).transpose()?;
     let socket = Bound::bind(config.listen)?;
     tracing::info!(manifest = %hex::encode(manifest.digest()), model = manifest.name(), "manifest verified");
 
@@ -213,7 +224,12 @@ pub async fn serve(
         ms = started.elapsed().as_millis() as u64,
         "weights unsealed into memory"
     );
-    let options = EngineOptions { threads: config.threads, context_tokens: config.context };
+    let options = EngineOptions {
+        threads: config.threads,
+        context_tokens: config.context,
+        cache_tokens: config.cache_tokens,
+        parallel: config.parallel,
+    };
     let engine: Arc<dyn Engine> = Arc::new(process.load(memory.read_only()?, options)?);
     // The engine has its own mapping; the last name of the memory file goes.
     drop(memory);
@@ -228,7 +244,8 @@ pub async fn serve(
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.restaple()?;
-    let state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
+    let mut state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
+    state.tenants = tenants.map(Arc::new);
     let listening = socket.listen()?;
     let renewals = [
         tokio::spawn(renew_token(broker, attester, staples, service.clone())),
@@ -302,6 +319,16 @@ pub fn broker_authorities(path: Option<&Path>) -> Result<Vec<CertificateDer<'sta
     let Some(path) = path else { return Ok(Vec::new()) };
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     read.map_err(|_| BootError::File { path: path.to_owned(), reason: "it does not hold PEM certificates" })
+}
+
+fn tenants(path: &Path) -> Result<Tenants, BootError> {
+    let wrong = |reason| BootError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|_| wrong("it cannot be read"))?;
+    let file =
+        ApiKeysFile::parse(&text).map_err(|source| BootError::ApiKeys { path: path.to_owned(), source })?;
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| AttesterError::Randomness)?;
+    Ok(Tenants::new(&file, secret))
 }
 
 fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use casemate_engine::DEFAULT_CONTEXT_TOKENS;
+use casemate_engine::{DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, MAX_PARALLEL};
 use serde::Deserialize;
 
 use crate::hardening::SwapRule;
@@ -61,6 +61,12 @@ pub struct ServeSettings {
     pub threads: Option<usize>,
     /// Tokens of context.
     pub context: Option<u32>,
+    /// Requests that run at the same time.
+    pub parallel: Option<u32>,
+    /// File of the tenants' keys.
+    pub api_keys: Option<PathBuf>,
+    /// Tokens that all of them have room for together.
+    pub cache_tokens: Option<u32>,
 }
 
 /// A complete configuration.
@@ -94,6 +100,12 @@ pub struct ServeConfig {
     pub threads: NonZeroUsize,
     /// Tokens of context.
     pub context: NonZeroU32,
+    /// Requests that run at the same time.
+    pub parallel: NonZeroU32,
+    /// File of the tenants' keys; without it everybody may ask.
+    pub api_keys: Option<PathBuf>,
+    /// Tokens that all of them have room for together, at least one context.
+    pub cache_tokens: NonZeroU32,
 }
 
 /// Where the TLS identity comes from.
@@ -259,6 +271,9 @@ impl ServeSettings {
             user: self.user.or(below.user),
             threads: self.threads.or(below.threads),
             context: self.context.or(below.context),
+            parallel: self.parallel.or(below.parallel),
+            api_keys: self.api_keys.or(below.api_keys),
+            cache_tokens: self.cache_tokens.or(below.cache_tokens),
         }
     }
 
@@ -295,6 +310,23 @@ impl ServeSettings {
                 .filter(|c| (MIN_CONTEXT..=MAX_CONTEXT).contains(&c.get()))
                 .ok_or(out_of_range("--context", context.into(), MIN_CONTEXT.into(), MAX_CONTEXT.into()))?,
         };
+        let parallel = match self.parallel {
+            None => DEFAULT_PARALLEL,
+            Some(parallel) => NonZeroU32::new(parallel)
+                .filter(|p| p.get() <= MAX_PARALLEL)
+                .ok_or(out_of_range("--parallel", parallel.into(), 1, MAX_PARALLEL.into()))?,
+        };
+        let cache_tokens = match self.cache_tokens {
+            None => DEFAULT_CACHE_TOKENS.max(context),
+            Some(tokens) => NonZeroU32::new(tokens)
+                .filter(|t| (context.get()..=MAX_CACHE_TOKENS).contains(&t.get()))
+                .ok_or(out_of_range(
+                    "--cache-tokens",
+                    tokens.into(),
+                    context.get().into(),
+                    MAX_CACHE_TOKENS.into(),
+                ))?,
+        };
         let user = self.user.unwrap_or(NOBODY);
         if user == 0 || user == u32::MAX {
             return Err(out_of_range("--user", user.into(), 1, u64::from(u32::MAX) - 1));
@@ -314,6 +346,9 @@ impl ServeSettings {
             user,
             threads,
             context,
+            parallel,
+            api_keys: self.api_keys,
+            cache_tokens,
         })
     }
 }
@@ -399,6 +434,7 @@ const NOBODY: u32 = 65534;
 const MIN_CONTEXT: u32 = 256;
 /// More than any model was trained with.
 const MAX_CONTEXT: u32 = 1 << 20;
+const MAX_CACHE_TOKENS: u32 = 1 << 24;
 
 #[cfg(test)]
 mod tests {
@@ -488,7 +524,7 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 26] = [
+        let cases: [(Edit, &str); 30] = [
             (|s| s.listen = Some("8443".into()), "address.form"),
             (|s| s.listen = Some("vsock:x".into()), "address.number"),
             (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),
@@ -541,6 +577,10 @@ mod tests {
             (|s| s.tls_key = Some("k".into()), "config.unpaired"),
             (|s| s.threads = Some(0), "config.range"),
             (|s| s.context = Some(1), "config.range"),
+            (|s| s.parallel = Some(0), "config.range"),
+            (|s| s.parallel = Some(257), "config.range"),
+            (|s| s.cache_tokens = Some(4095), "config.range"),
+            (|s| s.cache_tokens = Some(u32::MAX), "config.range"),
             (|s| s.user = Some(0), "config.range"),
         ];
         for (edit, code) in cases {

@@ -20,6 +20,7 @@ mod hardening;
 mod locked;
 mod release;
 mod staple;
+mod tenants;
 mod tls;
 mod transport;
 mod weights;
@@ -42,6 +43,7 @@ pub use release::ReleaseError;
 pub use staple::{
     EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
 };
+pub use tenants::{ApiKeyEntry, ApiKeysFile, Busy, KeysError, NewKey, TenantEntry, TenantLimits, Tenants};
 pub use tls::{TlsError, TlsIdentity};
 pub use transport::{AddressError, BrokerPath, ListenAddress, ListenError, VsockAddress, VsockError};
 pub use weights::WeightsError;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 /// One step of a running request.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum Event {
     /// The request was accepted and its prompt is being read.
     Started {
@@ -12,6 +14,8 @@ pub enum Event {
     },
     /// The next piece of the answer: complete UTF-8, never empty.
     Text(String),
+    /// The next token, where its probability was asked for; before the text that it completes.
+    Token(TokenScore),
 }
 
 /// Content-free: shows the length of a text, never the text.
@@ -22,8 +26,28 @@ impl fmt::Debug for Event {
                 f.debug_struct("Started").field("prompt_tokens", prompt_tokens).finish()
             }
             Event::Text(text) => write!(f, "Text(<{} bytes>)", text.len()),
+            Event::Token(_) => f.write_str("Token(<scored>)"),
         }
     }
+}
+
+/// A token of the answer and what might have stood in its place.
+#[derive(Clone, Default, PartialEq, Zeroize)]
+pub struct TokenScore {
+    /// The token.
+    pub chosen: Scored,
+    /// The likeliest tokens there, the likeliest first; the chosen one may be among them.
+    pub top: Vec<Scored>,
+}
+
+/// A token's bytes, which need not be whole characters, and the natural logarithm of its probability: as the model has it,
+/// before temperature, penalties and biases.
+#[derive(Clone, Default, PartialEq, Zeroize)]
+pub struct Scored {
+    /// What it stands for in the answer.
+    pub bytes: Vec<u8>,
+    /// At most 0.
+    pub logprob: f32,
 }
 
 /// How a request ended.
@@ -63,6 +87,8 @@ impl FinishReason {
 pub struct Usage {
     /// Tokens of the rendered prompt, control tokens included.
     pub prompt_tokens: u32,
+    /// Tokens of the prompt that were not read again, because a text of the same tenant began with them.
+    pub cached_tokens: u32,
     /// Tokens sampled, without the one that ended the turn.
     pub completion_tokens: u32,
 }

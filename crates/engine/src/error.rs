@@ -29,10 +29,10 @@ pub enum EngineError {
         /// `general.architecture` of the file.
         architecture: String,
     },
-    /// No memory for the context.
-    #[error("no context of {context_tokens} tokens can be made")]
+    /// No memory for the attention cache.
+    #[error("no attention cache of {context_tokens} tokens can be made")]
     Context {
-        /// The size that was asked for.
+        /// The size that was asked for, of all requests together.
         context_tokens: u32,
     },
     /// This CPU lacks an instruction set that the engine is compiled for.
@@ -48,6 +48,14 @@ pub enum EngineError {
         threads: usize,
         /// Available to this process.
         cores: usize,
+    },
+    /// More requests at the same time than the engine can tell apart.
+    #[error("{parallel} requests at the same time were asked for, above {limit}")]
+    Parallel {
+        /// Asked for.
+        parallel: u32,
+        /// The bound.
+        limit: u32,
     },
     /// The engine's thread cannot be started.
     #[error("the engine's thread cannot be started: {kind}")]
@@ -95,9 +103,21 @@ pub enum EngineError {
     /// A stop string is not usable.
     #[error("stop strings: {0}")]
     Stop(StopFault),
-    /// The temperature is not a positive number.
+    /// The temperature is not a number, or below 0.
     #[error("the temperature must be a number above 0 (0 means greedy)")]
     Temperature,
+    /// `min_p` is not in `[0, 1]`.
+    #[error("min_p must be from 0 to 1")]
+    MinP,
+    /// A penalty is not in `[-2, 2]`.
+    #[error("penalties must be from -2 to 2")]
+    Penalty,
+    /// Too many biases, or one that is not a finite number.
+    #[error("at most {limit} tokens can have a bias, a finite number each")]
+    Bias {
+        /// Most of them.
+        limit: usize,
+    },
     /// `top_p` is not in `(0, 1]`.
     #[error("top_p must be above 0 and at most 1")]
     TopP,
@@ -157,6 +177,7 @@ impl EngineError {
             EngineError::Context { .. } => "engine.context.unavailable",
             EngineError::Cpu { .. } => "engine.cpu.unsupported",
             EngineError::Threads { .. } => "engine.threads.too-many",
+            EngineError::Parallel { .. } => "engine.parallel.too-many",
             EngineError::Thread { .. } => "engine.thread.failed",
             EngineError::QueueFull { .. } => "engine.queue.full",
             EngineError::PromptEmpty => "engine.prompt.empty",
@@ -167,6 +188,9 @@ impl EngineError {
             EngineError::Stop(_) => "engine.stop.invalid",
             EngineError::Temperature => "engine.sampling.temperature",
             EngineError::TopP => "engine.sampling.top-p",
+            EngineError::MinP => "engine.sampling.min-p",
+            EngineError::Penalty => "engine.sampling.penalty",
+            EngineError::Bias { .. } => "engine.sampling.bias",
             EngineError::NoMessages => "engine.chat.no-messages",
             EngineError::NoTemplate => "engine.chat.no-template",
             EngineError::Template(_) => "engine.chat.template",

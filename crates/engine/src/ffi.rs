@@ -1,7 +1,7 @@
 //! The only unsafe code of this crate: a safe face for the part of llama.cpp's C interface that is used.
 //!
 //! Ownership follows the C side: [`Model`] owns the weights and the vocabulary, [`Context`] borrows the model and owns
-//! the attention cache, [`Sampler`] stands alone. None of them is shared between threads.
+//! the attention cache. None of them is shared between threads.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -18,10 +18,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use llama_cpp_sys_2 as sys;
 
 use crate::gguf::Block;
-use crate::request::Sampling;
 
 /// One token of a vocabulary.
 pub(crate) type Token = sys::llama_token;
+
+/// A place in the attention cache for the tokens of one text, from 0.
+pub(crate) type Sequence = sys::llama_seq_id;
 
 /// `llama_decode`'s result for a computation that the abort callback ended.
 pub(crate) const ABORTED: i32 = 2;
@@ -95,6 +97,18 @@ impl Model {
         unsafe {
             sys::llama_model_has_decoder(self.model.as_ptr())
                 && !sys::llama_model_has_encoder(self.model.as_ptr())
+        }
+    }
+
+    /// Whether a text that begins as another one can begin with what was computed for it: every token sees every earlier
+    /// one, and nothing else is remembered.
+    pub(crate) fn shares_beginnings(&self) -> bool {
+        let model = self.model.as_ptr();
+        // SAFETY: `self.model` is loaded.
+        unsafe {
+            sys::llama_model_n_swa(model) == 0
+                && !sys::llama_model_is_recurrent(model)
+                && !sys::llama_model_is_hybrid(model)
         }
     }
 
@@ -288,55 +302,96 @@ impl Drop for Stream {
     }
 }
 
+/// The tokens that one computation reads, of any number of sequences.
+#[derive(Default)]
+pub(crate) struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<sys::llama_pos>,
+    /// Of each token, how many sequences it belongs to: one.
+    ones: Vec<i32>,
+    sequences: Vec<Sequence>,
+    pointers: Vec<*mut Sequence>,
+    outputs: Vec<i8>,
+}
+
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.ones.clear();
+        self.sequences.clear();
+        self.outputs.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Adds a token that stands at `position` of its sequence. With `output` the scores of what follows it are computed.
+    pub(crate) fn push(&mut self, token: Token, position: u32, sequence: Sequence, output: bool) {
+        self.tokens.push(token);
+        // A context has fewer than 2^31 tokens.
+        self.positions.push(sys::llama_pos::try_from(position).unwrap_or(sys::llama_pos::MAX));
+        self.ones.push(1);
+        self.sequences.push(sequence);
+        self.outputs.push(output.into());
+    }
+}
+
 /// What the abort callback sees, after every operation of a computation.
 struct Watch {
-    abort: Arc<AtomicBool>,
+    /// Of all requests that the computation is for.
+    aborts: Vec<Arc<AtomicBool>>,
     beat: Arc<AtomicU64>,
 }
 
-/// An attention cache and the buffers to compute with.
+/// How large a context is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Tokens that all sequences have room for together.
+    pub(crate) cells: NonZeroU32,
+    /// Sequences.
+    pub(crate) sequences: NonZeroU32,
+    /// The most tokens that one [`Context::decode`] takes.
+    pub(crate) batch: NonZeroU32,
+    pub(crate) threads: i32,
+}
+
+/// An attention cache, which all sequences share, and the buffers to compute with.
 pub(crate) struct Context<'m> {
     context: NonNull<sys::llama_context>,
     /// What the abort callback reads. Held here so that it outlives every computation.
     watch: Box<Watch>,
+    vocabulary: usize,
     model: PhantomData<&'m Model>,
 }
 
 impl<'m> Context<'m> {
-    /// Makes room for `tokens` tokens. `batch` is the most that one [`Context::decode`] takes. `beat` is counted up with
-    /// every operation of a computation.
-    pub(crate) fn new(
-        model: &'m Model,
-        tokens: NonZeroU32,
-        batch: NonZeroU32,
-        threads: i32,
-        beat: Arc<AtomicU64>,
-    ) -> Option<Self> {
+    /// `beat` is counted up with every operation of a computation. At most one token of each sequence has an output.
+    pub(crate) fn new(model: &'m Model, sizes: Sizes, beat: Arc<AtomicU64>) -> Option<Self> {
+        let vocabulary = usize::try_from(model.vocabulary()).ok()?;
         // SAFETY: no precondition.
         let mut params = unsafe { sys::llama_context_default_params() };
-        params.n_ctx = tokens.get();
-        params.n_batch = batch.get();
-        params.n_ubatch = batch.get();
-        params.n_seq_max = 1;
-        params.n_threads = threads;
-        params.n_threads_batch = threads;
+        params.n_ctx = sizes.cells.get();
+        params.n_batch = sizes.batch.get();
+        params.n_ubatch = sizes.batch.get();
+        params.n_seq_max = sizes.sequences.get();
+        // A buffer of scores for each token of a batch would be larger than many a model.
+        params.n_outputs_max = sizes.sequences.get();
+        params.n_threads = sizes.threads;
+        params.n_threads_batch = sizes.threads;
+        params.kv_unified = true;
         params.no_perf = true;
         // SAFETY: the model is loaded and outlives the context by the lifetime `'m`; the pointers in `params` are null.
         // The C side may adjust the model while it makes a context: this crate makes one, on the model's only thread.
         let context = NonNull::new(unsafe { sys::llama_init_from_model(model.model.as_ptr(), params) })?;
-        let watch = Box::new(Watch { abort: Arc::default(), beat });
-        let mut this = Self { context, watch, model: PhantomData };
-        this.set_abort(Arc::default());
-        Some(this)
-    }
-
-    /// From now on, a computation ends early once `flag` is true.
-    pub(crate) fn set_abort(&mut self, flag: Arc<AtomicBool>) {
-        self.watch.abort = flag;
-        let data = ptr::from_ref::<Watch>(&self.watch).cast_mut().cast::<c_void>();
+        let watch = Box::new(Watch { aborts: Vec::new(), beat });
+        let this = Self { context, watch, vocabulary, model: PhantomData };
+        let data = ptr::from_ref::<Watch>(&this.watch).cast_mut().cast::<c_void>();
         // SAFETY: `is_set` reads a `Watch` behind `data`: the box lives as long as the context and is not replaced. It is
-        // called only inside `decode`; no computation runs now, for `decode` needs `&mut self` too.
-        unsafe { sys::llama_set_abort_callback(self.context.as_ptr(), Some(is_set), data) };
+        // called only inside `decode`, which changes what is in the box before it computes.
+        unsafe { sys::llama_set_abort_callback(this.context.as_ptr(), Some(is_set), data) };
+        Some(this)
     }
 
     /// Tokens that fit.
@@ -357,17 +412,61 @@ impl<'m> Context<'m> {
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), true) };
     }
 
-    /// Reads `tokens` behind those read before. The result for the last one can then be sampled.
-    pub(crate) fn decode(&mut self, tokens: &mut [Token]) -> Result<(), DecodeStatus> {
-        let n = i32::try_from(tokens.len()).map_err(|_| DecodeStatus(-1))?;
-        if n == 0 {
+    /// Forgets a sequence: its room is free again.
+    pub(crate) fn forget(&mut self, sequence: Sequence) {
+        // SAFETY: `self.context` is alive, and its memory with it; -1 is every position. A whole sequence can always go.
+        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), sequence, -1, -1) };
+    }
+
+    /// Lets `to`, which is empty, begin with the first `tokens` tokens of `from`. Nothing is copied: both have the same cells.
+    pub(crate) fn share(&mut self, from: Sequence, to: Sequence, tokens: u32) {
+        let end = sys::llama_pos::try_from(tokens).unwrap_or(sys::llama_pos::MAX);
+        // SAFETY: `self.context` is alive, and its memory with it; both numbers are below the context's sequences.
+        unsafe {
+            sys::llama_memory_seq_cp(sys::llama_get_memory(self.context.as_ptr()), from, to, 0, end);
+        }
+    }
+
+    /// Reads a batch behind what its sequences have read before. Ends early once all of `aborts` are true, if there are any.
+    pub(crate) fn decode(
+        &mut self,
+        batch: &mut Batch,
+        aborts: Vec<Arc<AtomicBool>>,
+    ) -> Result<(), DecodeStatus> {
+        let n_tokens = i32::try_from(batch.len()).map_err(|_| DecodeStatus(-1))?;
+        if n_tokens == 0 {
             return Err(DecodeStatus(-1));
         }
-        // SAFETY: the batch points to `n` tokens that live until `llama_decode` returns, and it keeps no pointer.
-        let status = unsafe {
-            sys::llama_decode(self.context.as_ptr(), sys::llama_batch_get_one(tokens.as_mut_ptr(), n))
+        self.watch.aborts = aborts;
+        batch.pointers.clear();
+        batch.pointers.extend(batch.sequences.iter_mut().map(ptr::from_mut));
+        let given = sys::llama_batch {
+            n_tokens,
+            token: batch.tokens.as_mut_ptr(),
+            embd: ptr::null_mut(),
+            pos: batch.positions.as_mut_ptr(),
+            n_seq_id: batch.ones.as_mut_ptr(),
+            seq_id: batch.pointers.as_mut_ptr(),
+            logits: batch.outputs.as_mut_ptr(),
         };
+        // SAFETY: every list has `n_tokens` elements and lives until the call returns, as do the sequence numbers behind the
+        // pointers; the C side keeps none of them.
+        let status = unsafe { sys::llama_decode(self.context.as_ptr(), given) };
+        batch.pointers.clear();
         if status == 0 { Ok(()) } else { Err(DecodeStatus(status)) }
+    }
+
+    /// The scores of all tokens behind the token at `index` of the last batch, which had an output. Empty where it had none.
+    pub(crate) fn scores(&self, index: usize) -> &[f32] {
+        let Ok(index) = i32::try_from(index) else { return &[] };
+        // SAFETY: `self.context` is alive; an index without output gives null.
+        let scores = unsafe { sys::llama_get_logits_ith(self.context.as_ptr(), index) };
+        if scores.is_null() {
+            return &[];
+        }
+        // SAFETY: not null, so one number for each token of the vocabulary, which only `decode` changes, and that needs
+        // `&mut self`.
+        unsafe { std::slice::from_raw_parts(scores, self.vocabulary) }
     }
 }
 
@@ -379,57 +478,8 @@ impl Drop for Context<'_> {
 }
 
 unsafe extern "C" fn is_set(data: *mut c_void) -> bool {
-    // SAFETY: `data` is the pointer given in `set_abort`, to a `Watch` that the context keeps alive.
+    // SAFETY: `data` is the pointer given in `Context::new`, to a `Watch` that the context keeps alive.
     let watch = unsafe { &*data.cast::<Watch>() };
     watch.beat.fetch_add(1, Ordering::Relaxed);
-    watch.abort.load(Ordering::Acquire)
-}
-
-/// Chooses tokens.
-pub(crate) struct Sampler {
-    chain: NonNull<sys::llama_sampler>,
-}
-
-impl Sampler {
-    /// `None` where no memory is left.
-    pub(crate) fn new(sampling: Sampling) -> Option<Self> {
-        // SAFETY: no precondition.
-        let chain = NonNull::new(unsafe {
-            sys::llama_sampler_chain_init(sys::llama_sampler_chain_default_params())
-        })?;
-        let this = Self { chain };
-        match sampling {
-            // SAFETY: no precondition.
-            Sampling::Greedy => this.add(unsafe { sys::llama_sampler_init_greedy() })?,
-            Sampling::Random { temperature, top_p, seed } => {
-                // SAFETY: no precondition.
-                this.add(unsafe { sys::llama_sampler_init_temp(temperature) })?;
-                // SAFETY: no precondition.
-                this.add(unsafe { sys::llama_sampler_init_top_p(top_p, 1) })?;
-                // SAFETY: no precondition.
-                this.add(unsafe { sys::llama_sampler_init_dist(seed) })?;
-            }
-        }
-        Some(this)
-    }
-
-    /// The next token. Call it after a successful [`Context::decode`], once.
-    pub(crate) fn sample(&mut self, context: &mut Context<'_>) -> Token {
-        // SAFETY: both are alive; index -1 is the last result, which `decode` always computes.
-        unsafe { sys::llama_sampler_sample(self.chain.as_ptr(), context.context.as_ptr(), -1) }
-    }
-
-    fn add(&self, link: *mut sys::llama_sampler) -> Option<()> {
-        let link = NonNull::new(link)?;
-        // SAFETY: both are alive; the chain takes ownership of the link.
-        unsafe { sys::llama_sampler_chain_add(self.chain.as_ptr(), link.as_ptr()) };
-        Some(())
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        // SAFETY: made in `new`, freed only here, with all links.
-        unsafe { sys::llama_sampler_free(self.chain.as_ptr()) };
-    }
+    !watch.aborts.is_empty() && watch.aborts.iter().all(|abort| abort.load(Ordering::Acquire))
 }

@@ -6,7 +6,7 @@
 //!
 //! Three promises hold for every implementation:
 //!
-//! * with [`Sampling::Greedy`] the same request gives the same text, whatever ran before it;
+//! * a greedy request gives the same text again, whatever ran before it (on [`LlamaEngine`] where it runs alone: spec/serving.md, SRV-23);
 //! * no byte of a prompt or an answer is written to a log, an error, a `Debug` or a `Display`;
 //! * text inside a chat message is only ever text: it cannot become one of the model's control tokens.
 //!
@@ -18,19 +18,28 @@ mod answer;
 mod error;
 mod ffi;
 mod gguf;
+mod kept;
 mod llama;
 mod pace;
 mod request;
+mod sampler;
+mod scheduler;
 mod template;
 mod text;
+mod turns;
+mod writer;
 
-pub use answer::{Completion, Event, FinishReason, Usage};
+pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
 pub use error::{EngineError, GgufFault, ProcessEnd, StopFault, TemplateFault};
-pub use llama::{DEFAULT_CONTEXT_TOKENS, EngineOptions, LlamaEngine, QUEUE_CAPACITY};
-pub use request::{
-    Cancel, ChatMessage, GenerateRequest, Input, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role, Sampling,
-    StopStrings, TokenBudget,
+pub use llama::{
+    DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, EngineOptions, LlamaEngine, MAX_PARALLEL,
+    QUEUE_CAPACITY,
 };
+pub use request::{
+    Cancel, ChatMessage, GenerateRequest, Input, MAX_BIASES, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role,
+    Sampling, StopStrings, Tenant, TokenBudget,
+};
+pub use sampler::MAX_ALTERNATIVES;
 
 use std::ops::ControlFlow;
 
@@ -97,6 +106,8 @@ pub struct ModelInfo {
     pub tensor_bytes: u64,
     /// Tokens that prompt and answer may have together.
     pub context_tokens: u32,
+    /// Requests that run at the same time.
+    pub parallel: u32,
     /// Tokens of context that the model was trained with.
     pub trained_context_tokens: u32,
     /// Whether chat requests can be served.

@@ -1,4 +1,4 @@
-//! The embedded engine: one thread owns llama.cpp's context and works through a bounded queue.
+//! The embedded engine: one thread owns llama.cpp's context and works on all requests together, behind a bounded queue.
 
 use std::fs::File;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -6,24 +6,35 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use crate::answer::{Completion, Event, FinishReason, Usage};
+use crate::answer::{Completion, Event};
 use crate::error::EngineError;
-use crate::ffi::{self, Context, Model, Sampler, Token};
+use crate::ffi::{self, Context, Model, Sizes, Token};
 use crate::gguf;
-use crate::pace::Pace;
-use crate::request::{Cancel, GenerateRequest, Input, Sampling, TokenBudget};
+use crate::request::{GenerateRequest, Input};
+use crate::scheduler::{Job, Reply, Room, Scheduler};
 use crate::template::{ChatTemplate, ControlTokens, Segment};
-use crate::text::{StopGate, Utf8Stream};
 use crate::{ChatSupport, Engine, ModelInfo};
 
-/// Requests that may wait while one runs.
+/// Requests that may wait while others run.
 pub const QUEUE_CAPACITY: usize = 32;
 
 /// Context size where the options do not say otherwise, in tokens. Smaller where the model was trained with less.
 pub const DEFAULT_CONTEXT_TOKENS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+
+/// Requests that run at the same time where the options do not say otherwise.
+pub const DEFAULT_PARALLEL: NonZeroU32 = NonZeroU32::new(8).unwrap();
+
+/// Tokens of the attention cache, of all requests together, where the options do not say otherwise.
+pub const DEFAULT_CACHE_TOKENS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
+
+/// llama.cpp's own bound of sequences (`LLAMA_MAX_SEQ`).
+const MAX_SEQUENCES: u32 = 256;
+
+/// Most requests that run at the same time.
+pub const MAX_PARALLEL: u32 = 128;
 
 /// Prompt tokens that are read in one step.
 const BATCH_TOKENS: NonZeroU32 = NonZeroU32::new(512).unwrap();
@@ -40,14 +51,25 @@ const WORKER_STACK_BYTES: usize = 64 << 20;
 pub struct EngineOptions {
     /// Tokens that prompt and answer may have together. The model's trained context is an upper bound.
     pub context_tokens: NonZeroU32,
+    /// Tokens that all requests at the same time have room for together; at least `context_tokens`. A request starts when
+    /// there is room for its prompt and its whole token budget.
+    pub cache_tokens: NonZeroU32,
+    /// Requests that run at the same time.
+    pub parallel: NonZeroU32,
     /// Threads to compute with, at most the cores of this process.
     pub threads: NonZeroUsize,
 }
 
 impl Default for EngineOptions {
-    /// [`DEFAULT_CONTEXT_TOKENS`], and a thread for each core that this process may use.
+    /// [`DEFAULT_CONTEXT_TOKENS`], [`DEFAULT_CACHE_TOKENS`], [`DEFAULT_PARALLEL`], and a thread for each core that this process
+    /// may use.
     fn default() -> Self {
-        Self { context_tokens: DEFAULT_CONTEXT_TOKENS, threads: cores() }
+        Self {
+            context_tokens: DEFAULT_CONTEXT_TOKENS,
+            cache_tokens: DEFAULT_CACHE_TOKENS,
+            parallel: DEFAULT_PARALLEL,
+            threads: cores(),
+        }
     }
 }
 
@@ -56,7 +78,7 @@ pub struct LlamaEngine {
     info: ModelInfo,
     template: Option<Result<ChatTemplate, EngineError>>,
     /// `None` only while it is dropped.
-    queue: Option<SyncSender<Job>>,
+    queue: Option<Sender<Job>>,
     depth: Arc<AtomicUsize>,
     beat: Arc<AtomicU64>,
     worker: Option<JoinHandle<()>>,
@@ -82,7 +104,7 @@ impl LlamaEngine {
         check_machine(options)?;
         let header = gguf::check_file(&file, ffi::block_of)?;
 
-        let (queue, jobs) = sync_channel(QUEUE_CAPACITY);
+        let (queue, jobs) = channel();
         let (ready, loaded) = channel();
         let depth = Arc::new(AtomicUsize::new(0));
         let beat = Arc::<AtomicU64>::default();
@@ -91,7 +113,7 @@ impl LlamaEngine {
             .stack_size(WORKER_STACK_BYTES)
             .spawn({
                 let counters = Counters { depth: Arc::clone(&depth), beat: Arc::clone(&beat) };
-                move || work(file, header.architecture, options, &ready, &jobs, &counters)
+                move || work(file, header.architecture, options, &ready, &jobs, counters)
             })
             .map_err(|e| EngineError::Thread { kind: e.kind() })?;
         let Loaded { info, template } = loaded.recv().map_err(|_| EngineError::Stopped)??;
@@ -99,7 +121,7 @@ impl LlamaEngine {
     }
 
     /// Renders what the worker turns into tokens.
-    fn render(&self, input: Input) -> Result<Prompt, EngineError> {
+    fn render(&self, input: Input) -> Result<Vec<Segment>, EngineError> {
         let segments = match input {
             Input::Raw(text) => vec![Segment { text, literal: true }],
             Input::Chat(messages) => {
@@ -123,7 +145,7 @@ impl LlamaEngine {
         if bytes == 0 {
             return Err(EngineError::PromptEmpty);
         }
-        Ok(Prompt(segments))
+        Ok(segments)
     }
 }
 
@@ -155,17 +177,20 @@ impl Engine for LlamaEngine {
             budget: request.budget,
             sampling: request.sampling,
             stop: request.stop.into_inner(),
+            logprobs: request.logprobs,
+            tenant: request.tenant,
             cancel: cancel.clone(),
             reply,
         };
         let queue = self.queue.as_ref().ok_or(EngineError::Stopped)?;
-        self.depth.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = queue.try_send(job) {
+        let most = QUEUE_CAPACITY.saturating_add(usize::try_from(self.info.parallel).unwrap_or(usize::MAX));
+        if self.depth.fetch_add(1, Ordering::Relaxed) >= most {
             self.depth.fetch_sub(1, Ordering::Relaxed);
-            return Err(match error {
-                TrySendError::Full(_) => EngineError::QueueFull { capacity: QUEUE_CAPACITY },
-                TrySendError::Disconnected(_) => EngineError::Stopped,
-            });
+            return Err(EngineError::QueueFull { capacity: QUEUE_CAPACITY });
+        }
+        if queue.send(job).is_err() {
+            self.depth.fetch_sub(1, Ordering::Relaxed);
+            return Err(EngineError::Stopped);
         }
         let mut listening = true;
         loop {
@@ -200,22 +225,6 @@ struct Loaded {
     template: Option<Result<ChatTemplate, EngineError>>,
 }
 
-struct Prompt(Vec<Segment>);
-
-struct Job {
-    prompt: Prompt,
-    budget: TokenBudget,
-    sampling: Sampling,
-    stop: Vec<String>,
-    cancel: Cancel,
-    reply: Sender<Reply>,
-}
-
-enum Reply {
-    Event(Event),
-    End(Result<Completion, EngineError>),
-}
-
 /// What the worker counts.
 struct Counters {
     depth: Arc<AtomicUsize>,
@@ -229,33 +238,28 @@ fn work(
     options: EngineOptions,
     ready: &Sender<Result<Loaded, EngineError>>,
     jobs: &Receiver<Job>,
-    counters: &Counters,
+    counters: Counters,
 ) {
     // A caller that is gone gets no report, here and below.
     let Some(model) = Model::load(file) else {
         let _ = ready.send(Err(EngineError::Refused { architecture }));
         return;
     };
-    let (loaded, mut context) = match start(&model, architecture, options, Arc::clone(&counters.beat)) {
+    let (loaded, context, room) = match start(&model, architecture, options, counters.beat) {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
             return;
         }
     };
-    let room = loaded.info.context_tokens;
-    let mut pace = Pace::new(u32::try_from(options.threads.get()).unwrap_or(u32::MAX));
     if ready.send(Ok(loaded)).is_err() {
         return;
     }
-    for job in jobs {
-        let reply = job.reply.clone();
-        let result = run(&model, &mut context, &mut pace, room, job);
-        // Before the next request waits, not after: nothing of this one stays in memory while the engine is idle.
-        context.clear();
-        counters.depth.fetch_sub(1, Ordering::Relaxed);
-        let _ = reply.send(Reply::End(result));
-    }
+    Scheduler::new(&model, context, room, options.parallel, threads(options), counters.depth).work(jobs);
+}
+
+fn threads(options: EngineOptions) -> u32 {
+    u32::try_from(options.threads.get()).unwrap_or(u32::MAX)
 }
 
 /// Makes the context and reads what the engine says about its model.
@@ -264,15 +268,26 @@ fn start(
     architecture: String,
     options: EngineOptions,
     beat: Arc<AtomicU64>,
-) -> Result<(Loaded, Context<'_>), EngineError> {
+) -> Result<(Loaded, Context<'_>, Room), EngineError> {
     if !model.continues_text() {
         return Err(EngineError::NotDecoder { architecture });
     }
     let trained = model.trained_context_tokens();
     let tokens = NonZeroU32::new(trained).map_or(options.context_tokens, |t| t.min(options.context_tokens));
-    let threads = i32::try_from(options.threads.get()).unwrap_or(i32::MAX);
-    let context = Context::new(model, tokens, BATCH_TOKENS.min(tokens), threads, beat)
-        .ok_or(EngineError::Context { context_tokens: tokens.get() })?;
+    let cells = options.cache_tokens.max(tokens);
+    // At most as many as llama.cpp has sequences for.
+    let kept = match model.shares_beginnings() {
+        true => options.parallel.get().min(MAX_SEQUENCES - options.parallel.get()),
+        false => 0,
+    };
+    let sizes = Sizes {
+        cells,
+        sequences: options.parallel.saturating_add(kept),
+        batch: BATCH_TOKENS.min(cells).max(options.parallel),
+        threads: i32::try_from(threads(options)).unwrap_or(i32::MAX),
+    };
+    let context =
+        Context::new(model, sizes, beat).ok_or(EngineError::Context { context_tokens: cells.get() })?;
     let text = |token: Option<Token>| token.and_then(|t| model.text(t)).unwrap_or_default();
     let template = model.chat_template().map(|source| {
         ChatTemplate::new(
@@ -289,6 +304,7 @@ fn start(
         tensor_bytes: model.tensor_bytes(),
         // The C side rounds up; the caller's number is the promise.
         context_tokens: tokens.get().min(context.capacity()),
+        parallel: options.parallel.get(),
         trained_context_tokens: trained,
         chat: match &template {
             Some(Ok(_)) => ChatSupport::Template,
@@ -296,132 +312,22 @@ fn start(
             None => ChatSupport::Missing,
         },
     };
-    Ok((Loaded { info, template }, context))
-}
-
-/// One request, from text to text.
-fn run(
-    model: &Model,
-    context: &mut Context<'_>,
-    pace: &mut Pace,
-    room: u32,
-    job: Job,
-) -> Result<Completion, EngineError> {
-    let mut usage = Usage::default();
-    let cancelled = |usage| Ok(Completion { finish: FinishReason::Cancelled, usage });
-    if job.cancel.is_cancelled() {
-        return cancelled(usage);
-    }
-    let mut prompt = tokens(model, &job.prompt)?;
-    let (prompt_tokens, budget) = fit(prompt.len(), job.budget, room)?;
-    usage.prompt_tokens = prompt_tokens;
-    let mut sampler = Sampler::new(job.sampling).ok_or(EngineError::Context { context_tokens: room })?;
-    if job.reply.send(Reply::Event(Event::Started { prompt_tokens })).is_err() {
-        return cancelled(usage);
-    }
-
-    context.set_abort(Arc::clone(job.cancel.flag()));
-    let batch = usize::try_from(BATCH_TOKENS.get()).unwrap_or(usize::MAX);
-    for part in prompt.chunks_mut(batch) {
-        if compute(context, pace, part)?.is_break() {
-            return cancelled(usage);
-        }
-    }
-
-    let mut utf8 = Utf8Stream::default();
-    let mut gate = StopGate::new(job.stop);
-    // Sends text on; false when nobody listens any more.
-    let send = |text: String| text.is_empty() || job.reply.send(Reply::Event(Event::Text(text))).is_ok();
-    let finish = loop {
-        if job.cancel.is_cancelled() {
-            return cancelled(usage);
-        }
-        let token = sampler.sample(context);
-        if model.is_end(token) {
-            break FinishReason::Stop;
-        }
-        usage.completion_tokens += 1;
-        let passed = gate.push(&utf8.push(&model.piece(token)));
-        if !send(passed.text) {
-            return cancelled(usage);
-        }
-        if passed.stopped {
-            return Ok(Completion { finish: FinishReason::Stop, usage });
-        }
-        if usage.completion_tokens >= budget {
-            break FinishReason::Length;
-        }
-        if compute(context, pace, &mut [token])?.is_break() {
-            return cancelled(usage);
-        }
+    let room = Room {
+        request: info.context_tokens,
+        cells: cells.get().min(context.capacity()),
+        batch: sizes.batch,
+        kept,
     };
-    let last = gate.push(&utf8.finish());
-    let delivered = send(last.text) && (last.stopped || send(gate.finish()));
-    if !delivered {
-        return cancelled(usage);
-    }
-    Ok(Completion { finish: if last.stopped { FinishReason::Stop } else { finish }, usage })
-}
-
-/// One step, with as many threads as there are free cores. Breaks where the request was cancelled meanwhile.
-fn compute(
-    context: &mut Context<'_>,
-    pace: &mut Pace,
-    tokens: &mut [Token],
-) -> Result<ControlFlow<()>, EngineError> {
-    let step = Pace::start();
-    let result = context.decode(tokens);
-    if pace.end(&step) {
-        context.set_threads(pace.threads());
-    }
-    match result {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(ffi::DecodeStatus(ffi::ABORTED)) => Ok(ControlFlow::Break(())),
-        Err(ffi::DecodeStatus(status)) => Err(EngineError::Compute { status }),
-    }
-}
-
-/// The prompt's tokens, with the token that starts a text in front where the model wants it.
-fn tokens(model: &Model, prompt: &Prompt) -> Result<Vec<Token>, EngineError> {
-    let mut tokens = Vec::new();
-    for segment in &prompt.0 {
-        let bytes = segment.text.len();
-        model
-            .tokenise(&segment.text, !segment.literal, &mut tokens)
-            .ok_or(EngineError::PromptTooManyBytes { bytes, limit: i32::MAX.unsigned_abs() as usize })?;
-    }
-    if tokens.is_empty() {
-        return Err(EngineError::PromptEmpty);
-    }
-    // Templates often write it themselves.
-    if let Some(bos) = model.bos().filter(|bos| model.wants_bos() && tokens.first() != Some(bos)) {
-        tokens.insert(0, bos);
-    }
-    Ok(tokens)
-}
-
-/// Checks that prompt and answer fit into `room` tokens; returns the prompt's tokens and the answer's bound.
-fn fit(prompt_tokens: usize, budget: TokenBudget, room: u32) -> Result<(u32, u32), EngineError> {
-    let too_long = EngineError::PromptTooLong { prompt_tokens, context_tokens: room };
-    let prompt = match u32::try_from(prompt_tokens) {
-        Ok(n) if n < room => n,
-        _ => return Err(too_long),
-    };
-    let left = room - prompt;
-    match budget {
-        TokenBudget::UpTo(most) => Ok((prompt, left.min(most.get()))),
-        TokenBudget::Exact(n) if n.get() <= left => Ok((prompt, n.get())),
-        TokenBudget::Exact(n) => Err(EngineError::ContextOverflow {
-            prompt_tokens: prompt,
-            max_new_tokens: n.get(),
-            context_tokens: room,
-        }),
-    }
+    Ok((Loaded { info, template }, context, room))
 }
 
 /// Checks that this machine can do what is asked for.
 fn check_machine(options: EngineOptions) -> Result<(), EngineError> {
     check_cpu()?;
+    let parallel = options.parallel.get();
+    if parallel > MAX_PARALLEL {
+        return Err(EngineError::Parallel { parallel, limit: MAX_PARALLEL });
+    }
     let (threads, cores) = (options.threads.get(), cores().get());
     if threads > cores { Err(EngineError::Threads { threads, cores }) } else { Ok(()) }
 }
@@ -455,27 +361,6 @@ fn check_cpu() -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn n(v: u32) -> NonZeroU32 {
-        NonZeroU32::new(v).unwrap()
-    }
-
-    #[test]
-    fn prompt_and_answer_fit_exactly_or_not() {
-        assert_eq!(fit(90, TokenBudget::Exact(n(10)), 100), Ok((90, 10)));
-        assert_eq!(
-            fit(91, TokenBudget::Exact(n(10)), 100),
-            Err(EngineError::ContextOverflow { prompt_tokens: 91, max_new_tokens: 10, context_tokens: 100 })
-        );
-        assert_eq!(fit(99, TokenBudget::UpTo(n(10)), 100), Ok((99, 1)));
-        assert_eq!(fit(5, TokenBudget::UpTo(n(10)), 100), Ok((5, 10)));
-        for prompt_tokens in [100, 101, usize::MAX] {
-            assert_eq!(
-                fit(prompt_tokens, TokenBudget::UpTo(n(1)), 100),
-                Err(EngineError::PromptTooLong { prompt_tokens, context_tokens: 100 })
-            );
-        }
-    }
 
     #[test]
     fn more_threads_than_cores_are_refused() {

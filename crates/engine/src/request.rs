@@ -11,6 +11,8 @@ use crate::error::{EngineError, StopFault};
 pub const MAX_STOP_STRINGS: usize = 16;
 /// Longest stop string, in bytes.
 pub const MAX_STOP_BYTES: usize = 256;
+/// Most tokens with a bias in one request.
+pub const MAX_BIASES: usize = 1024;
 
 /// One request. Its `Debug` shows no content.
 #[derive(Debug, Clone)]
@@ -23,6 +25,12 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Strings that end the answer; they are not part of it. See [`MAX_STOP_STRINGS`] and [`MAX_STOP_BYTES`].
     pub stop: StopStrings,
+    /// Reports the probability of each token, and of so many others in its place, at most
+    /// [`MAX_ALTERNATIVES`](crate::MAX_ALTERNATIVES).
+    pub logprobs: Option<u8>,
+    /// Whose it is. Tenants take turns in starting requests; requests of one tenant share what was computed for beginnings that
+    /// are alike. `None` is a tenant too, which shares nothing.
+    pub tenant: Option<Tenant>,
     /// Ends the request from outside, also while it waits or reads its prompt.
     pub cancel: Cancel,
 }
@@ -34,10 +42,23 @@ impl GenerateRequest {
         Self {
             input,
             budget,
-            sampling: Sampling::Greedy,
+            sampling: Sampling::greedy(),
             stop: StopStrings::default(),
+            logprobs: None,
+            tenant: None,
             cancel: Cancel::new(),
         }
+    }
+}
+
+/// The name of a tenant. Requests of one tenant can learn of each other how they begin, by the time that a prompt takes: so it must
+/// not be guessed or chosen by a client. Its `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tenant(pub [u8; 32]);
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tenant")
     }
 }
 
@@ -108,37 +129,90 @@ pub enum TokenBudget {
     UpTo(NonZeroU32),
 }
 
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sampling {
-    /// Always the likeliest: deterministic.
-    Greedy,
-    /// Random, repeatable for one seed on one machine.
-    Random {
-        /// Above 0; smaller is more predictable.
-        temperature: f32,
-        /// In `(0, 1]`: the likeliest tokens with this total probability are candidates.
-        top_p: f32,
-        /// Start of the random sequence.
-        seed: u32,
-    },
+/// How the next token is chosen: out of the scores of all tokens, in the order of the fields. Its `Debug` shows how many biases
+/// there are.
+#[derive(Clone, PartialEq)]
+pub struct Sampling {
+    /// Added to the scores of these tokens, before everything else. See [`MAX_BIASES`].
+    pub bias: Vec<(i32, f32)>,
+    /// Taken off a token's score for each time that it is in the answer already, -2 to 2.
+    pub frequency_penalty: f32,
+    /// Taken off a token's score once it is in the answer, -2 to 2.
+    pub presence_penalty: f32,
+    /// 0 is greedy: always the best, and deterministic. Above 0: by lot, smaller is more predictable.
+    pub temperature: f32,
+    /// The likeliest so many tokens are candidates; 0 is all of them.
+    pub top_k: u32,
+    /// In `(0, 1]`: the likeliest tokens with this total probability are candidates.
+    pub top_p: f32,
+    /// In `[0, 1]`: tokens that are at least this many times as likely as the best one are candidates.
+    pub min_p: f32,
+    /// Start of the random sequence, which is the same for the same seed.
+    pub seed: u64,
 }
 
 impl Sampling {
-    /// Checks that the numbers are usable.
-    pub(crate) fn check(self) -> Result<(), EngineError> {
-        match self {
-            Sampling::Greedy => Ok(()),
-            Sampling::Random { temperature, top_p, .. } => {
-                if !temperature.is_finite() || temperature <= 0.0 {
-                    Err(EngineError::Temperature)
-                } else if !(top_p > 0.0 && top_p <= 1.0) {
-                    Err(EngineError::TopP)
-                } else {
-                    Ok(())
-                }
-            }
+    /// Always the likeliest.
+    #[must_use]
+    pub fn greedy() -> Self {
+        Self {
+            bias: Vec::new(),
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 0,
         }
+    }
+
+    /// By lot.
+    #[must_use]
+    pub fn random(temperature: f32, top_p: f32, seed: u64) -> Self {
+        Self { temperature, top_p, seed, ..Self::greedy() }
+    }
+
+    pub(crate) fn penalises(&self) -> bool {
+        self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
+    }
+
+    pub(crate) fn adjusts(&self) -> bool {
+        self.penalises() || !self.bias.is_empty()
+    }
+
+    /// Checks that the numbers are usable.
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        let penalty = |value: f32| (-2.0..=2.0).contains(&value);
+        if !self.temperature.is_finite() || self.temperature < 0.0 {
+            Err(EngineError::Temperature)
+        } else if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            Err(EngineError::TopP)
+        } else if !(0.0..=1.0).contains(&self.min_p) {
+            Err(EngineError::MinP)
+        } else if !penalty(self.frequency_penalty) || !penalty(self.presence_penalty) {
+            Err(EngineError::Penalty)
+        } else if self.bias.len() > MAX_BIASES || self.bias.iter().any(|(_, bias)| !bias.is_finite()) {
+            Err(EngineError::Bias { limit: MAX_BIASES })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Content-free: which tokens are biased says something of a request.
+impl fmt::Debug for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampling")
+            .field("bias", &format_args!("<{}>", self.bias.len()))
+            .field("frequency_penalty", &self.frequency_penalty)
+            .field("presence_penalty", &self.presence_penalty)
+            .field("temperature", &self.temperature)
+            .field("top_k", &self.top_k)
+            .field("top_p", &self.top_p)
+            .field("min_p", &self.min_p)
+            .field("seed", &self.seed)
+            .finish()
     }
 }
 

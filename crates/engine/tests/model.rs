@@ -10,12 +10,13 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, LazyLock};
 use std::time::{Duration, Instant};
 
 use casemate_engine::{
     Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, FinishReason,
-    GenerateRequest, Input, LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, TokenBudget,
+    GenerateRequest, Input, LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, Tenant, TokenBudget,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -34,6 +35,13 @@ const CASES: &[(&str, Case)] = &[
     ("cancelling_interrupts_the_prompt", cancelling_interrupts_the_prompt),
     ("a_cancelled_request_does_not_run", a_cancelled_request_does_not_run),
     ("a_full_queue_refuses", a_full_queue_refuses),
+    ("many_answers_are_written_at_the_same_time", many_answers_are_written_at_the_same_time),
+    ("a_long_prompt_does_not_stop_an_answer", a_long_prompt_does_not_stop_an_answer),
+    ("cancelling_one_of_many_leaves_the_others", cancelling_one_of_many_leaves_the_others),
+    ("requests_wait_for_room_in_the_cache", requests_wait_for_room_in_the_cache),
+    ("a_beginning_is_read_once_for_a_tenant", a_beginning_is_read_once_for_a_tenant),
+    ("probabilities_come_before_their_text", probabilities_come_before_their_text),
+    ("biases_and_penalties_change_the_answer", biases_and_penalties_change_the_answer),
     ("prompts_that_do_not_fit_are_refused_with_numbers", prompts_that_do_not_fit_are_refused_with_numbers),
     ("unusable_requests_are_refused", unusable_requests_are_refused),
     ("emoji_survive", emoji_survive),
@@ -140,7 +148,7 @@ fn a_secret_of_one_request_is_unknown_to_the_next() {
 
 fn random_sampling_repeats_for_a_seed_only() {
     let ask = |seed| {
-        let sampling = Sampling::Random { temperature: 1.2, top_p: 0.95, seed };
+        let sampling = Sampling::random(1.2, 0.95, seed);
         ENGINE.generate_text(GenerateRequest { sampling, ..chat("Invent a name for a boat.", 24) }).unwrap().0
     };
     assert_eq!(ask(1), ask(1));
@@ -204,7 +212,7 @@ fn breaking_the_sink_cancels() {
     let mut pieces = 0;
     let completion = ENGINE
         .generate(chat("Write a very long story.", 1500), &mut |event| match event {
-            Event::Started { .. } => ControlFlow::Continue(()),
+            Event::Started { .. } | Event::Token(_) => ControlFlow::Continue(()),
             Event::Text(_) => {
                 pieces += 1;
                 if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -246,7 +254,8 @@ fn a_cancelled_request_does_not_run() {
 }
 
 fn a_full_queue_refuses() {
-    let engine = Arc::new(load(1024));
+    let options = EngineOptions { context_tokens: n(1024), parallel: n(1), ..EngineOptions::default() };
+    let engine = Arc::new(LlamaEngine::load(model().unwrap(), options).unwrap());
     let release = Cancel::new();
     let running = Arc::new(Barrier::new(2));
     let busy = {
@@ -286,6 +295,231 @@ fn a_full_queue_refuses() {
     assert!(!engine.generate_text(chat("Hello", 4)).unwrap().0.is_empty(), "and it goes on");
 }
 
+const QUESTIONS: [&str; 8] = [
+    "What is 2+2?",
+    "Name a colour.",
+    "Write a story about a lighthouse.",
+    "What is the capital of France?",
+    "Count from one to nine in words.",
+    "Who wrote Hamlet?",
+    "Explain what rain is.",
+    "Invent a name for a boat.",
+];
+
+fn many_answers_are_written_at_the_same_time() {
+    let alone: Vec<_> = QUESTIONS.iter().map(|question| ask(question, 40)).collect();
+    // Each waits for all others after its first piece: so they run at the same time, or this never ends.
+    let barrier = Barrier::new(QUESTIONS.len());
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let ask = |question| {
+            let (mut text, mut waited) = (String::new(), false);
+            let completion = ENGINE.generate(chat(question, 40), &mut |event| {
+                if let Event::Text(piece) = event {
+                    text.push_str(&piece);
+                    if !std::mem::replace(&mut waited, true) {
+                        barrier.wait();
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+            (text, completion.unwrap())
+        };
+        let threads: Vec<_> = QUESTIONS.iter().map(|question| scope.spawn(move || ask(question))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for ((question, alone), (text, completion)) in QUESTIONS.iter().zip(&alone).zip(&together) {
+        assert!(completion.usage.completion_tokens > 0, "{question}");
+        // Sums over a batch are made in another order than alone, so a later token may be another one; the first is not.
+        assert_eq!(alone.split(' ').next(), text.split(' ').next(), "{question}");
+    }
+    assert_eq!(ENGINE.queue_depth(), 0);
+}
+
+fn a_long_prompt_does_not_stop_an_answer() {
+    let pieces = AtomicUsize::new(0);
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| {
+            let request = chat("Write a very long story.", 300);
+            ENGINE.generate(request, &mut |event| {
+                if let Event::Text(_) = event
+                    && pieces.fetch_add(1, Ordering::SeqCst) == 0
+                {
+                    barrier.wait();
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        barrier.wait();
+        // About 1,800 tokens, which take 14 steps of 128 beside an answer.
+        let mut before = None;
+        let long = chat(&"one two three ".repeat(600), 1);
+        ENGINE
+            .generate(long, &mut |event| {
+                if let Event::Started { .. } = event {
+                    before = Some(pieces.load(Ordering::SeqCst));
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let during = pieces.load(Ordering::SeqCst) - before.unwrap();
+        assert!(during >= 10, "{during} pieces came meanwhile");
+        answer.join().unwrap().unwrap();
+    });
+}
+
+fn cancelling_one_of_many_leaves_the_others() {
+    let cancel = Cancel::new();
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let gone = scope.spawn(|| {
+            let request =
+                GenerateRequest { cancel: cancel.clone(), ..chat("Write a very long story.", 1500) };
+            let mut pieces = 0;
+            ENGINE.generate(request, &mut |event| {
+                if let Event::Text(_) = event {
+                    pieces += 1;
+                    if pieces == 2 {
+                        barrier.wait();
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        barrier.wait();
+        let stays = scope.spawn(|| ENGINE.generate_text(chat("Write a story about a lighthouse.", 60)));
+        cancel.cancel();
+        let gone = gone.join().unwrap().unwrap();
+        assert_eq!(gone.finish, FinishReason::Cancelled);
+        assert!(gone.usage.completion_tokens < 200, "{gone:?}");
+        let (text, completion) = stays.join().unwrap().unwrap();
+        assert_eq!((completion.finish, completion.usage.completion_tokens), (FinishReason::Length, 60));
+        assert!(!text.is_empty());
+    });
+}
+
+fn requests_wait_for_room_in_the_cache() {
+    let options = EngineOptions { context_tokens: n(512), cache_tokens: n(600), ..EngineOptions::default() };
+    let engine = LlamaEngine::load(model().unwrap(), options).unwrap();
+    let running = AtomicUsize::new(0);
+    let most = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let ask = || {
+            let completion = engine.generate(chat("Write a very long story.", 400), &mut |event| {
+                if let Event::Started { .. } = event {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                }
+                ControlFlow::Continue(())
+            });
+            running.fetch_sub(1, Ordering::SeqCst);
+            completion
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+    });
+    // Two would need 800 and more. The counter is taken back after the next has started, so that it may show two.
+    assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
+    let waiting = std::thread::scope(|scope| {
+        let small = || engine.generate_text(chat("Hello", 8)).unwrap().1.usage.completion_tokens;
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(small)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(waiting.iter().all(|&tokens| (1..=8).contains(&tokens)), "{waiting:?}");
+}
+
+fn a_beginning_is_read_once_for_a_tenant() {
+    let system = "You are a keeper of a lighthouse. ".repeat(40);
+    let request = |question: &str, tenant: Option<[u8; 32]>| {
+        let message = |role, content: &str| ChatMessage { role, content: content.into() };
+        let messages = vec![message(Role::System, &system), message(Role::User, question)];
+        let request = GenerateRequest::new(Input::Chat(messages), TokenBudget::Exact(n(16)));
+        GenerateRequest { tenant: tenant.map(Tenant), ..request }
+    };
+    let ask = |question: &str, tenant| {
+        let started = Instant::now();
+        let (text, completion) = ENGINE.generate_text(request(question, tenant)).unwrap();
+        (text, completion.usage.cached_tokens, completion.usage.prompt_tokens, started.elapsed())
+    };
+    let (mine, other) = (Some([1; 32]), Some([2; 32]));
+    let (expected, cached, prompt, alone) = ask("Who are you?", None);
+    assert!(prompt > 300, "{prompt}");
+    assert_eq!((ask("Who are you?", None).1, cached), (0, 0), "nobody's");
+    assert_eq!(ask("Who are you?", mine).1, 0, "the first of its tenant");
+    let (text, cached, _, again) = ask("Who are you?", mine);
+    assert_eq!((text.as_str(), cached), (expected.as_str(), prompt - 1), "all but the last token");
+    assert!(again < alone, "{again:?} {alone:?}");
+    let (_, cached, ..) = ask("What do you see?", mine);
+    assert!(cached > prompt - 20 && cached < prompt, "{cached} of {prompt}");
+    // Sums are made in another order than where all of the prompt is read at once, so the text may differ; what the model thinks does not.
+    let scores = |tenant| {
+        let request = GenerateRequest { logprobs: Some(10), ..request("What do you see?", tenant) };
+        let mut scores = Vec::new();
+        let completion = ENGINE
+            .generate(request, &mut |event| {
+                if let Event::Token(token) = event {
+                    scores.push(token);
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        (scores.swap_remove(0).top, completion.usage.cached_tokens)
+    };
+    let ((shared, cached), (alone, none)) = (scores(mine), scores(None));
+    assert!(cached > prompt - 20 && none == 0, "{cached} {none}");
+    for token in shared {
+        let same = alone.iter().find(|other| other.bytes == token.bytes);
+        // Below the best ten, one may be another.
+        let Some(same) = same.filter(|_| token.logprob > -4.0) else { continue };
+        assert!((same.logprob - token.logprob).abs() < 0.2, "{} {}", same.logprob, token.logprob);
+    }
+    assert_eq!(ask("Who are you?", other).1, 0, "another tenant");
+    assert_eq!(ask("Who are you?", None).1, 0, "nobody's");
+}
+
+fn probabilities_come_before_their_text() {
+    let request = GenerateRequest { logprobs: Some(3), ..chat("What is 2+2?", 12) };
+    let (mut bytes, mut text) = (Vec::new(), String::new());
+    let completion = ENGINE
+        .generate(request, &mut |event| {
+            match event {
+                Event::Started { .. } => {}
+                Event::Token(token) => {
+                    assert_eq!(token.top.len(), 3);
+                    assert!(token.top.is_sorted_by(|a, b| a.logprob >= b.logprob));
+                    // Greedy: the chosen one is the likeliest.
+                    assert_eq!(token.top[0].bytes, token.chosen.bytes);
+                    assert!((-10.0..=0.0).contains(&token.chosen.logprob), "{}", token.chosen.logprob);
+                    let total: f32 = token.top.iter().map(|other| other.logprob.exp()).sum();
+                    assert!(total <= 1.0001, "{total}");
+                    bytes.extend_from_slice(&token.chosen.bytes);
+                }
+                Event::Text(piece) => {
+                    text.push_str(&piece);
+                    assert!(bytes.starts_with(text.as_bytes()), "text before its token");
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(bytes, text.as_bytes());
+    assert!(completion.usage.completion_tokens > 0);
+}
+
+fn biases_and_penalties_change_the_answer() {
+    let plain = ask("What is 2+2?", 24);
+    let with =
+        |sampling| ENGINE.generate_text(GenerateRequest { sampling, ..chat("What is 2+2?", 24) }).unwrap().0;
+    // One token that always wins.
+    let same = with(Sampling { bias: vec![(100, 100.0)], ..Sampling::greedy() });
+    assert_ne!(same, plain);
+    let penalised = with(Sampling { bias: vec![(100, 100.0)], frequency_penalty: 2.0, ..Sampling::greedy() });
+    assert_eq!(penalised, same, "24 times 2 is not 100");
+    let penalised = with(Sampling { bias: vec![(100, 20.0)], frequency_penalty: 2.0, ..Sampling::greedy() });
+    assert_ne!(penalised, same);
+}
+
 fn prompts_that_do_not_fit_are_refused_with_numbers() {
     match ENGINE.generate_text(chat(&"word ".repeat(3000), 1)).unwrap_err() {
         EngineError::PromptTooLong { prompt_tokens, context_tokens: 2048 } => assert!(prompt_tokens > 3000),
@@ -307,17 +541,25 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
 }
 
 fn unusable_requests_are_refused() {
-    let sampling = |temperature, top_p| {
-        let sampling = Sampling::Random { temperature, top_p, seed: 0 };
-        code(GenerateRequest { sampling, ..chat("Hello", 1) })
-    };
-    assert_eq!(sampling(0.0, 1.0), "engine.sampling.temperature");
+    let with = |sampling| code(GenerateRequest { sampling, ..chat("Hello", 1) });
+    let sampling = |temperature, top_p| with(Sampling::random(temperature, top_p, 0));
     assert_eq!(sampling(-1.0, 1.0), "engine.sampling.temperature");
     assert_eq!(sampling(f32::NAN, 1.0), "engine.sampling.temperature");
     assert_eq!(sampling(f32::INFINITY, 1.0), "engine.sampling.temperature");
     assert_eq!(sampling(1.0, 0.0), "engine.sampling.top-p");
     assert_eq!(sampling(1.0, 1.01), "engine.sampling.top-p");
     assert_eq!(sampling(1.0, f32::NAN), "engine.sampling.top-p");
+    for min_p in [-0.1, 1.1, f32::NAN] {
+        assert_eq!(with(Sampling { min_p, ..Sampling::greedy() }), "engine.sampling.min-p");
+    }
+    for penalty in [-2.1, 2.1, f32::NAN] {
+        let frequency = Sampling { frequency_penalty: penalty, ..Sampling::greedy() };
+        let presence = Sampling { presence_penalty: penalty, ..Sampling::greedy() };
+        assert_eq!((with(frequency), with(presence)), ("engine.sampling.penalty", "engine.sampling.penalty"));
+    }
+    for bias in [vec![(1, f32::NAN)], vec![(1, f32::INFINITY)], vec![(1, 0.0); 1025]] {
+        assert_eq!(with(Sampling { bias, ..Sampling::greedy() }), "engine.sampling.bias");
+    }
     let budget = TokenBudget::Exact(n(1));
     assert_eq!(code(GenerateRequest::new(Input::Raw(String::new()), budget)), "engine.prompt.empty");
     assert_eq!(code(GenerateRequest::new(Input::Chat(Vec::new()), budget)), "engine.chat.no-messages");
@@ -426,6 +668,8 @@ fn child_ask(path: &Path) -> ExitCode {
     let before = private_bytes();
     let options = EngineOptions {
         context_tokens: n(512),
+        cache_tokens: n(512),
+        parallel: n(1),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();

@@ -8,6 +8,7 @@ pub(crate) mod endorse;
 pub(crate) mod inspect;
 mod inspect_log;
 pub(crate) mod keygen;
+pub(crate) mod keys;
 mod kind;
 pub(crate) mod measure;
 pub(crate) mod policy;

@@ -5,10 +5,11 @@ use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use casemate_engine::{Cancel, Completion, EngineError, Event, FinishReason, GenerateRequest};
+use casemate_engine::{Cancel, Completion, EngineError, Event, FinishReason, GenerateRequest, TokenScore};
 use casemate_protocol::Plaintext;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::entry::Entered;
 use super::error::ApiError;
 use super::{ApiState, Limits};
 
@@ -23,8 +24,17 @@ pub(super) struct Running {
 pub(super) enum Next {
     /// A piece of the answer.
     Text(Plaintext<String>),
+    /// A token with its probability, where that was asked for: before the text that it completes.
+    Token(Plaintext<TokenScore>),
     /// The end.
     End(Completion),
+}
+
+/// A whole answer.
+pub(super) struct Whole {
+    pub(super) text: Plaintext<String>,
+    pub(super) scores: Vec<Plaintext<TokenScore>>,
+    pub(super) completion: Completion,
 }
 
 enum Step {
@@ -33,7 +43,13 @@ enum Step {
 }
 
 /// Hands the request to the engine and waits until its prompt is accepted, so that a refusal has a status of its own.
-pub(super) async fn start(state: &ApiState, request: GenerateRequest) -> Result<Running, ApiError> {
+pub(super) async fn start(
+    state: &ApiState,
+    mut request: GenerateRequest,
+    entered: &Entered,
+) -> Result<Running, ApiError> {
+    let visit = entered.0.clone();
+    request.tenant = visit.as_ref().map(|visit| visit.tenant());
     let (sender, steps) = unbounded_channel();
     let mut running = Running { steps, cancel: request.cancel.clone() };
     let (engine, metrics) = (Arc::clone(&state.engine), Arc::clone(&state.metrics));
@@ -44,7 +60,12 @@ pub(super) async fn start(state: &ApiState, request: GenerateRequest) -> Result<
         });
         if let Ok(completion) = &result {
             metrics.count_usage(completion.usage);
+            if let Some(visit) = &visit {
+                visit.count(completion.usage);
+            }
         }
+        // As long as the engine works, the tenant has this request.
+        drop(visit);
         // A handler that is gone needs no end.
         let _ = sender.send(Step::End(result));
     });
@@ -52,9 +73,27 @@ pub(super) async fn start(state: &ApiState, request: GenerateRequest) -> Result<
         Some(Step::Event(Event::Started { .. })) => Ok(running),
         Some(Step::End(Err(error))) => Err(error.into()),
         // An end without a start is a cancelled request, and text without a start is not the engine's contract.
-        Some(Step::End(Ok(_)) | Step::Event(Event::Text(_))) => Err(ApiError::Interrupted),
+        Some(Step::End(Ok(_)) | Step::Event(Event::Text(_) | Event::Token(_))) => Err(ApiError::Interrupted),
         None => Err(EngineError::Stopped.into()),
     }
+}
+
+/// As [`start`], `n` answers to the same request at the same time: by lot, each with a seed of its own that follows from the
+/// request's. Where one of them is refused, all are.
+pub(super) async fn start_several(
+    state: &ApiState,
+    request: GenerateRequest,
+    n: u32,
+    entered: &Entered,
+) -> Result<Vec<Running>, ApiError> {
+    let same = |request: &GenerateRequest, number: u32| {
+        let mut copy = GenerateRequest { cancel: Cancel::new(), ..request.clone() };
+        copy.sampling.seed = copy.sampling.seed.wrapping_add(number.into());
+        copy
+    };
+    let others: Vec<_> = (1..n).map(|number| same(&request, number)).collect();
+    let all = std::iter::once(request).chain(others).map(|request| start(state, request, entered));
+    futures_util::future::try_join_all(all).await
 }
 
 impl Running {
@@ -63,6 +102,7 @@ impl Running {
         loop {
             return match self.steps.recv().await {
                 Some(Step::Event(Event::Text(text))) => Ok(Next::Text(Plaintext::new(text))),
+                Some(Step::Event(Event::Token(score))) => Ok(Next::Token(Plaintext::new(score))),
                 Some(Step::Event(Event::Started { .. })) => continue,
                 Some(Step::End(Ok(completion))) => Ok(Next::End(completion)),
                 Some(Step::End(Err(error))) => Err(error.into()),
@@ -72,11 +112,12 @@ impl Running {
     }
 
     /// The whole answer.
-    pub(super) async fn whole(mut self) -> Result<(Plaintext<String>, Completion), ApiError> {
-        let mut pieces: Vec<Plaintext<String>> = Vec::new();
+    pub(super) async fn whole(mut self) -> Result<Whole, ApiError> {
+        let (mut pieces, mut scores): (Vec<Plaintext<String>>, Vec<_>) = (Vec::new(), Vec::new());
         loop {
             match self.next().await? {
                 Next::Text(piece) => pieces.push(piece),
+                Next::Token(score) => scores.push(score),
                 Next::End(Completion { finish: FinishReason::Cancelled, .. }) => {
                     return Err(ApiError::Interrupted);
                 }
@@ -84,7 +125,7 @@ impl Running {
                     // One allocation of the final size: no half-grown copies stay behind.
                     let mut text = String::with_capacity(pieces.iter().map(|p| p.expose().len()).sum());
                     pieces.iter().for_each(|p| text.push_str(p.expose()));
-                    return Ok((Plaintext::new(text), completion));
+                    return Ok(Whole { text: Plaintext::new(text), scores, completion });
                 }
             }
         }

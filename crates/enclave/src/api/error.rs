@@ -7,9 +7,10 @@ use casemate_engine::{EngineError, TemplateFault};
 use serde_json::{Value, json};
 
 use super::attest::AttestSourceError;
+use crate::tenants::Busy;
 
-/// When a client may come back after `429`, in seconds.
-const RETRY_AFTER: &str = "1";
+/// When a client may come back after `429` where nobody can tell, in seconds.
+const RETRY_AFTER: u64 = 1;
 
 /// A refused or failed request. No variant holds what a client wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +99,22 @@ pub enum ApiError {
     /// The request names a model that is not loaded.
     #[error("this server does not serve that model; GET /v1/models names the one it serves")]
     UnknownModel,
+    /// A server with tenants was asked without a key, or with two.
+    #[error("this server wants a key: Authorization: Bearer KEY")]
+    NoKey,
+    /// The key is nobody's.
+    #[error("the key is not known")]
+    UnknownKey,
+    /// The key was good once.
+    #[error("the key has expired")]
+    ExpiredKey,
+    /// The tenant uses as much as it may.
+    #[error("{}", match .0 {
+        Busy::Concurrent { limit } => format!("{limit} requests of this tenant run already"),
+        Busy::Requests { limit, .. } => format!("this tenant may ask {limit} times in a minute"),
+        Busy::Tokens { limit, .. } => format!("this tenant may use {limit} tokens in a minute"),
+    })]
+    Busy(Busy),
     /// The query of `GET /attest` is not `nonce=` once.
     #[error("the query must be empty or nonce=")]
     Query,
@@ -135,6 +152,12 @@ impl ApiError {
             ApiError::PromptEmpty => "request.prompt.empty",
             ApiError::PromptTooLong { .. } => "request.prompt.too-long",
             ApiError::UnknownModel => "request.model.unknown",
+            ApiError::NoKey => "request.key.missing",
+            ApiError::UnknownKey => "request.key.unknown",
+            ApiError::ExpiredKey => "request.key.expired",
+            ApiError::Busy(Busy::Concurrent { .. }) => "request.tenant.concurrent",
+            ApiError::Busy(Busy::Requests { .. }) => "request.tenant.requests",
+            ApiError::Busy(Busy::Tokens { .. }) => "request.tenant.tokens",
             ApiError::Query => "request.query",
             ApiError::Nonce => "request.nonce",
             ApiError::Attest(error) => error.code,
@@ -163,6 +186,8 @@ impl ApiError {
             | ApiError::PromptTooLong { .. }
             | ApiError::Query
             | ApiError::Nonce => StatusCode::BAD_REQUEST,
+            ApiError::NoKey | ApiError::UnknownKey | ApiError::ExpiredKey => StatusCode::UNAUTHORIZED,
+            ApiError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             ApiError::Attest(_) | ApiError::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Engine(error) => engine_status(error),
         }
@@ -186,6 +211,10 @@ impl ApiError {
             | ApiError::Malformed { .. }
             | ApiError::Shape { .. }
             | ApiError::UnknownField { .. }
+            | ApiError::NoKey
+            | ApiError::UnknownKey
+            | ApiError::ExpiredKey
+            | ApiError::Busy(_)
             | ApiError::Query
             | ApiError::Attest(_)
             | ApiError::Engine(_)
@@ -209,10 +238,25 @@ impl ApiError {
     /// The whole answer.
     pub(super) fn render(&self, shape: Shape) -> Response {
         let mut response = (self.status(), axum::Json(self.body(shape))).into_response();
-        if self.status() == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        let headers = response.headers_mut();
+        match self.status() {
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after()));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
         }
         response
+    }
+
+    /// When a client may come back, in seconds.
+    fn retry_after(&self) -> u64 {
+        match self {
+            ApiError::Busy(Busy::Requests { seconds, .. } | Busy::Tokens { seconds, .. }) => *seconds,
+            _ => RETRY_AFTER,
+        }
     }
 
     /// OpenAI's `type`.
@@ -220,6 +264,8 @@ impl ApiError {
         let status = self.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             "rate_limit_error"
+        } else if status == StatusCode::UNAUTHORIZED {
+            "authentication_error"
         } else if status.is_client_error() {
             "invalid_request_error"
         } else {
@@ -263,6 +309,9 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Stop(_)
         | EngineError::Temperature
         | EngineError::TopP
+        | EngineError::MinP
+        | EngineError::Penalty
+        | EngineError::Bias { .. }
         | EngineError::NoMessages
         | EngineError::Template(TemplateFault::Refused | TemplateFault::TooLong) => StatusCode::BAD_REQUEST,
         EngineError::NoTemplate => StatusCode::NOT_IMPLEMENTED,
@@ -279,6 +328,7 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Context { .. }
         | EngineError::Cpu { .. }
         | EngineError::Threads { .. }
+        | EngineError::Parallel { .. }
         | EngineError::Thread { .. }
         | EngineError::Compute { .. }
         | EngineError::Reported { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -7,6 +7,7 @@ use casemate_engine::{ChatMessage, GenerateRequest, Input, Role, TokenBudget};
 use casemate_protocol::Plaintext;
 use serde::Deserialize;
 
+use super::entry::entered;
 use super::error::ApiError;
 use super::{ApiState, answer, body};
 
@@ -18,6 +19,7 @@ struct InferRequest {
 }
 
 pub(super) async fn infer(State(state): State<ApiState>, request: Request) -> Result<Response, ApiError> {
+    let entered = entered(&request);
     let InferRequest { prompt, max_new_tokens } = body::json(&state, request).await?;
     let prompt = prompt.ok_or(ApiError::Missing { param: "prompt" })?;
     let limit = state.limits.prompt_chars;
@@ -34,7 +36,8 @@ pub(super) async fn infer(State(state): State<ApiState>, request: Request) -> Re
         None => TokenBudget::UpTo(state.limits.default_new_tokens),
     };
     let messages = vec![ChatMessage { role: Role::User, content: prompt.into_inner() }];
-    let running = answer::start(&state, GenerateRequest::new(Input::Chat(messages), budget)).await?;
-    let (text, _) = running.whole().await?;
-    Ok(Json(serde_json::json!({"response": text.expose()})).into_response())
+    let running =
+        answer::start(&state, GenerateRequest::new(Input::Chat(messages), budget), &entered).await?;
+    let answer = running.whole().await?;
+    Ok(Json(serde_json::json!({"response": answer.text.expose()})).into_response())
 }

@@ -127,6 +127,7 @@ pub(super) enum Route {
     Attest,
     Infer,
     Chat,
+    Completions,
     Models,
     Metrics,
     /// Every path that is none of these, so that clients cannot make labels.
@@ -134,8 +135,15 @@ pub(super) enum Route {
 }
 
 impl Route {
-    const ALL: [Route; 6] =
-        [Route::Health, Route::Attest, Route::Infer, Route::Chat, Route::Models, Route::Metrics];
+    const ALL: [Route; 7] = [
+        Route::Health,
+        Route::Attest,
+        Route::Infer,
+        Route::Chat,
+        Route::Completions,
+        Route::Models,
+        Route::Metrics,
+    ];
 
     pub(super) fn path(self) -> &'static str {
         match self {
@@ -143,6 +151,7 @@ impl Route {
             Route::Attest => "/attest",
             Route::Infer => "/infer",
             Route::Chat => "/v1/chat/completions",
+            Route::Completions => "/v1/completions",
             Route::Models => "/v1/models",
             Route::Metrics => "/metrics",
             Route::Other => "",

@@ -6,6 +6,7 @@
 //! | `GET /attest?nonce=` | the attestation document for this nonce (64 hexadecimal digits), or the ready one for none |
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
+//! | `POST /v1/completions` | OpenAI's older shape: texts that are continued as they are |
 //! | `GET /v1/models` | OpenAI's shape |
 //! | `GET /metrics` | Prometheus text: counters, no content |
 //!
@@ -16,9 +17,13 @@ mod answer;
 mod attest;
 mod body;
 mod chat;
+mod choosing;
+mod completions;
+mod entry;
 mod error;
 mod infer;
 mod metrics;
+mod reply;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -37,6 +42,7 @@ pub use error::ApiError;
 pub use metrics::Metrics;
 
 use crate::staple::EndorsementState;
+use crate::tenants::Tenants;
 use error::Shape;
 use metrics::Route;
 
@@ -82,6 +88,8 @@ pub struct ApiState {
     pub model_id: String,
     /// Makes attestation documents.
     pub attest: Arc<dyn AttestSource>,
+    /// Who may ask; everybody where there are none.
+    pub tenants: Option<Arc<Tenants>>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bounds of requests.
@@ -98,6 +106,7 @@ impl ApiState {
             engine,
             model_id,
             attest,
+            tenants: None,
             metrics: Arc::default(),
             limits: Limits::default(),
             loaded_at: chat::unix_seconds(),
@@ -107,13 +116,17 @@ impl ApiState {
 
 /// All routes.
 pub fn router(state: ApiState) -> Router {
+    let for_tenants = Router::new()
+        .route(Route::Infer.path(), post(infer::infer))
+        .route(Route::Chat.path(), post(chat::completions))
+        .route(Route::Completions.path(), post(completions::completions))
+        .route(Route::Models.path(), get(chat::models))
+        .route_layer(from_fn_with_state(state.clone(), entry::enter));
     Router::new()
         .route(Route::Health.path(), get(health))
         .route(Route::Attest.path(), get(attest::attest))
-        .route(Route::Infer.path(), post(infer::infer))
-        .route(Route::Chat.path(), post(chat::completions))
-        .route(Route::Models.path(), get(chat::models))
         .route(Route::Metrics.path(), get(metrics::metrics))
+        .merge(for_tenants)
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(state.clone(), finish))

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use casemate_engine::{
     Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo, QUEUE_CAPACITY,
-    Sampling, TokenBudget, Usage,
+    TokenBudget, Usage,
 };
 use zeroize::Zeroize;
 
 use super::process::{Handle, Reply, Waiting};
-use super::wire::{Budget, Choice, MAX_TO_ENGINE, Prompt, Request, ToEngine};
+use super::wire::{Budget, MAX_TO_ENGINE, Prompt, Request, ToEngine};
 
 /// An engine in a confined process. Dropping it ends the process.
 pub struct ConfinedEngine {
@@ -35,14 +35,21 @@ impl ConfinedEngine {
     /// Sends the request, of which only the copy in the engine's process then exists.
     fn send(&self, mut request: GenerateRequest, replies: mpsc::Sender<Reply>) -> Result<u64, EngineError> {
         let (TokenBudget::Exact(tokens) | TokenBudget::UpTo(tokens)) = request.budget;
-        let waiting =
-            Waiting { replies, started: false, tokens: tokens.get(), bytes: longest_answer(tokens) };
+        let waiting = Waiting {
+            replies,
+            started: false,
+            tokens: tokens.get(),
+            bytes: longest_answer(tokens),
+            scores: request.logprobs.map_or(0, |_| tokens.get()),
+            alternatives: request.logprobs.unwrap_or(0).into(),
+        };
         let id = {
             let mut state = self.handle.shared.state();
             if let Some(error) = &state.ended {
                 return Err(error.clone());
             }
-            if state.requests.len() > QUEUE_CAPACITY {
+            let parallel = usize::try_from(self.info.parallel).unwrap_or(usize::MAX);
+            if state.requests.len() >= QUEUE_CAPACITY.saturating_add(parallel) {
                 return Err(EngineError::QueueFull { capacity: QUEUE_CAPACITY });
             }
             state.last_id += 1;
@@ -98,6 +105,7 @@ impl Engine for ConfinedEngine {
             let event = match replies.recv_timeout(CANCEL_LATENCY) {
                 Ok(Reply::Started { prompt_tokens }) => Some(Event::Started { prompt_tokens }),
                 Ok(Reply::Text(text)) => Some(Event::Text(text.into_inner())),
+                Ok(Reply::Token(token)) => Some(Event::Token(token.into_inner())),
                 Ok(Reply::End(result)) => return result,
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Err(EngineError::Stopped),
@@ -136,11 +144,11 @@ fn message(id: u64, request: &GenerateRequest) -> (ToEngine<'_>, usize) {
         TokenBudget::Exact(tokens) => Budget::Exact(tokens.get()),
         TokenBudget::UpTo(tokens) => Budget::UpTo(tokens.get()),
     };
-    let sampling = match request.sampling {
-        Sampling::Greedy => Choice::Greedy,
-        Sampling::Random { temperature, top_p, seed } => Choice::Random { temperature, top_p, seed },
-    };
-    (ToEngine::Generate { id, request: Request { input, budget, sampling, stop } }, bytes)
+    let bytes = bytes + request.sampling.bias.len() * BESIDE_TEXT;
+    let sampling = (&request.sampling).into();
+    let tenant = request.tenant.map(|tenant| tenant.0);
+    let request = Request { input, budget, sampling, stop, logprobs: request.logprobs, tenant };
+    (ToEngine::Generate { id, request }, bytes)
 }
 
 fn erase(input: &mut Input) {
@@ -157,5 +165,5 @@ fn longest_answer(tokens: NonZeroU32) -> u64 {
 
 /// How soon a cancelled request is cancelled in the engine's process too, where no event comes before.
 const CANCEL_LATENCY: Duration = Duration::from_millis(20);
-/// A text's length and role, at most.
+/// A text's length and role, or a token and its bias, at most.
 const BESIDE_TEXT: usize = 12;

@@ -19,7 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use casemate_engine::{ChatSupport, Completion, EngineError, EngineOptions, ModelInfo, ProcessEnd, Usage};
+use casemate_engine::{
+    ChatSupport, Completion, EngineError, EngineOptions, ModelInfo, ProcessEnd, Scored, TokenScore, Usage,
+};
 use casemate_protocol::Plaintext;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -28,7 +30,7 @@ use super::engine::ConfinedEngine;
 use super::error::ConfineError;
 use super::lockdown::{Confinement, LockDownError};
 use super::wire::{
-    Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TO_ENGINE, Template, ToEngine, Waited, frame,
+    Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TO_ENGINE, Score, Template, ToEngine, Waited, frame,
     message, printable, reported,
 };
 
@@ -139,6 +141,8 @@ impl EngineProcess {
         handle.shared.state().stage = Stage::Loading;
         let load = ToEngine::Load {
             context_tokens: options.context_tokens.get(),
+            cache_tokens: options.cache_tokens.get(),
+            parallel: options.parallel.get(),
             threads: u32::try_from(options.threads.get()).unwrap_or(u32::MAX),
         };
         if handle.shared.send_with(&load, &weights).is_err() {
@@ -210,12 +214,17 @@ pub(super) struct Waiting {
     pub(super) tokens: u32,
     /// Bytes that the answer may still have.
     pub(super) bytes: u64,
+    /// Tokens with a probability that may still come.
+    pub(super) scores: u32,
+    /// Others that each of them may come with.
+    pub(super) alternatives: usize,
 }
 
 /// What happened to a request.
 pub(super) enum Reply {
     Started { prompt_tokens: u32 },
     Text(Plaintext<String>),
+    Token(Plaintext<TokenScore>),
     End(Result<Completion, EngineError>),
 }
 
@@ -382,6 +391,7 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                 parameters,
                 tensor_bytes,
                 context_tokens,
+                parallel,
                 trained_context_tokens,
                 chat,
             },
@@ -397,6 +407,7 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                 parameters,
                 tensor_bytes,
                 context_tokens,
+                parallel,
                 trained_context_tokens,
                 chat: match chat {
                     Template::Compiles => ChatSupport::Template,
@@ -426,14 +437,24 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                 request.bytes.checked_sub(text.len() as u64).ok_or("more text than was asked for")?;
             let _ = request.replies.send(Reply::Text(Plaintext::new(text.to_owned())));
         }
-        (FromEngine::End { id, finish, prompt_tokens, completion_tokens }, Stage::Serving) => {
+        (FromEngine::Token { id, chosen, top }, Stage::Serving) => {
+            let request = state.requests.get_mut(&id).ok_or(UNKNOWN)?;
+            if !request.started || top.len() > request.alternatives {
+                return Err("probabilities out of place");
+            }
+            request.scores = request.scores.checked_sub(1).ok_or("more probabilities than were asked for")?;
+            let scored = |(bytes, logprob): Score<'_>| Scored { bytes: bytes.to_owned(), logprob };
+            let token = TokenScore { chosen: scored(chosen), top: top.into_iter().map(scored).collect() };
+            let _ = request.replies.send(Reply::Token(Plaintext::new(token)));
+        }
+        (FromEngine::End { id, finish, prompt_tokens, cached_tokens, completion_tokens }, Stage::Serving) => {
             let request = state.requests.get(&id).ok_or(UNKNOWN)?;
             if completion_tokens > request.tokens {
                 // It stays among those that hear why the process was ended.
                 return Err("more tokens than were asked for");
             }
             let request = state.requests.remove(&id).ok_or(UNKNOWN)?;
-            let usage = Usage { prompt_tokens, completion_tokens };
+            let usage = Usage { prompt_tokens, cached_tokens, completion_tokens };
             let _ = request.replies.send(Reply::End(Ok(Completion { finish: finish.into(), usage })));
         }
         (FromEngine::Failed { id, failure }, Stage::Serving) => {
@@ -448,6 +469,7 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
             | FromEngine::Alive
             | FromEngine::Started { .. }
             | FromEngine::Text { .. }
+            | FromEngine::Token { .. }
             | FromEngine::End { .. }
             | FromEngine::Failed { .. },
             _,

@@ -11,7 +11,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use casemate_engine::{EngineError, FinishReason, Role, TemplateFault};
+use casemate_engine::{EngineError, FinishReason, Role, Sampling, TemplateFault};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -30,7 +30,7 @@ pub(super) const MAX_REPORT: usize = 512;
 #[derive(Serialize, Deserialize)]
 pub(super) enum ToEngine<'a> {
     /// Load the file whose descriptor came with this message.
-    Load { context_tokens: u32, threads: u32 },
+    Load { context_tokens: u32, cache_tokens: u32, parallel: u32, threads: u32 },
     /// Answer this. `id` names the request from now on.
     Generate {
         id: u64,
@@ -49,6 +49,8 @@ pub(super) struct Request<'a> {
     pub(super) sampling: Choice,
     #[serde(borrow)]
     pub(super) stop: Vec<&'a str>,
+    pub(super) logprobs: Option<u8>,
+    pub(super) tenant: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,10 +73,16 @@ pub(super) enum Budget {
     UpTo(u32),
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy)]
-pub(super) enum Choice {
-    Greedy,
-    Random { temperature: f32, top_p: f32, seed: u32 },
+#[derive(Serialize, Deserialize)]
+pub(super) struct Choice {
+    bias: Vec<(i32, f32)>,
+    frequency_penalty: f32,
+    presence_penalty: f32,
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    seed: u64,
 }
 
 /// From the engine's process.
@@ -91,6 +99,7 @@ pub(super) enum FromEngine<'a> {
         parameters: u64,
         tensor_bytes: u64,
         context_tokens: u32,
+        parallel: u32,
         trained_context_tokens: u32,
         chat: Template,
     },
@@ -100,13 +109,18 @@ pub(super) enum FromEngine<'a> {
     Started { id: u64, prompt_tokens: u32 },
     /// A piece of its answer.
     Text { id: u64, text: &'a str },
+    /// A token of it with what might have stood in its place, where that was asked for.
+    Token { id: u64, chosen: Score<'a>, top: Vec<Score<'a>> },
     /// Its end.
-    End { id: u64, finish: Finish, prompt_tokens: u32, completion_tokens: u32 },
+    End { id: u64, finish: Finish, prompt_tokens: u32, cached_tokens: u32, completion_tokens: u32 },
     /// Its end, without one.
     Failed { id: u64, failure: Failure },
     /// A long computation goes on.
     Alive,
 }
+
+/// A token's bytes and the logarithm of its probability.
+pub(super) type Score<'a> = (&'a [u8], f32);
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
 pub(super) enum Template {
@@ -132,6 +146,9 @@ pub(super) enum Failure {
     ContextOverflow { prompt_tokens: u32, max_new_tokens: u32, context_tokens: u32 },
     Temperature,
     TopP,
+    MinP,
+    Penalty,
+    Bias { limit: u32 },
     NoMessages,
     NoTemplate,
     Template(Fault),
@@ -289,6 +306,36 @@ impl From<Speaker> for Role {
     }
 }
 
+impl From<&Sampling> for Choice {
+    fn from(sampling: &Sampling) -> Self {
+        Self {
+            bias: sampling.bias.clone(),
+            frequency_penalty: sampling.frequency_penalty,
+            presence_penalty: sampling.presence_penalty,
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            seed: sampling.seed,
+        }
+    }
+}
+
+impl From<Choice> for Sampling {
+    fn from(choice: Choice) -> Self {
+        Self {
+            bias: choice.bias,
+            frequency_penalty: choice.frequency_penalty,
+            presence_penalty: choice.presence_penalty,
+            temperature: choice.temperature,
+            top_k: choice.top_k,
+            top_p: choice.top_p,
+            min_p: choice.min_p,
+            seed: choice.seed,
+        }
+    }
+}
+
 impl From<FinishReason> for Finish {
     fn from(finish: FinishReason) -> Self {
         match finish {
@@ -328,6 +375,9 @@ impl From<EngineError> for Failure {
             }
             EngineError::Temperature => Self::Temperature,
             EngineError::TopP => Self::TopP,
+            EngineError::MinP => Self::MinP,
+            EngineError::Penalty => Self::Penalty,
+            EngineError::Bias { limit } => Self::Bias { limit: u32::try_from(limit).unwrap_or(u32::MAX) },
             EngineError::NoMessages => Self::NoMessages,
             EngineError::NoTemplate => Self::NoTemplate,
             EngineError::Template(fault) => Self::Template(match fault {
@@ -347,6 +397,7 @@ impl From<EngineError> for Failure {
             | EngineError::NotDecoder { .. }
             | EngineError::Cpu { .. }
             | EngineError::Threads { .. }
+            | EngineError::Parallel { .. }
             | EngineError::Thread { .. }
             | EngineError::Stop(_)
             | EngineError::Stopped
@@ -375,6 +426,9 @@ impl From<Failure> for EngineError {
             }
             Failure::Temperature => Self::Temperature,
             Failure::TopP => Self::TopP,
+            Failure::MinP => Self::MinP,
+            Failure::Penalty => Self::Penalty,
+            Failure::Bias { limit } => Self::Bias { limit: narrow(limit.into()) },
             Failure::NoMessages => Self::NoMessages,
             Failure::NoTemplate => Self::NoTemplate,
             Failure::Template(fault) => Self::Template(match fault {
@@ -402,6 +456,7 @@ const LOADING: &[&str] = &[
     "engine.context.unavailable",
     "engine.cpu.unsupported",
     "engine.threads.too-many",
+    "engine.parallel.too-many",
     "engine.thread.failed",
     "engine.stopped",
 ];
@@ -424,7 +479,7 @@ pub(super) fn start_of(text: &str, bytes: usize) -> &str {
 
 /// Bytes before a message.
 const HEAD: usize = 4;
-/// What a message has beside its texts, at most: numbers, and lengths of the texts.
+/// What a message has beside its texts and lists, at most: numbers, and lengths of the texts.
 const ROOM: usize = 256;
 /// A reader's buffer, unless a message needs a larger one.
 const FIRST: usize = 64 << 10;
@@ -533,6 +588,9 @@ mod tests {
             EngineError::ContextOverflow { prompt_tokens: 7, max_new_tokens: 2, context_tokens: 8 },
             EngineError::Temperature,
             EngineError::TopP,
+            EngineError::MinP,
+            EngineError::Penalty,
+            EngineError::Bias { limit: 1024 },
             EngineError::NoMessages,
             EngineError::NoTemplate,
             EngineError::Template(TemplateFault::Refused),

@@ -18,14 +18,14 @@ use std::time::Duration;
 
 use casemate_engine::{
     Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, GenerateRequest, Input,
-    LlamaEngine, Sampling, StopStrings, TokenBudget,
+    LlamaEngine, Scored, StopStrings, Tenant, TokenBudget, TokenScore,
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::lockdown::lock_down;
 use super::wire::{
-    Budget, Choice, Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TEXT, MAX_TO_ENGINE, Prompt,
-    Request, Template, ToEngine, Waited, frame, message, start_of,
+    Budget, Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TEXT, MAX_TO_ENGINE, Prompt, Request,
+    Template, ToEngine, Waited, frame, message, start_of,
 };
 
 /// Confines this process and serves llama.cpp on standard input, until that closes.
@@ -72,8 +72,10 @@ fn loaded(
         return None;
     }
     let options = frames.take(|body, _| match message(body) {
-        Some(ToEngine::Load { context_tokens, threads }) => Some(EngineOptions {
+        Some(ToEngine::Load { context_tokens, cache_tokens, parallel, threads }) => Some(EngineOptions {
             context_tokens: NonZeroU32::new(context_tokens)?,
+            cache_tokens: NonZeroU32::new(cache_tokens)?,
+            parallel: NonZeroU32::new(parallel)?,
             threads: NonZeroUsize::new(usize::try_from(threads).ok()?)?,
         }),
         _ => None,
@@ -90,6 +92,7 @@ fn loaded(
                 parameters: info.parameters,
                 tensor_bytes: info.tensor_bytes,
                 context_tokens: info.context_tokens,
+                parallel: info.parallel,
                 trained_context_tokens: info.trained_context_tokens,
                 chat: match info.chat {
                     ChatSupport::Template => Template::Compiles,
@@ -170,6 +173,7 @@ fn end(id: u64, result: Result<casemate_engine::Completion, EngineError>) -> Fro
             id,
             finish: completion.finish.into(),
             prompt_tokens: completion.usage.prompt_tokens,
+            cached_tokens: completion.usage.cached_tokens,
             completion_tokens: completion.usage.completion_tokens,
         },
         Err(error) => FromEngine::Failed { id, failure: error.into() },
@@ -209,11 +213,10 @@ fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
             Budget::Exact(tokens) => TokenBudget::Exact(NonZeroU32::new(tokens)?),
             Budget::UpTo(tokens) => TokenBudget::UpTo(NonZeroU32::new(tokens)?),
         },
-        sampling: match request.sampling {
-            Choice::Greedy => Sampling::Greedy,
-            Choice::Random { temperature, top_p, seed } => Sampling::Random { temperature, top_p, seed },
-        },
+        sampling: request.sampling.into(),
         stop: StopStrings::new(request.stop.into_iter().map(str::to_owned).collect()).ok()?,
+        logprobs: request.logprobs,
+        tenant: request.tenant.map(Tenant),
         cancel: Cancel::new(),
     })
 }
@@ -239,6 +242,13 @@ impl Sender {
                 return self.send(&FromEngine::Started { id, prompt_tokens: *prompt_tokens }, 0);
             }
             Event::Text(text) => text.as_str(),
+            Event::Token(TokenScore { chosen, top }) => {
+                let score = |one: &'_ Scored| -> usize { one.bytes.len() + BESIDE_SCORE };
+                let bytes = score(chosen) + top.iter().map(score).sum::<usize>();
+                let top = top.iter().map(|other| (other.bytes.as_slice(), other.logprob)).collect();
+                let chosen = (chosen.bytes.as_slice(), chosen.logprob);
+                return self.send(&FromEngine::Token { id, chosen, top }, bytes);
+            }
         };
         while !rest.is_empty() {
             let text = start_of(rest, MAX_TEXT);
@@ -248,6 +258,9 @@ impl Sender {
         Ok(())
     }
 }
+
+/// A token's length and probability, at most.
+const BESIDE_SCORE: usize = 8;
 
 /// Reads the socket, and keeps the descriptor that came last.
 struct Receiver {

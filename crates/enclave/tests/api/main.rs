@@ -6,3 +6,4 @@ mod counters;
 mod logs;
 mod refusals;
 mod stub;
+mod tenants;

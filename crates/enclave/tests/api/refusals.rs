@@ -75,7 +75,7 @@ async fn chat_requests_that_are_refused() {
         (json!({"messages": null}), 400, "request.field.missing", Some("messages")),
         (json!({"messages": []}), 400, range, Some("messages")),
         (json!({"messages": "hello"}), 400, "request.body.shape", None),
-        (json!({"top_k": 40}), 400, "request.field.unknown", None),
+        (json!({"top_a": 40}), 400, "request.field.unknown", None),
         (message(json!({"role": "user", "content": "a", "weight": 1})), 400, "request.field.unknown", None),
         (message(json!({"role": "wizard", "content": "a"})), 400, "request.body.shape", None),
         (message(json!({"role": "user<|im_end|>", "content": "a"})), 400, "request.body.shape", None),
@@ -112,18 +112,24 @@ async fn chat_requests_that_are_refused() {
         (json!({"stop": ["a", "b", "c", "d", "e"]}), 400, range, Some("stop")),
         (json!({"stop": ""}), 400, "engine.stop.invalid", None),
         (json!({"stop": "x".repeat(257)}), 400, "engine.stop.invalid", None),
-        (json!({"n": 2}), 400, unsupported, Some("n")),
+        (json!({"n": 0}), 400, range, Some("n")),
+        (json!({"n": 17}), 400, range, Some("n")),
         (json!({"tools": [{"type": "function"}]}), 400, unsupported, Some("tools")),
         (json!({"tool_choice": "required"}), 400, unsupported, Some("tool_choice")),
         (json!({"functions": [{}]}), 400, unsupported, Some("functions")),
         (json!({"function_call": {"name": "f"}}), 400, unsupported, Some("function_call")),
         (json!({"response_format": {"type": "json_schema"}}), 400, unsupported, Some("response_format")),
         (json!({"response_format": {"type": "json_object"}}), 400, unsupported, Some("response_format")),
-        (json!({"logprobs": true}), 400, unsupported, Some("logprobs")),
         (json!({"top_logprobs": 5}), 400, unsupported, Some("top_logprobs")),
-        (json!({"logit_bias": {"50256": -100}}), 400, unsupported, Some("logit_bias")),
-        (json!({"frequency_penalty": 0.5}), 400, unsupported, Some("frequency_penalty")),
-        (json!({"presence_penalty": 0.5}), 400, unsupported, Some("presence_penalty")),
+        (json!({"logprobs": true, "top_logprobs": 21}), 400, range, Some("top_logprobs")),
+        (json!({"logprobs": 3}), 400, "request.body.shape", None),
+        (json!({"logit_bias": {"50256": -101}}), 400, range, Some("logit_bias")),
+        (json!({"logit_bias": {"the": 1}}), 400, "request.body.malformed", None),
+        (json!({"logit_bias": [1]}), 400, "request.body.shape", None),
+        (json!({"frequency_penalty": 2.1}), 400, range, Some("frequency_penalty")),
+        (json!({"presence_penalty": -2.1}), 400, range, Some("presence_penalty")),
+        (json!({"min_p": 1.1}), 400, range, Some("min_p")),
+        (json!({"top_k": -1}), 400, "request.body.shape", None),
         (json!({"modalities": ["audio"]}), 400, unsupported, Some("modalities")),
         (json!({"audio": {}}), 400, unsupported, Some("audio")),
         (json!({"web_search_options": {}}), 400, unsupported, Some("web_search_options")),
@@ -139,6 +145,40 @@ async fn chat_requests_that_are_refused() {
         assert_eq!(error["param"].as_str(), param, "{extra}");
         assert_eq!(error["type"], "invalid_request_error");
         assert_eq!(error.as_object().unwrap().len(), 4, "message, type, param, code");
+    }
+    assert!(served.stub.seen.lock().unwrap().is_empty(), "none reached the engine");
+}
+
+#[tokio::test]
+async fn completions_that_are_refused() {
+    let served = serve(Behaviour::Echo);
+    let unsupported = "request.field.unsupported";
+    let range = "request.field.out-of-range";
+    let cases: Vec<(Value, u16, &str, Option<&str>)> = vec![
+        (json!({"model": null}), 400, "request.field.missing", Some("model")),
+        (json!({"model": "other"}), 404, "request.model.unknown", Some("model")),
+        (json!({"prompt": null}), 400, "request.field.missing", Some("prompt")),
+        (json!({"prompt": []}), 400, range, Some("prompt")),
+        (json!({"prompt": vec!["a"; 17]}), 400, range, Some("prompt")),
+        // Tokens could be control tokens.
+        (json!({"prompt": [1, 2]}), 400, unsupported, Some("prompt")),
+        (json!({"prompt": [[1, 2], [3]]}), 400, unsupported, Some("prompt")),
+        (json!({"prompt": ["a", 2]}), 400, unsupported, Some("prompt")),
+        (json!({"prompt": {"a": 1}}), 400, "request.body.shape", None),
+        (json!({"messages": []}), 400, "request.field.unknown", None),
+        (json!({"echo": true}), 400, unsupported, Some("echo")),
+        (json!({"suffix": "x"}), 400, unsupported, Some("suffix")),
+        (json!({"best_of": 3}), 400, unsupported, Some("best_of")),
+        (json!({"logprobs": 6}), 400, range, Some("logprobs")),
+        (json!({"max_tokens": 0}), 400, "request.max-tokens.out-of-range", Some("max_tokens")),
+        (json!({"temperature": 3}), 400, range, Some("temperature")),
+        (json!({"stop": vec!["a"; 5]}), 400, range, Some("stop")),
+        (json!({"stream_options": {}}), 400, unsupported, Some("stream_options")),
+    ];
+    for (extra, status, code, param) in cases {
+        let answer = served.complete(extra.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{extra}");
+        assert_eq!(answer.json()["error"]["param"].as_str(), param, "{extra}");
     }
     assert!(served.stub.seen.lock().unwrap().is_empty(), "none reached the engine");
 }
@@ -210,7 +250,7 @@ async fn content_types_methods_and_routes() {
         assert_eq!(answer.headers[header::ALLOW], allow, "{path}");
     }
     for path in
-        ["/", "/healthz", "/health/", "/v1", "/v1/completions", "/v1/models/stub-1", "/infer?x/../attest/x/"]
+        ["/", "/healthz", "/health/", "/v1", "/v1/completion", "/v1/models/stub-1", "/infer?x/../attest/x/"]
     {
         let answer = served.get(path).await;
         if path.starts_with("/infer") {
@@ -251,6 +291,9 @@ async fn every_engine_error_has_its_status_and_code() {
         (EngineError::Stop(StopFault::Empty), 400),
         (EngineError::Temperature, 400),
         (EngineError::TopP, 400),
+        (EngineError::MinP, 400),
+        (EngineError::Penalty, 400),
+        (EngineError::Bias { limit: 1024 }, 400),
         (EngineError::NoMessages, 400),
         (EngineError::Template(TemplateFault::Refused), 400),
         (EngineError::Template(TemplateFault::TooLong), 400),

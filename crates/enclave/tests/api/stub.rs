@@ -11,10 +11,10 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use casemate_attest::{Platform, UnixTime};
 use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, router};
-use casemate_enclave::{EndorsementHealth, EndorsementState};
+use casemate_enclave::{EndorsementHealth, EndorsementState, Tenants};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
-    TokenBudget, Usage,
+    Scored, TokenBudget, TokenScore, Usage,
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
@@ -53,6 +53,7 @@ impl Stub {
             parameters: 1,
             tensor_bytes: 4,
             context_tokens: 2048,
+            parallel: 8,
             trained_context_tokens: 2048,
             chat: ChatSupport::Template,
         };
@@ -94,11 +95,16 @@ impl Engine for Stub {
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
         self.seen.lock().unwrap().push(request.clone());
-        let Input::Chat(messages) = &request.input else { panic!("the API only sends conversations") };
-        let text = format!("echo {}", messages.last().unwrap().content);
-        let prompt_tokens =
-            u32::try_from(messages.iter().map(|m| m.content.split(' ').count()).sum::<usize>()).unwrap();
-        let mut usage = Usage { prompt_tokens, completion_tokens: 0 };
+        let (last, words) = match &request.input {
+            Input::Raw(text) => (text, text.split(' ').count()),
+            Input::Chat(messages) => (
+                &messages.last().unwrap().content,
+                messages.iter().map(|m| m.content.split(' ').count()).sum(),
+            ),
+        };
+        let text = format!("echo {last}");
+        let prompt_tokens = u32::try_from(words).unwrap();
+        let mut usage = Usage { prompt_tokens, ..Usage::default() };
         let end = |finish, usage| Ok(Completion { finish, usage });
         if let Behaviour::Fail(error) = &self.behaviour {
             return Err(error.clone());
@@ -126,6 +132,14 @@ impl Engine for Stub {
                 return end(FinishReason::Length, usage);
             }
             usage.completion_tokens += 1;
+            if let Some(alternatives) = request.logprobs {
+                let scored = |text: &str, logprob| Scored { bytes: text.into(), logprob };
+                let top = (0..alternatives).map(|n| scored("x", -1.0 - f32::from(n))).collect();
+                let event = Event::Token(TokenScore { chosen: scored(piece, -0.5), top });
+                if sink(event).is_break() {
+                    return end(FinishReason::Cancelled, usage);
+                }
+            }
             if sink(Event::Text(piece.to_owned())).is_break() {
                 return end(FinishReason::Cancelled, usage);
             }
@@ -190,6 +204,14 @@ pub(crate) fn serve_with(behaviour: Behaviour, limits: Limits, attest_fails: boo
     serve_attested(behaviour, limits, StubAttest { fails: attest_fails, health: Some(HEALTH) })
 }
 
+/// A server that knows tenants.
+pub(crate) fn serve_tenants(behaviour: Behaviour, tenants: Tenants) -> Served {
+    let mut served = serve(behaviour);
+    served.state.tenants = Some(Arc::new(tenants));
+    served.router = router(served.state.clone());
+    served
+}
+
 pub(crate) fn serve_health(health: Option<EndorsementHealth>) -> Served {
     serve_attested(Behaviour::Echo, Limits::default(), StubAttest { fails: false, health })
 }
@@ -240,12 +262,21 @@ impl Served {
         self.send(post(path, body)).await
     }
 
+    pub(crate) async fn complete(&self, extra: Value) -> Answer {
+        let mut body = json!({"model": "stub-1", "prompt": "a b"});
+        for (key, value) in extra.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        self.post(COMPLETIONS, body.to_string()).await
+    }
+
     pub(crate) async fn chat(&self, extra: Value) -> Answer {
         self.post(CHAT, chat_body(extra).to_string()).await
     }
 }
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const COMPLETIONS: &str = "/v1/completions";
 
 pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap()

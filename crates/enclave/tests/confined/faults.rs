@@ -66,6 +66,7 @@ fn a_broken_protocol_is_named() {
     for (line, what) in [
         ("start-twice", "a request that starts twice"),
         ("text-first", "text out of place"),
+        ("scored", "more probabilities than were asked for"),
         ("too-much", "more text than was asked for"),
         ("too-many", "more tokens than were asked for"),
         ("noise", "a message of a length that none has"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, EngineOptions, Event, FinishReason, GenerateRequest, Input,
-    ModelInfo, TokenBudget, Usage,
+    ModelInfo, TokenBudget, TokenScore, Usage,
 };
 
 use crate::attempts::attempt;
@@ -22,6 +22,7 @@ pub(crate) fn load(_: File, options: EngineOptions) -> Result<Box<dyn Engine>, E
         parameters: 0,
         tensor_bytes: 0,
         context_tokens: options.context_tokens.get(),
+        parallel: options.parallel.get(),
         trained_context_tokens: 0,
         chat: ChatSupport::Missing,
     })))
@@ -61,6 +62,10 @@ impl Engine for Hostile {
                 started(sink);
                 let text = "x".repeat(1 << 20);
                 while sink(Event::Text(text.clone())).is_continue() {}
+            }
+            "scored" => {
+                started(sink);
+                let _ = sink(Event::Token(TokenScore::default()));
             }
             "too-many" => {
                 started(sink);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program};
 use casemate_engine::{
     Cancel, ChatMessage, Engine, EngineError, EngineOptions, Event, FinishReason, GenerateRequest, Input,
-    LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, TokenBudget,
+    LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, Tenant, TokenBudget,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
@@ -55,18 +55,38 @@ fn confined() -> ConfinedEngine {
     process.load(weights(), options()).unwrap()
 }
 
+/// One request at a time.
+fn alone() -> ConfinedEngine {
+    let process = EngineProcess::start(&Program::own(), Patience::default()).unwrap();
+    process.load(weights(), EngineOptions { parallel: NonZeroU32::MIN, ..options() }).unwrap()
+}
+
 fn chat(text: &str, tokens: u32) -> GenerateRequest {
     let messages = vec![ChatMessage { role: Role::User, content: text.into() }];
     GenerateRequest::new(Input::Chat(messages), TokenBudget::Exact(NonZeroU32::new(tokens).unwrap()))
 }
 
 fn requests() -> Vec<GenerateRequest> {
-    let random = |seed| Sampling::Random { temperature: 1.1, top_p: 0.9, seed };
+    let random = |seed| Sampling::random(1.1, 0.9, seed);
     let raw = TokenBudget::UpTo(NonZeroU32::new(16).unwrap());
     vec![
         chat("What is 2+2?", 24),
         chat("Repeat exactly: 🦀🔒✨ 你好 🏳️‍🌈 ", 24),
         GenerateRequest { sampling: random(3), ..chat("Invent a name for a boat.", 16) },
+        GenerateRequest { logprobs: Some(5), ..chat("What is 2+2?", 12) },
+        GenerateRequest { tenant: Some(Tenant([1; 32])), ..chat("What is 2+2?", 12) },
+        GenerateRequest { tenant: Some(Tenant([1; 32])), ..chat("What is 2+2?", 12) },
+        GenerateRequest {
+            sampling: Sampling {
+                bias: vec![(40, 3.0), (28, -100.0)],
+                frequency_penalty: 0.5,
+                presence_penalty: 1.0,
+                top_k: 40,
+                min_p: 0.05,
+                ..random(u64::MAX)
+            },
+            ..chat("Write a story about a lighthouse.", 24)
+        },
         GenerateRequest {
             stop: StopStrings::new(vec!["never appears".into(), "e".into()]).unwrap(),
             ..chat("Count from one to nine in words.", 24)
@@ -101,18 +121,19 @@ fn the_answers_are_those_of_an_unconfined_engine() {
 fn refusals_are_those_of_an_unconfined_engine() {
     let (confined, plain) = (confined(), LlamaEngine::load_file(weights(), options()).unwrap());
     let one = TokenBudget::Exact(NonZeroU32::MIN);
-    let sampling = |temperature, top_p| GenerateRequest {
-        sampling: Sampling::Random { temperature, top_p, seed: 0 },
-        ..chat("Hello", 1)
-    };
+    let chosen = |sampling| GenerateRequest { sampling, ..chat("Hello", 1) };
+    let sampling = |temperature, top_p| chosen(Sampling::random(temperature, top_p, 0));
     for request in [
         chat(&"word ".repeat(3000), 1),
         chat("Hello", 1020),
         chat(&"x".repeat(1 << 20), 1),
         GenerateRequest::new(Input::Raw(String::new()), one),
         GenerateRequest::new(Input::Chat(Vec::new()), one),
-        sampling(0.0, 1.0),
+        sampling(-1.0, 1.0),
         sampling(1.0, f32::NAN),
+        chosen(Sampling { min_p: 2.0, ..Sampling::greedy() }),
+        chosen(Sampling { presence_penalty: f32::NAN, ..Sampling::greedy() }),
+        chosen(Sampling { bias: vec![(1, 0.0); 1025], ..Sampling::greedy() }),
     ] {
         let expected = plain.generate_text(request.clone()).unwrap_err();
         assert_eq!(confined.generate_text(request).unwrap_err(), expected);
@@ -131,7 +152,7 @@ fn requests_are_cancelled_in_the_process_too() {
     let mut pieces = 0;
     let completion = engine
         .generate(chat("Write a very long story.", 900), &mut |event| match event {
-            Event::Started { .. } => ControlFlow::Continue(()),
+            Event::Started { .. } | Event::Token(_) => ControlFlow::Continue(()),
             Event::Text(_) => {
                 pieces += 1;
                 if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -163,7 +184,7 @@ fn requests_are_cancelled_in_the_process_too() {
 }
 
 fn a_full_queue_refuses() {
-    let engine = Arc::new(confined());
+    let engine = Arc::new(alone());
     let release = Cancel::new();
     let running = Arc::new(Barrier::new(2));
     let busy = {

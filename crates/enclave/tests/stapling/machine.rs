@@ -251,6 +251,7 @@ impl NoEngine {
             parameters: 0,
             tensor_bytes: 0,
             context_tokens: 0,
+            parallel: 0,
             trained_context_tokens: 0,
             chat: ChatSupport::Template,
         })
@@ -271,6 +272,6 @@ impl Engine for NoEngine {
         _: GenerateRequest,
         _: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
-        Ok(Completion { finish: FinishReason::Stop, usage: Usage { prompt_tokens: 0, completion_tokens: 0 } })
+        Ok(Completion { finish: FinishReason::Stop, usage: Usage::default() })
     }
 }

@@ -1,0 +1,98 @@
+//! One answer: from scores to tokens, and from tokens to text that may leave.
+
+use crate::answer::{Event, FinishReason, Scored, TokenScore};
+use crate::ffi::{Model, Token};
+use crate::request::Sampling;
+use crate::sampler::{self, Sampler};
+use crate::text::{StopGate, Utf8Stream};
+
+/// Writes one answer.
+pub(crate) struct Writer {
+    sampler: Sampler,
+    utf8: Utf8Stream,
+    gate: StopGate,
+    logprobs: Option<u8>,
+    budget: u32,
+    tokens: u32,
+}
+
+/// What [`Writer::next`] chose.
+pub(crate) struct Next {
+    pub(crate) token: Token,
+    /// How the answer ended, if it did.
+    pub(crate) finish: Option<FinishReason>,
+}
+
+impl Writer {
+    pub(crate) fn new(sampling: Sampling, stop: Vec<String>, logprobs: Option<u8>, budget: u32) -> Self {
+        Self {
+            sampler: Sampler::new(sampling),
+            utf8: Utf8Stream::default(),
+            gate: StopGate::new(stop),
+            logprobs,
+            budget,
+            tokens: 0,
+        }
+    }
+
+    /// Tokens of the answer so far.
+    pub(crate) fn tokens(&self) -> u32 {
+        self.tokens
+    }
+
+    /// Chooses the next token and sends what it adds. `send` returns false where nobody listens any more.
+    pub(crate) fn next(
+        &mut self,
+        model: &Model,
+        scores: &[f32],
+        send: &mut dyn FnMut(Event) -> bool,
+    ) -> Next {
+        let token = self.sampler.choose(scores);
+        let finish = if model.is_end(token) {
+            Some(self.close(FinishReason::Stop, send))
+        } else {
+            self.tokens += 1;
+            self.write(model, token, scores, send)
+        };
+        Next { token, finish }
+    }
+
+    fn write(
+        &mut self,
+        model: &Model,
+        token: Token,
+        scores: &[f32],
+        send: &mut dyn FnMut(Event) -> bool,
+    ) -> Option<FinishReason> {
+        let bytes = model.piece(token);
+        if let Some(alternatives) = self.logprobs {
+            let (logprob, top) = sampler::logprobs(scores, token, alternatives);
+            let scored = |(token, logprob)| Scored { bytes: model.piece(token), logprob };
+            let chosen = Scored { bytes: bytes.clone(), logprob };
+            let top = top.into_iter().map(scored).collect();
+            if !send(Event::Token(TokenScore { chosen, top })) {
+                return Some(FinishReason::Cancelled);
+            }
+        }
+        let passed = self.gate.push(&self.utf8.push(&bytes));
+        if !passed.text.is_empty() && !send(Event::Text(passed.text)) {
+            return Some(FinishReason::Cancelled);
+        }
+        if passed.stopped {
+            return Some(FinishReason::Stop);
+        }
+        (self.tokens >= self.budget).then(|| self.close(FinishReason::Length, send))
+    }
+
+    /// The end: what was held back is text after all, or a stop string.
+    fn close(&mut self, finish: FinishReason, send: &mut dyn FnMut(Event) -> bool) -> FinishReason {
+        let mut last = self.gate.push(&self.utf8.finish());
+        if !last.stopped {
+            last.text.push_str(&self.gate.finish());
+        }
+        if !last.text.is_empty() && !send(Event::Text(last.text)) {
+            return FinishReason::Cancelled;
+        }
+        if last.stopped { FinishReason::Stop } else { finish }
+    }
+}
