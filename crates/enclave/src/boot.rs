@@ -18,7 +18,7 @@ use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
 use crate::clock::Clock;
 use crate::config::{MachineSource, ServeConfig, TlsSource};
-use crate::confined::{ConfineError, EngineProcess, Patience, Program};
+use crate::confined::{ConfineError, EngineProcess, Patience, Program, Restart, SupervisedEngine};
 use crate::endorsed;
 use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
@@ -230,9 +230,16 @@ pub async fn serve(
         cache_tokens: config.cache_tokens,
         parallel: config.parallel,
     };
-    let engine: Arc<dyn Engine> = Arc::new(process.load(memory.read_only()?, options)?);
-    // The engine has its own mapping; the last name of the memory file goes.
+    let engine = process.load(memory.read_only()?, options)?;
+    // The engine has its own mapping. The memory file is held for its successor, should it end.
+    let restart = Restart {
+        program: Program::own(),
+        patience: Patience::default(),
+        weights: memory.read_only()?,
+        options,
+    };
     drop(memory);
+    let engine: Arc<dyn Engine> = Arc::new(SupervisedEngine::new(engine, restart)?);
 
     // 7. State what runs here, bind it into evidence, and open the listener.
     let models = vec![ModelStatement {

@@ -57,6 +57,11 @@ pub trait Engine: Send + Sync {
         0
     }
 
+    /// How often the engine was started anew since it was made.
+    fn restarts(&self) -> u64 {
+        0
+    }
+
     /// Whether requests can be served.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("machine::one_copy_of_the_weights_in_memory", one_copy_of_the_weights_in_memory),
     ("machine::no_prompt_or_answer_in_any_log", no_prompt_or_answer_in_any_log),
     ("machine::the_processes_are_hardened", the_processes_are_hardened),
-    ("machine::a_dead_engine_has_a_name", a_dead_engine_has_a_name),
+    ("machine::a_dead_engine_is_named_and_followed", a_dead_engine_is_named_and_followed),
     ("machine::the_engine_dies_with_the_server", the_engine_dies_with_the_server),
 ];
 
@@ -196,23 +196,36 @@ fn the_processes_are_hardened(f: &Fixture) {
     assert_eq!(check.exit, Some(0), "{}", check.stderr);
 }
 
-/// The engine ends, by itself or by somebody: requests and health say so by name, and the server goes on.
-fn a_dead_engine_has_a_name(f: &Fixture) {
+/// The engine ends, by itself or by somebody: its requests say so by name, the server goes on, and the next engine is there soon.
+fn a_dead_engine_is_named_and_followed(f: &Fixture) {
     let broker = f.broker(&f.path("store"));
     let server = f.serve(&broker.url);
     let http = http(&server.url);
     assert_eq!(http.get("/health").json()["status"], "ok");
     let engine = engine_of(server.child.id()).to_string();
-    assert!(std::process::Command::new("kill").args(["-KILL", &engine]).status().unwrap().success());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while http.get("/health").status == 200 {
-        assert!(std::time::Instant::now() < deadline, "the server never noticed");
+    let question = json!({ "prompt": "Write a very long story.", "max_new_tokens": 2000 });
+    let interrupted = std::thread::scope(|scope| {
+        let long = scope.spawn(|| http.post("/infer", &question));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !http.get("/metrics").text().contains("casemate_engine_queue_depth 1") {
+            assert!(std::time::Instant::now() < deadline, "the question never came to the engine");
+        }
+        assert!(std::process::Command::new("kill").args(["-KILL", &engine]).status().unwrap().success());
+        assert_eq!(http.get("/attest").status, 200, "what does not need the engine goes on");
+        long.join().unwrap()
+    });
+    assert_eq!(interrupted.refused(503), "engine.process.ended");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while http.get("/health").status != 200 || engine_of(server.child.id()).to_string() == engine {
+        assert!(std::time::Instant::now() < deadline, "no engine follows: {}", server.log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    assert_eq!(http.get("/health").refused(503), "engine.process.ended");
-    let question = json!({ "prompt": "Hi", "max_new_tokens": 8 });
-    assert_eq!(http.post("/infer", &question).refused(503), "engine.process.ended");
-    assert_eq!(http.get("/attest").status, 200, "what does not need the engine goes on");
-    assert!(server.log().contains("signal 9"), "{}", server.log());
+    hardened(engine_of(server.child.id()));
+    let question = json!({ "prompt": "What is 2+2?", "max_new_tokens": 8 });
+    assert_eq!(http.post("/infer", &question).status, 200);
+    assert!(http.get("/metrics").text().contains("casemate_engine_restarts_total 1"));
+    let log = server.log();
+    assert!(log.contains("signal 9") && log.contains("the engine's process was started anew"), "{log}");
 }
 
 fn the_engine_dies_with_the_server(f: &Fixture) {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use casemate_engine::Usage;
+use casemate_engine::{Engine, Usage};
 
 use super::ApiState;
 use crate::staple::EndorsementHealth;
@@ -46,7 +46,7 @@ impl Metrics {
     }
 
     /// Everything, with the engine's queue and the endorsements as they are now.
-    fn render(&self, queue_depth: usize, endorsements: Option<EndorsementHealth>) -> String {
+    fn render(&self, engine: &dyn Engine, endorsements: Option<EndorsementHealth>) -> String {
         let mut out = String::new();
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         head(&mut out, "casemate_requests_total", "counter", "Requests by route and status.");
@@ -57,7 +57,7 @@ impl Metrics {
                 *count,
             );
         }
-        let single: [(&str, &str, &str, u64); 4] = [
+        let single: [(&str, &str, &str, u64); 5] = [
             (
                 "casemate_request_body_bytes_total",
                 "counter",
@@ -80,7 +80,13 @@ impl Metrics {
                 "casemate_engine_queue_depth",
                 "gauge",
                 "Requests waiting or running in the engine.",
-                queue_depth as u64,
+                engine.queue_depth() as u64,
+            ),
+            (
+                "casemate_engine_restarts_total",
+                "counter",
+                "How often the engine's process was started anew.",
+                engine.restarts(),
             ),
         ];
         let endorsed = endorsements.map(|health| {
@@ -116,7 +122,7 @@ impl Metrics {
 pub(super) async fn metrics(State(state): State<ApiState>) -> Response {
     // Where the clock tells no time, the gauges are left out.
     let endorsements = state.attest.endorsements().ok();
-    let text = state.metrics.render(state.engine.queue_depth(), endorsements);
+    let text = state.metrics.render(state.engine.as_ref(), endorsements);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -3,7 +3,8 @@
 //!
 //! [`EngineProcess::start`] starts it and returns when it has confined itself; [`EngineProcess::load`] gives it the
 //! weights, as a descriptor of the memory that they were opened into, and makes a [`ConfinedEngine`] of it: an
-//! [`Engine`](casemate_engine::Engine) like any other. The other side is [`worker`].
+//! [`Engine`](casemate_engine::Engine) like any other. A [`SupervisedEngine`] starts the next one when it ends. The other side is
+//! [`worker`].
 //!
 //! `unsafe` stands in `lockdown` only: one system call that no library offers.
 
@@ -13,6 +14,7 @@ mod error;
 mod lockdown;
 mod process;
 mod seccomp;
+mod supervised;
 mod wire;
 mod worker;
 
@@ -29,4 +31,5 @@ pub use engine::ConfinedEngine;
 pub use error::ConfineError;
 pub use lockdown::{Confinement, LockDownError, Step, lock_down};
 pub use process::{EngineProcess, Patience, Program};
+pub use supervised::{Restart, SupervisedEngine};
 pub use worker::{worker, worker_with};

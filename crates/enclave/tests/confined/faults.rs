@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use casemate_enclave::confined::{ConfineError, EngineProcess, LockDownError, Patience, Program};
+use casemate_enclave::confined::{
+    ConfineError, EngineProcess, LockDownError, Patience, Program, Restart, SupervisedEngine,
+};
 use casemate_engine::{Engine, EngineError, EngineOptions, ProcessEnd};
 
 use crate::Case;
@@ -14,6 +16,7 @@ use crate::roles::{hostile, hostile_with, program};
 pub(crate) const CASES: &[(&str, Case)] = &[
     ("a_process_that_ends_is_named", a_process_that_ends_is_named),
     ("a_killed_process_is_named_to_everybody", a_killed_process_is_named_to_everybody),
+    ("an_engine_that_ends_has_a_successor", an_engine_that_ends_has_a_successor),
     ("a_hang_is_named", a_hang_is_named),
     ("a_broken_protocol_is_named", a_broken_protocol_is_named),
     ("a_process_that_cannot_be_confined_is_refused", a_process_that_cannot_be_confined_is_refused),
@@ -53,6 +56,34 @@ fn a_killed_process_is_named_to_everybody() {
         assert_eq!(thread.join().unwrap(), Err(ended));
     }
     assert_eq!(engine.health().unwrap_err().code(), "engine.process.ended");
+}
+
+fn an_engine_that_ends_has_a_successor() {
+    let weights = || File::open("/dev/null").unwrap();
+    let restart = Restart {
+        program: program(&["hostile"]),
+        patience: Patience::default(),
+        weights: weights(),
+        options: EngineOptions::default(),
+    };
+    let engine = SupervisedEngine::new(hostile(), restart).unwrap();
+    for round in 1..3 {
+        let before = engine.pid();
+        let error = engine.generate_text(order("abort")).unwrap_err();
+        assert_eq!(error, EngineError::Ended(ProcessEnd::Signal(libc::SIGABRT)));
+        let started = Instant::now();
+        while engine.health().is_err() {
+            // Until then requests have the same error; or it is there now.
+            if let Err(now) = engine.generate_text(order("environment")) {
+                assert_eq!(now, error);
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "no successor");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_ne!(engine.pid(), before);
+        assert_eq!(engine.restarts(), round);
+        assert_eq!(engine.generate_text(order("environment")).unwrap().0, "GGML_NO_BACKTRACE");
+    }
 }
 
 fn a_hang_is_named() {
