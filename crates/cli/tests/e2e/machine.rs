@@ -126,7 +126,7 @@ fn found_in(path: &Path, needles: &[Vec<u8>]) -> usize {
 fn one_copy_of_the_weights_in_memory(f: &Fixture) {
     let broker = f.broker(&f.path("store"));
     let folder = f.folder("memory");
-    let server = start(f, &broker, &folder, &[]);
+    let server = start(f, &broker, &folder, &[("CASEMATE_CACHE_TOKENS", "4096")]);
     assert_eq!(http(&server.url).post("/infer", &json!({ "prompt": "Hi", "max_new_tokens": 8 })).status, 200);
     let pids = [server.child.id(), engine_of(server.child.id())];
     let statuses = pids.map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap());
@@ -142,7 +142,7 @@ fn one_copy_of_the_weights_in_memory(f: &Fixture) {
     // The memory file is the copy, and the engine's process maps it; private memory holds context and buffers only.
     assert!(kib("RssShmem") <= model + 1024, "more than one copy: {statuses:?}");
     assert!(kib("RssShmem") >= model / 2, "the weights are not in the memory file: {statuses:?}");
-    // Context of 4,096 tokens and compute buffers of this model are about 150 MiB; a second copy would add the model.
+    // A cache of 4,096 tokens and compute buffers of this model are about 150 MiB; a second copy would add the model.
     let peak = kib("VmHWM");
     assert!(peak < 2 * model + 180 * 1024, "peak {peak} KiB for a model of {model} KiB");
 }
