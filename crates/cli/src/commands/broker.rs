@@ -151,9 +151,9 @@ fn serve(
     }
     runtime()?.block_on(async {
         let handle = axum_server::Handle::new();
-        let stop = handle.clone();
+        let (stop, asked) = (handle.clone(), stop_signal(on_stdin));
         tokio::spawn(async move {
-            stop_signal(on_stdin).await;
+            asked.await;
             stop.graceful_shutdown(Some(DRAIN));
         });
         let scheme = if tls.is_some() { "https" } else { "http" };

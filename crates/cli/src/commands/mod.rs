@@ -45,8 +45,9 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)
 }
 
-/// Resolves on SIGTERM or SIGINT and, where `on_stdin` says so, when standard input closes.
-pub(crate) async fn stop_signal(on_stdin: bool) {
+/// Resolves on SIGTERM or SIGINT and, where `on_stdin` says so, when standard input closes. Both signals are heard from this call on,
+/// which is made inside a runtime: somebody may send one as soon as the program says that it is up.
+pub(crate) fn stop_signal(on_stdin: bool) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (closed, stdin_closed) = tokio::sync::oneshot::channel::<()>();
     let mut unused = Some(closed);
@@ -58,13 +59,15 @@ pub(crate) async fn stop_signal(on_stdin: bool) {
             drop(closed);
         });
     }
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => (),
-        _ = int.recv() => (),
-        _ = stdin_closed => (),
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        // Its end would be standard input's.
+        let _open = unused;
+        let (Ok(mut term), Ok(mut int)) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = term.recv() => (),
+            _ = int.recv() => (),
+            _ = stdin_closed => (),
+        }
     }
 }

@@ -38,7 +38,9 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
     }
     // Before the runtime starts its threads.
     let hardened = casemate_enclave::harden(config.swap).map_err(BootError::from)?;
-    runtime()?.block_on(casemate_enclave::serve(config, hardened, announce, stop_signal(on_stdin)))?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    runtime.block_on(casemate_enclave::serve(config, hardened, announce, stop_signal(on_stdin)))?;
     Ok(())
 }
 

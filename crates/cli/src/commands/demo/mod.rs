@@ -47,7 +47,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
 fn clean_up_when_stopped(dir: &Path) -> Result<(), CliError> {
     let (runtime, dir) = (runtime()?, dir.to_owned());
     std::thread::spawn(move || {
-        runtime.block_on(stop_signal(false));
+        runtime.block_on(async { stop_signal(false).await });
         let _ = fs::remove_dir_all(&dir);
         std::process::exit(i32::from(Exit::Internal as u8));
     });
