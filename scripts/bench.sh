@@ -8,7 +8,12 @@ export CASEMATE_MODEL
 cargo build --release --locked
 cd bench
 cargo build --release --locked
-for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens}; do
+# llama-server, the peer of `serving`, as a Python package has it; pinned.
+if [ ! -x target/peer/bin/python ]; then
+  python3 -m venv target/peer
+  target/peer/bin/pip install --quiet xllamacpp==2026.10.11549 >&2
+fi
+for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens streams serving}; do
   echo
   target/release/"$name"
 done

@@ -1,5 +1,7 @@
 //! What the benchmarks share: alternating rounds, medians, a table for people and a line of JSON for programs.
 
+pub mod stage;
+
 use std::fs;
 use std::time::{Duration, Instant};
 

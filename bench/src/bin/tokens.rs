@@ -12,33 +12,24 @@
 //! `scripts/fetch-model.sh` leaves in the cache folder), `CASEMATE_BIN` (`target/release/casemate` of this checkout).
 
 use std::cell::{Cell, RefCell};
-use std::error::Error;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use casemate_attest::nvidia::NvidiaAnchors;
-use casemate_attest::{TrustAnchors, UnixTime};
+use casemate_bench::stage::{Fallible, Stage, model, now, program, version};
 use casemate_bench::{Side, alternate, cores, cpu, print_json, setting};
-use casemate_client::{Anchors, ClientPolicy, VerifiedServer, connect, unverified_get};
+use casemate_client::unverified_get;
 use casemate_engine::{
-    ChatMessage, Completion, DEFAULT_CONTEXT_TOKENS, Engine, EngineOptions, GenerateRequest, Input,
-    LlamaEngine, Role, TokenBudget,
+    ChatMessage, Completion, Engine, EngineOptions, GenerateRequest, Input, LlamaEngine, Role, TokenBudget,
 };
 use casemate_protocol::Plaintext;
-use rustix::rand::{GetRandomFlags, getrandom};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Long enough an answer that the budget ends it.
 const PROMPT: &str = "Explain in detail how a lighthouse works, and why sailors need it.";
-const KEY_URI: &str = "kbs:///models/bench/1";
 const WARM_UP: usize = 1;
-
-/// Whatever goes wrong ends the benchmark; what it says is all that counts.
-type Fallible<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     match run() {
@@ -58,7 +49,7 @@ fn run() -> Fallible<()> {
     let (model, program) = (model()?, program()?);
 
     let stage = Stage::new(&program)?;
-    let seal_and_serve = stage.server(&model, threads)?;
+    let seal_and_serve = stage.server(&model, threads, &[])?;
     let server = &seal_and_serve.server;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let verified = runtime.block_on(stage.connect(&seal_and_serve))?;
@@ -294,206 +285,4 @@ async fn generated_tokens(url: &str) -> Fallible<u64> {
     let (_, metrics) = unverified_get(url, "/metrics").await?;
     let value = metrics.lines().find_map(|line| line.strip_prefix("casemate_generated_tokens_total "));
     Ok(value.ok_or("the server does not count its tokens")?.parse()?)
-}
-
-// === the server and what it needs ===
-
-/// A folder with vendor, keys and sealed model. Dropping it removes them.
-struct Stage<'a> {
-    program: &'a Path,
-    directory: tempfile::TempDir,
-}
-
-/// The server, its broker, and the policy that it passes. Fields are dropped, and so stopped, in this order.
-struct Serving {
-    server: Daemon,
-    _broker: Daemon,
-    policy: String,
-}
-
-impl<'a> Stage<'a> {
-    fn new(program: &'a Path) -> Fallible<Self> {
-        Ok(Self { program, directory: tempfile::Builder::new().prefix("casemate-tokens").tempdir()? })
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).to_string_lossy().into_owned()
-    }
-
-    /// Everything from the vendor to the open port, as an operator would do it.
-    fn server(&self, model: &Path, threads: NonZeroUsize) -> Fallible<Serving> {
-        let path = |name| self.path(name);
-        let (root, store) = (path("vendor/roots.pem"), path("store"));
-        self.command(&["simulate", "init", &path("vendor")])?;
-        self.command(&["keygen", &path("publisher")])?;
-        let measurement = self.command(&["measure"])?;
-        let manifest = self.command(&[
-            "seal",
-            &model.to_string_lossy(),
-            "-o",
-            &path("sealed"),
-            "--publisher-key",
-            &path("publisher.key"),
-            "--key-uri",
-            KEY_URI,
-            "--key-out",
-            &path("model.key"),
-        ])?;
-        let release = self.command(&["policy", "release", "--measurement", measurement.trim()])?;
-        fs::write(path("release.json"), release)?;
-        self.command(&["broker", "init", &store, "--danger-simulated-root", &root])?;
-        self.command(&[
-            "broker",
-            "put",
-            "--store",
-            &store,
-            "--key",
-            &path("model.key"),
-            "--uri",
-            KEY_URI,
-            "--policy",
-            &path("release.json"),
-            "--danger-simulated-root",
-            &root,
-        ])?;
-        let policy = self.command(&[
-            "policy",
-            "client",
-            "--measurement",
-            measurement.trim(),
-            "--manifest",
-            manifest.trim(),
-        ])?;
-        let broker = self.daemon(&[
-            "broker",
-            "serve",
-            "--store",
-            &store,
-            "--listen",
-            "127.0.0.1:0",
-            "--danger-simulated-root",
-            &root,
-            "--stop-on-stdin-eof",
-        ])?;
-        // Swap is no matter here: key and model are no secrets.
-        let server = self.daemon(&[
-            "serve",
-            "--model",
-            &path("sealed"),
-            "--publisher-key",
-            &path("publisher.pub"),
-            "--broker",
-            &broker.url,
-            "--danger-simulate",
-            &path("vendor"),
-            "--listen",
-            "127.0.0.1:0",
-            "--threads",
-            &threads.to_string(),
-            "--context",
-            &DEFAULT_CONTEXT_TOKENS.to_string(),
-            "--danger-allow-swap",
-            "--stop-on-stdin-eof",
-        ])?;
-        Ok(Serving { server, _broker: broker, policy })
-    }
-
-    async fn connect(&self, serving: &Serving) -> Fallible<VerifiedServer> {
-        let policy = ClientPolicy::from_toml(&serving.policy)?;
-        let machines = TrustAnchors::danger_only_pem(&fs::read_to_string(self.path("vendor/roots.pem"))?)?;
-        let anchors = Anchors { machines, devices: NvidiaAnchors::nvidia() };
-        let mut nonce = [0; 32];
-        getrandom(&mut nonce, GetRandomFlags::empty())?;
-        Ok(connect(&serving.server.url, &policy, &anchors, nonce, now()).await?)
-    }
-
-    /// Runs a command to its end and gives what it printed.
-    fn command(&self, args: &[&str]) -> Fallible<String> {
-        let output = casemate(self.program, args).stdin(Stdio::null()).output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("casemate {}: {}\n{said}", args.join(" "), output.status).into());
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// Starts a server and waits until it says where it listens.
-    fn daemon(&self, args: &[&str]) -> Fallible<Daemon> {
-        let log = self.path(&format!("{}.log", args[0]));
-        let child = casemate(self.program, args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
-            .spawn()?;
-        // From here on the process is stopped whatever happens.
-        let mut daemon = Daemon { child, url: String::new() };
-        let mut line = String::new();
-        if let Some(stdout) = &mut daemon.child.stdout {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        let announced: Value = serde_json::from_str(&line).unwrap_or_default();
-        let Some(url) = announced["listening"].as_str() else {
-            let said = fs::read_to_string(&log)?;
-            return Err(format!("casemate {} did not start\n{said}", args.join(" ")).into());
-        };
-        daemon.url = url.to_owned();
-        Ok(daemon)
-    }
-}
-
-/// A server that runs until this value is dropped. Where this process is killed, its standard input closes and it stops
-/// by itself.
-struct Daemon {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The binary, deaf to settings that are meant for this benchmark or for another server.
-fn casemate(program: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args);
-    let foreign = |name: &str| name.starts_with("CASEMATE_") || name == "MODEL_PATH";
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn version(program: &Path) -> Fallible<String> {
-    let output = casemate(program, &["--version"]).output()?;
-    Ok(String::from_utf8(output.stdout)?.lines().next().unwrap_or("casemate").to_owned())
-}
-
-fn program() -> Fallible<PathBuf> {
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/casemate");
-    let program = std::env::var_os("CASEMATE_BIN").map_or_else(built, PathBuf::from);
-    let missing =
-        |_| format!("no binary at {}: run `cargo build --release`, or set CASEMATE_BIN", program.display());
-    Ok(program.canonicalize().map_err(missing)?)
-}
-
-fn model() -> Fallible<PathBuf> {
-    let cache = || {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-        Some(cache.join("casemate/SmolLM2-135M-Instruct.Q4_1.gguf"))
-    };
-    let model = std::env::var_os("CASEMATE_MODEL").map(PathBuf::from).or_else(cache);
-    let model = model.ok_or("neither CASEMATE_MODEL nor HOME is set")?;
-    if !model.is_file() {
-        let model = model.display();
-        return Err(format!("no model at {model}: run scripts/fetch-model.sh, or set CASEMATE_MODEL").into());
-    }
-    Ok(model)
-}
-
-fn now() -> UnixTime {
-    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }

@@ -302,8 +302,8 @@ pub(crate) struct ServeArgs {
     /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
     endorsement_ca: Option<PathBuf>,
-    /// Attest this machine's NVIDIA GPUs too. This policy (TOML) says how many there must be ([devices]) and what each must be
-    /// ([nvidia]); without them the server does not start
+    /// Attest this machine's NVIDIA GPUs too. This policy (TOML) says how many there must be (table `devices`) and what each must be
+    /// (table `nvidia`); without them the server does not start
     #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_POLICY")]
     gpu_policy: Option<PathBuf>,
     /// What NVIDIA says of the GPUs, from `casemate endorse gpus` and `endorse fetch`

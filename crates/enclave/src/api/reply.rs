@@ -287,7 +287,7 @@ impl Total {
     }
 
     fn add(&mut self, index: usize, usage: Usage) {
-        if index % self.choices == 0 {
+        if index.is_multiple_of(self.choices) {
             self.prompt += u64::from(usage.prompt_tokens);
             self.cached += u64::from(usage.cached_tokens);
         }
