@@ -63,6 +63,7 @@ struct Turn {
 }
 
 async fn run() -> Fallible<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let rounds = setting("ROUNDS", 5).max(1);
     let streams = setting("STREAMS", 8).max(1);
     let tokens = setting("MAX_NEW_TOKENS", 128).max(2);
@@ -75,11 +76,14 @@ async fn run() -> Fallible<()> {
     let serving = stage.server(&model, threads, &["--api-keys", &keys, "--parallel", &parallel])?;
     let peer = Peer::start(&model, threads, streams).await?;
     let name = model.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = || reqwest::Client::builder().danger_accept_invalid_certs(true).no_proxy().build();
+    // llama-server closes connections that it has said to keep.
+    let client = |kept| {
+        let builder = reqwest::Client::builder().danger_accept_invalid_certs(true).no_proxy();
+        builder.pool_max_idle_per_host(kept).build()
+    };
     let sides = [
-        Side { name: "casemate serve", url: serving.server.url.clone(), key, model: name.clone(), client: client()? },
-        Side { name: "llama-server", url: peer.url.clone(), key: String::new(), model: name, client: client()? },
+        Side { name: "casemate serve", url: serving.server.url.clone(), key, model: name.clone(), client: client(64)? },
+        Side { name: "llama-server", url: peer.url.clone(), key: String::new(), model: name, client: client(0)? },
     ];
     let mut turns: [Vec<Turn>; 2] = Default::default();
     for round in 0..=rounds {

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let model = PathBuf::from(std::env::var_os("CASEMATE_MODEL").ok_or("CASEMATE_MODEL is not set")?);
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
-    let tokens = NonZeroU32::new(setting("MAX_NEW_TOKENS", 96)).ok_or("MAX_NEW_TOKENS must not be 0")?;
+    let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 96))?).ok_or("MAX_NEW_TOKENS must not be 0")?;
     let engine = LlamaEngine::load(model, EngineOptions { threads, ..EngineOptions::default() })?;
     let request = |number: usize| {
         let content = format!("Explain in detail how lighthouse number {number} works, and why sailors need it.");
