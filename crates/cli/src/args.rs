@@ -309,6 +309,10 @@ pub(crate) struct ServeArgs {
     /// What NVIDIA says of the GPUs, from `casemate endorse gpus` and `endorse fetch`
     #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_ENDORSEMENTS")]
     gpu_endorsements: Option<PathBuf>,
+    /// Show this instance's virtual TPM too, beside SEV-SNP or TDX on Google Cloud: which kernel was booted. The file says what
+    /// Google says of its key, from `casemate endorse gce-vtpm` and `endorse fetch`. Without them the server does not start
+    #[arg(long, value_name = "FILE", env = "CASEMATE_GCE_VTPM")]
+    gce_vtpm: Option<PathBuf>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
@@ -359,6 +363,7 @@ impl ServeArgs {
             endorsement_ca: self.endorsement_ca,
             gpu_policy: self.gpu_policy,
             gpu_endorsements: self.gpu_endorsements,
+            gce_vtpm: self.gce_vtpm,
             danger_simulate: self.danger_simulate,
             danger_simulate_gpus: self.danger_simulate_gpus,
             danger_allow_swap: self.danger_allow_swap.then_some(true),
@@ -571,6 +576,12 @@ pub(crate) struct EndorseArgs {
 pub(crate) enum EndorseCommand {
     /// Ask the vendors' services, verify the evidence with their answers, and write a bundle for `verify --endorsements`
     Fetch(Box<EndorseFetchArgs>),
+    /// Write evidence of this instance's virtual TPM on Google Cloud, for `endorse fetch` (as root)
+    GceVtpm {
+        /// Where it is written
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Write the evidence of this machine's NVIDIA GPUs, for `endorse fetch` (inside the TEE)
     Gpus {
         /// Where the list (JSON) is written

@@ -13,6 +13,7 @@ use casemate_enclave::{
 use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::devices::DevicesError;
 use casemate_protocol::statement::StatementError;
+use casemate_protocol::vtpm::VtpmError;
 use casemate_seal::{ManifestError, OpenError};
 
 use casemate_broker::StoreError;
@@ -108,12 +109,14 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::DeviceDenied(e) => denied_device(&e.reason),
         CliError::Denied(_) | CliError::DeviceSet(_) | CliError::TokenDenied(_) => Exit::Refused,
         CliError::Statement(e) => statement(&e.reason),
+        CliError::Vtpm(e) => vtpm(&e.reason),
         CliError::Devices(e) => devices(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
         CliError::Send(e) => send(e),
         CliError::Boot(e) => boot(e),
         CliError::Gpu(e) => gpu(e),
+        CliError::Attester(_) => Exit::Undecidable,
         CliError::Store(e) => store(e),
     }
 }
@@ -150,7 +153,20 @@ fn connect(error: &ConnectError) -> Exit {
         ConnectError::Rejected(e) => rejected(e),
         ConnectError::Denied(_) => Exit::Refused,
         ConnectError::Statement(e) => statement(&e.reason),
+        ConnectError::Vtpm(e) => vtpm(&e.reason),
         ConnectError::Devices(e) => devices(&e.reason),
+    }
+}
+
+fn vtpm(error: &VtpmError) -> Exit {
+    match error {
+        VtpmError::Document(_) | VtpmError::Malformed(_) => Exit::Undecidable,
+        VtpmError::Rejected(e) => rejected(e),
+        VtpmError::Missing
+        | VtpmError::NotExpected
+        | VtpmError::Platform { .. }
+        | VtpmError::Denied(_)
+        | VtpmError::NotStated { .. } => Exit::Refused,
     }
 }
 

@@ -28,6 +28,7 @@ use crate::staple::{RefreshError, StapleError, Staples};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
+use crate::vtpm;
 use crate::weights::{SealedFiles, WeightsError};
 
 /// What is known once the server listens.
@@ -167,6 +168,7 @@ pub async fn serve(
         MachineSource::Hardware => detect(&Roots::system())?,
     };
     let source = endorsed::source(&config)?;
+    let vtpm = vtpm::find(&config.vtpm, attester.platform())?;
     tracing::info!(platform = %attester.platform(), "machine found");
     // Only root may let GPUs work, and they work only after they were verified.
     let gpus = gpu::start(&config.gpus, Clock::system().now().ok_or(BootError::Clock)?)?;
@@ -202,6 +204,10 @@ pub async fn serve(
     // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
     let stapler = endorsed::first(attester.clone(), source).await?;
     let staples = stapler.staples();
+    let vtpm = match vtpm {
+        None => None,
+        Some(found) => Some(Arc::new(found.start(Clock::system().now().ok_or(BootError::Clock)?).await?)),
+    };
     //    Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
     let simulated = attester.simulated();
     if simulated {
@@ -239,8 +245,8 @@ pub async fn serve(
         id: manifest.name().to_owned(),
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
-    let service = AttestationService::new(attester.clone(), staples.clone(), &tls, models).with_gpus(gpus);
-    let service = Arc::new(service);
+    let service = AttestationService::new(attester.clone(), staples.clone(), &tls, models);
+    let service = Arc::new(service.with_gpus(gpus).with_vtpm(vtpm));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.restaple()?;

@@ -49,6 +49,8 @@ pub struct ServeSettings {
     pub gpu_policy: Option<PathBuf>,
     /// File with endorsements of the GPUs, from `casemate endorse fetch`.
     pub gpu_endorsements: Option<PathBuf>,
+    /// File with endorsements of the virtual TPM of Google's that is shown beside the hardware.
+    pub gce_vtpm: Option<PathBuf>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Directory of the simulated vendor of GPUs.
@@ -90,6 +92,8 @@ pub struct ServeConfig {
     pub machine: MachineSource,
     /// Which GPUs are attested.
     pub gpus: GpuSource,
+    /// Which virtual TPM is shown beside the hardware.
+    pub vtpm: VtpmSource,
     /// Who has the endorsements that the machine itself does not bring.
     pub endorsements: EndorsementSource,
     /// Whether swap is refused.
@@ -149,6 +153,18 @@ pub enum GpuSource {
         policy: PathBuf,
         /// The vendor's directory.
         vendor: PathBuf,
+    },
+}
+
+/// Which virtual TPM is shown beside the hardware. What is written must be there: nothing is detected, and nothing is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VtpmSource {
+    /// None: the statement says so.
+    None,
+    /// This instance's, of Google Compute Engine.
+    Google {
+        /// What Google says of its key.
+        endorsements: PathBuf,
     },
 }
 
@@ -265,6 +281,7 @@ impl ServeSettings {
             endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
             gpu_policy: self.gpu_policy.or(below.gpu_policy),
             gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
+            gce_vtpm: self.gce_vtpm.or(below.gce_vtpm),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_simulate_gpus: self.danger_simulate_gpus.or(below.danger_simulate_gpus),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
@@ -289,6 +306,7 @@ impl ServeSettings {
             Some(text) => broker_path(text)?,
         };
         let gpus = self.gpu_source()?;
+        let vtpm = self.vtpm_source()?;
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => TlsSource::Generated,
             (Some(certificate), Some(key)) => TlsSource::Files { certificate, key },
@@ -341,6 +359,7 @@ impl ServeSettings {
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
             gpus,
+            vtpm,
             endorsements,
             swap: if self.danger_allow_swap == Some(true) { SwapRule::DangerAllow } else { SwapRule::Refuse },
             user,
@@ -376,6 +395,16 @@ impl ServeSettings {
                 Err(ConfigError::Exclusive { one: ENDORSEMENTS, other: SIMULATE_GPUS })
             }
             (Some(_), Some(vendor), None) => Ok(GpuSource::Simulated { policy, vendor: vendor.clone() }),
+        }
+    }
+
+    /// A real virtual TPM quotes for no simulated machine: a client takes its quote for the word of software that runs on real
+    /// hardware.
+    fn vtpm_source(&self) -> Result<VtpmSource, ConfigError> {
+        match (&self.gce_vtpm, &self.danger_simulate) {
+            (None, _) => Ok(VtpmSource::None),
+            (Some(_), Some(_)) => Err(ConfigError::Exclusive { one: "--gce-vtpm", other: "--danger-simulate" }),
+            (Some(endorsements), None) => Ok(VtpmSource::Google { endorsements: endorsements.clone() }),
         }
     }
 
@@ -511,6 +540,16 @@ mod tests {
         };
         let expected = GpuSource::Simulated { policy: "p".into(), vendor: "g".into() };
         assert_eq!(simulated.resolve(CORES).unwrap().gpus, expected);
+    }
+
+    #[test]
+    fn a_virtual_tpm_is_shown_where_it_is_written_and_for_no_simulated_machine() {
+        assert_eq!(complete().resolve(CORES).unwrap().vtpm, VtpmSource::None);
+        let written = ServeSettings { gce_vtpm: Some("e".into()), ..complete() };
+        let expected = VtpmSource::Google { endorsements: "e".into() };
+        assert_eq!(written.clone().resolve(CORES).unwrap().vtpm, expected);
+        let simulated = ServeSettings { danger_simulate: Some("v".into()), ..written };
+        assert_eq!(simulated.resolve(CORES).unwrap_err().code(), "config.exclusive");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Roots {
     pub chassis_asset_tag: PathBuf,
     /// The TPM's device, through the kernel's resource manager.
     pub tpm: PathBuf,
+    /// The log of the boot behind the TPM's registers, as the kernel has it.
+    pub tpm_event_log: PathBuf,
     /// The address of Azure's metadata service.
     pub azure_metadata: String,
     /// configfs-tsm's directory of reports.
@@ -45,6 +47,7 @@ impl Roots {
             nsm: "/dev/nsm".into(),
             chassis_asset_tag: "/sys/class/dmi/id/chassis_asset_tag".into(),
             tpm: "/dev/tpmrm0".into(),
+            tpm_event_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             azure_metadata: "http://169.254.169.254".into(),
             tsm: "/sys/kernel/config/tsm/report".into(),
             sev_guest: "/dev/sev-guest".into(),

@@ -7,6 +7,7 @@ use casemate_attest::{AnchorError, ParseError, Platform};
 use casemate_sim::SimError;
 
 use super::azure::AzureError;
+use super::gce::GceError;
 use super::nsm::NsmError;
 use super::sev_guest::SevGuestError;
 use super::tdx_guest::TdxGuestError;
@@ -80,6 +81,9 @@ pub enum AttesterError {
     /// An Azure confidential VM.
     #[error(transparent)]
     Azure(#[from] AzureError),
+    /// The virtual TPM of a Google Compute Engine instance.
+    #[error(transparent)]
+    Gce(#[from] GceError),
     /// AWS's Nitro Security Module.
     #[error(transparent)]
     Nsm(#[from] NsmError),
@@ -117,6 +121,7 @@ impl AttesterError {
             Self::Tsm(e) => e.code(),
             Self::Tpm(e) => e.code(),
             Self::Azure(e) => e.code(),
+            Self::Gce(e) => e.code(),
             Self::Nsm(e) => e.code(),
             Self::SevGuest(e) => e.code(),
             Self::TdxGuest(e) => e.code(),
@@ -143,6 +148,7 @@ impl AttesterError {
             }
             Self::Tsm(e) => e.hint(),
             Self::Azure(e) => e.hint(),
+            Self::Gce(e) => e.hint(),
             Self::SevGuest(e) => e.hint(),
             Self::TdxGuest(e) => e.hint(),
             Self::Device { .. }

@@ -87,6 +87,7 @@ impl Vm {
             nsm: none(),
             chassis_asset_tag: self.dir.join("tag"),
             tpm: self.dir.join("tpm"),
+            tpm_event_log: none(),
             azure_metadata: self.metadata.clone(),
             tsm: none(),
             sev_guest: none(),
