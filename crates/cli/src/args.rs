@@ -313,6 +313,9 @@ pub(crate) struct ServeArgs {
     /// Google says of its key, from `casemate endorse gce-vtpm` and `endorse fetch`. Without them the server does not start
     #[arg(long, value_name = "FILE", env = "CASEMATE_GCE_VTPM")]
     gce_vtpm: Option<PathBuf>,
+    /// Accept certificates of the virtual TPM's key that name no revocation list, as Google's newer ones, because …
+    #[arg(long, value_name = "REASON", env = "CASEMATE_DANGER_GCE_VTPM_UNLISTED")]
+    danger_gce_vtpm_unlisted: Option<String>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
@@ -364,6 +367,7 @@ impl ServeArgs {
             gpu_policy: self.gpu_policy,
             gpu_endorsements: self.gpu_endorsements,
             gce_vtpm: self.gce_vtpm,
+            danger_gce_vtpm_unlisted: self.danger_gce_vtpm_unlisted,
             danger_simulate: self.danger_simulate,
             danger_simulate_gpus: self.danger_simulate_gpus,
             danger_allow_swap: self.danger_allow_swap.then_some(true),

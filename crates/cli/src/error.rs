@@ -342,6 +342,7 @@ impl CliError {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
                 BootError::Gpu(e) => return e.hint().map(ToOwned::to_owned),
+                BootError::Vtpm(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Attester(e)
                 | BootError::Endorsements(RefreshError::Attester(e))
                 | BootError::Release(ReleaseError::Attester(e)) => {
@@ -379,7 +380,9 @@ impl CliError {
 
 fn vtpm_hint(code: &str) -> Option<String> {
     let hint = match code {
-        "vtpm.missing" => "the policy demands a virtual TPM ([vtpm]); a server on Google Cloud shows its own with --gce-vtpm",
+        "vtpm.missing" => {
+            "the policy demands a virtual TPM ([vtpm]); a server on Google Cloud shows its own with --gce-vtpm"
+        }
         "vtpm.not-expected" => {
             "the policy accepts no virtual TPM beside the hardware: demand it with [vtpm], and say what it must be with [gce-vtpm]"
         }

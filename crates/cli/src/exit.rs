@@ -8,7 +8,7 @@ use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::{
     AttestationError, BootError, GpuError, HardeningError, ListenError, RefreshError, ReleaseError,
-    StapleError, VsockError, WeightsError,
+    StapleError, VsockError, VtpmError as OwnVtpmError, WeightsError,
 };
 use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::devices::DevicesError;
@@ -204,6 +204,14 @@ fn gpu(error: &GpuError) -> Exit {
     }
 }
 
+fn own_vtpm(error: &OwnVtpmError) -> Exit {
+    match error {
+        OwnVtpmError::Attester(_) | OwnVtpmError::Document(_) => Exit::Undecidable,
+        OwnVtpmError::Staple(e) => staple(e),
+        OwnVtpmError::Rejected(e) => rejected(e),
+    }
+}
+
 fn denied_device(reason: &GpuDenial) -> Exit {
     match reason {
         GpuDenial::ManifestMissing { .. } => Exit::Undecidable,
@@ -246,6 +254,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Attester(_) => Exit::Undecidable,
         BootError::Attestation(e) => attestation(e),
         BootError::Gpu(e) => gpu(e),
+        BootError::Vtpm(e) => own_vtpm(e),
         BootError::Staple(e) => staple(e),
         BootError::Endorsements(e) => endorsements(e),
         BootError::Tls(_) => Exit::Usage,
@@ -264,6 +273,7 @@ fn attestation(error: &AttestationError) -> Exit {
     match error {
         AttestationError::Attester(_) => Exit::Undecidable,
         AttestationError::Gpu(e) => gpu(e),
+        AttestationError::Vtpm(e) => own_vtpm(e),
         AttestationError::Staple(e) => staple(e),
         AttestationError::Statement(_)
         | AttestationError::Clock

@@ -26,6 +26,7 @@ use serde::Deserialize;
 ///
 /// [vtpm]                              # leave out: a machine with a virtual TPM beside its hardware is refused
 /// provider = "google"
+/// danger-unlisted = "why a certificate that names no revocation list will do"   # or leave out
 ///
 /// [gce-vtpm]                          # spec/attest.md §15.3; without [vtpm], terms for a virtual TPM that stands alone
 /// …
@@ -172,7 +173,7 @@ fn digest(text: String) -> Result<[u8; 32], ClientPolicyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use casemate_attest::PlatformPolicy;
+    use casemate_attest::{Danger, PlatformPolicy};
 
     /// A policy with `head` before complete platform rules.
     fn policy(head: &str) -> Result<ClientPolicy, ClientPolicyError> {
@@ -237,9 +238,12 @@ pcrs = { 0 = { any = "test" } }
 
     #[test]
     fn a_virtual_tpm_beside_the_hardware_never_stands_for_it() {
-        let read = policy(&format!("[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"\n{GCE}")).unwrap();
+        let read =
+            policy(&format!("[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"\n{GCE}")).unwrap();
         assert_eq!(read.attest.gce, PlatformPolicy::NotAccepted);
-        let VtpmRule::Google { policy: terms } = read.vtpm else { panic!("demanded") };
+        let VtpmRule::Google { policy: terms, unlisted: Danger::Refuse } = read.vtpm else {
+            panic!("demanded")
+        };
         assert_eq!(terms.snp, PlatformPolicy::NotAccepted);
         assert!(matches!(terms.gce, PlatformPolicy::Accepted(_)));
         // Without [vtpm] it is a platform like others, and none is accepted beside the hardware.
@@ -273,6 +277,12 @@ pcrs = { 0 = { any = "test" } }
                 "policy.vtpm-without-terms",
             ),
             (format!("[model]\ndanger-any = \"x\"\n[vtpm]\n{GCE}"), "policy.malformed"),
+            (
+                format!(
+                    "[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"\ndanger-unlisted = \" \"\n{GCE}"
+                ),
+                "policy.vtpm-no-reason",
+            ),
             (format!("[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"azure\"\n{GCE}"), "policy.malformed"),
             ("garbage".into(), "policy.malformed"),
         ];

@@ -289,7 +289,8 @@ impl VerifiedServer {
 
     /// Every check of platform, statement, virtual TPM and devices, in order.
     pub fn checks(&self) -> Vec<Check> {
-        [self.verified.checks(), self.statement().checks(), self.vtpm.checks(), self.machine.checks()].concat()
+        [self.verified.checks(), self.statement().checks(), self.vtpm.checks(), self.machine.checks()]
+            .concat()
     }
 
     /// The moment after which nothing more is sent.

@@ -42,6 +42,9 @@ pub enum AttestationError {
     /// A GPU gave no evidence.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// The virtual TPM gave no evidence.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmError),
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -59,21 +62,13 @@ pub enum AttestationError {
     NotReady,
 }
 
-impl From<VtpmError> for AttestationError {
-    fn from(error: VtpmError) -> Self {
-        match error {
-            VtpmError::Attester(error) => Self::Attester(error),
-            VtpmError::Staple(error) => Self::Staple(error),
-        }
-    }
-}
-
 impl AttestationError {
     /// The stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Attester(e) => e.code(),
             Self::Gpu(e) => e.code(),
+            Self::Vtpm(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
@@ -233,9 +228,8 @@ impl AttestationService {
     fn health(&self, now: UnixTime) -> EndorsementHealth {
         let mut health = self.staples.health(now);
         if let Some(vtpm) = &self.vtpm {
-            let EndorsementHealth { state, valid_until, .. } = vtpm.health(now);
-            health.state = health.state.max(state);
-            health.valid_until = health.valid_until.min(valid_until);
+            health.state = vtpm.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
+            health.valid_until = health.valid_until.min(vtpm.valid_until());
         }
         let Some(gpus) = &self.gpus else { return health };
         let state = gpus.in_date(now).map_or(EndorsementState::Expired, |()| health.state);

@@ -28,7 +28,7 @@ use crate::staple::{RefreshError, StapleError, Staples};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
-use crate::vtpm;
+use crate::vtpm::{self, VtpmError};
 use crate::weights::{SealedFiles, WeightsError};
 
 /// What is known once the server listens.
@@ -78,6 +78,9 @@ pub enum BootError {
     /// Step 2: the machine's GPUs.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// Step 2: the virtual TPM beside the hardware.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmError),
     /// Step 2: the file of endorsements.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -127,6 +130,7 @@ impl BootError {
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
             Self::Gpu(e) => e.code(),
+            Self::Vtpm(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Endorsements(e) => e.code(),
             Self::Clock => "boot.clock",
@@ -168,7 +172,8 @@ pub async fn serve(
         MachineSource::Hardware => detect(&Roots::system())?,
     };
     let source = endorsed::source(&config)?;
-    let vtpm = vtpm::find(&config.vtpm, attester.platform())?;
+    let vtpm =
+        vtpm::start(&config.vtpm, attester.platform(), Clock::system().now().ok_or(BootError::Clock)?)?;
     tracing::info!(platform = %attester.platform(), "machine found");
     // Only root may let GPUs work, and they work only after they were verified.
     let gpus = gpu::start(&config.gpus, Clock::system().now().ok_or(BootError::Clock)?)?;
@@ -204,10 +209,6 @@ pub async fn serve(
     // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
     let stapler = endorsed::first(attester.clone(), source).await?;
     let staples = stapler.staples();
-    let vtpm = match vtpm {
-        None => None,
-        Some(found) => Some(Arc::new(found.start(Clock::system().now().ok_or(BootError::Clock)?).await?)),
-    };
     //    Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
     let simulated = attester.simulated();
     if simulated {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use casemate_attest::Danger;
 use casemate_engine::{DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, MAX_PARALLEL};
 use serde::Deserialize;
 
@@ -51,6 +52,8 @@ pub struct ServeSettings {
     pub gpu_endorsements: Option<PathBuf>,
     /// File with endorsements of the virtual TPM of Google's that is shown beside the hardware.
     pub gce_vtpm: Option<PathBuf>,
+    /// Why certificates of it that name no revocation list are accepted.
+    pub danger_gce_vtpm_unlisted: Option<String>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Directory of the simulated vendor of GPUs.
@@ -165,6 +168,8 @@ pub enum VtpmSource {
     Google {
         /// What Google says of its key.
         endorsements: PathBuf,
+        /// What is decided about certificates that name no revocation list.
+        unlisted: Danger,
     },
 }
 
@@ -215,6 +220,12 @@ pub enum ConfigError {
         /// The other.
         other: &'static str,
     },
+    /// A decision without a reason.
+    #[error("`{setting}` is empty; write down the reason")]
+    NoReason {
+        /// Its name as a flag.
+        setting: &'static str,
+    },
     /// An address is none.
     #[error("`{setting}`: {source}")]
     Address {
@@ -244,6 +255,7 @@ impl ConfigError {
             Self::Missing { .. } => "config.missing",
             Self::Unpaired { .. } => "config.unpaired",
             Self::Exclusive { .. } => "config.exclusive",
+            Self::NoReason { .. } => "config.no-reason",
             Self::Address { source, .. } => source.code(),
             Self::Range { .. } => "config.range",
         }
@@ -253,9 +265,11 @@ impl ConfigError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Address { source, .. } => source.hint(),
-            Self::Missing { .. } | Self::Unpaired { .. } | Self::Exclusive { .. } | Self::Range { .. } => {
-                None
-            }
+            Self::Missing { .. }
+            | Self::Unpaired { .. }
+            | Self::Exclusive { .. }
+            | Self::NoReason { .. }
+            | Self::Range { .. } => None,
         }
     }
 }
@@ -282,6 +296,7 @@ impl ServeSettings {
             gpu_policy: self.gpu_policy.or(below.gpu_policy),
             gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
             gce_vtpm: self.gce_vtpm.or(below.gce_vtpm),
+            danger_gce_vtpm_unlisted: self.danger_gce_vtpm_unlisted.or(below.danger_gce_vtpm_unlisted),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_simulate_gpus: self.danger_simulate_gpus.or(below.danger_simulate_gpus),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
@@ -401,11 +416,25 @@ impl ServeSettings {
     /// A real virtual TPM quotes for no simulated machine: a client takes its quote for the word of software that runs on real
     /// hardware.
     fn vtpm_source(&self) -> Result<VtpmSource, ConfigError> {
-        match (&self.gce_vtpm, &self.danger_simulate) {
-            (None, _) => Ok(VtpmSource::None),
-            (Some(_), Some(_)) => Err(ConfigError::Exclusive { one: "--gce-vtpm", other: "--danger-simulate" }),
-            (Some(endorsements), None) => Ok(VtpmSource::Google { endorsements: endorsements.clone() }),
+        const SHOWN: &str = "--gce-vtpm";
+        const UNLISTED: &str = "--danger-gce-vtpm-unlisted";
+        let Some(endorsements) = self.gce_vtpm.clone() else {
+            return match self.danger_gce_vtpm_unlisted {
+                Some(_) => Err(ConfigError::Unpaired { given: UNLISTED, other: SHOWN }),
+                None => Ok(VtpmSource::None),
+            };
+        };
+        if self.danger_simulate.is_some() {
+            return Err(ConfigError::Exclusive { one: SHOWN, other: "--danger-simulate" });
         }
+        let unlisted = match self.danger_gce_vtpm_unlisted.clone() {
+            None => Danger::Refuse,
+            Some(reason) if reason.trim().is_empty() => {
+                return Err(ConfigError::NoReason { setting: UNLISTED });
+            }
+            Some(reason) => Danger::Allow { reason },
+        };
+        Ok(VtpmSource::Google { endorsements, unlisted })
     }
 
     /// Nobody is asked unless a person wrote that somebody may be (STAPLE-01).
@@ -546,8 +575,15 @@ mod tests {
     fn a_virtual_tpm_is_shown_where_it_is_written_and_for_no_simulated_machine() {
         assert_eq!(complete().resolve(CORES).unwrap().vtpm, VtpmSource::None);
         let written = ServeSettings { gce_vtpm: Some("e".into()), ..complete() };
-        let expected = VtpmSource::Google { endorsements: "e".into() };
-        assert_eq!(written.clone().resolve(CORES).unwrap().vtpm, expected);
+        let expected = |unlisted| VtpmSource::Google { endorsements: "e".into(), unlisted };
+        assert_eq!(written.clone().resolve(CORES).unwrap().vtpm, expected(Danger::Refuse));
+        let because =
+            |reason: &str| ServeSettings { danger_gce_vtpm_unlisted: Some(reason.into()), ..written.clone() };
+        let allowed = Danger::Allow { reason: "Google lists none".into() };
+        assert_eq!(because("Google lists none").resolve(CORES).unwrap().vtpm, expected(allowed));
+        assert_eq!(because(" ").resolve(CORES).unwrap_err().code(), "config.no-reason");
+        let alone = ServeSettings { gce_vtpm: None, ..because("x") };
+        assert_eq!(alone.resolve(CORES).unwrap_err().code(), "config.unpaired");
         let simulated = ServeSettings { danger_simulate: Some("v".into()), ..written };
         assert_eq!(simulated.resolve(CORES).unwrap_err().code(), "config.exclusive");
     }

@@ -15,7 +15,8 @@ mod error;
 mod rule;
 
 use casemate_attest::{
-    Binding, Check, Evidence, Outcome, Platform, Rule, TrustAnchors, UnixTime, Verified, verify,
+    Binding, Check, Danger, Endorsements, Evidence, Outcome, Platform, Policy, Rule, TrustAnchors, UnixTime,
+    Verified, verify,
 };
 
 use crate::document::DocumentVtpm;
@@ -59,6 +60,15 @@ pub static RULES: [Rule; 2] = [
 pub fn key_sha256(evidence: &Evidence) -> Option<[u8; 32]> {
     let name = evidence.gce()?.public().name();
     name.last_chunk().copied()
+}
+
+/// Endorsements with a relying party's decision about certificates that name no revocation list.
+#[must_use]
+pub fn with_unlisted(endorsements: Endorsements, unlisted: &Danger) -> Endorsements {
+    match unlisted {
+        Danger::Refuse => endorsements,
+        Danger::Allow { reason } => endorsements.danger_unlisted(reason.clone()),
+    }
 }
 
 /// Checks that the machine of an attested statement has the virtual TPM that `rule` demands, genuine and as its terms say, and
@@ -144,7 +154,7 @@ impl Stating<'_> {
         };
         // CH-17
         let shown = self.demanded(vtpm, rule).map_err(|reason| refuse(reason, Vec::new(), Some(demanded)))?;
-        let Some((vtpm, policy)) = shown else {
+        let Some((vtpm, policy, unlisted)) = shown else {
             checks.push(row(demanded, Outcome::Pass, "none stated, none demanded".to_owned()));
             return Ok((None, checks));
         };
@@ -153,6 +163,7 @@ impl Stating<'_> {
         // GV-01 to GV-15; the qualifying data of GV-15 is the statement's.
         let endorsements = vtpm.endorsements.of(&evidence);
         let endorsements = endorsements.map_err(|error| refuse(error.into(), checks.clone(), None))?;
+        let endorsements = with_unlisted(endorsements, unlisted);
         let authentic = verify(&evidence, &endorsements, anchors, now).map_err(|rejected| {
             let checks = [&checks[..], &rejected.checks].concat();
             refuse(VtpmError::Rejected(Box::new(rejected)), checks, None)
@@ -176,14 +187,16 @@ impl Stating<'_> {
         &self,
         vtpm: Option<&'v DocumentVtpm>,
         rule: &'v VtpmRule,
-    ) -> Result<Option<(&'v DocumentVtpm, &'v casemate_attest::Policy)>, VtpmError> {
+    ) -> Result<Option<(&'v DocumentVtpm, &'v Policy, &'v Danger)>, VtpmError> {
         match (rule, self.statement.vtpm_key_sha256, vtpm) {
             (VtpmRule::None, Stated::None, None) => Ok(None),
             (VtpmRule::None, ..) => Err(VtpmError::NotExpected),
             (VtpmRule::Google { .. }, Stated::None, _) | (VtpmRule::Google { .. }, _, None) => {
                 Err(VtpmError::Missing)
             }
-            (VtpmRule::Google { policy }, Stated::Is(_), Some(vtpm)) => Ok(Some((vtpm, policy))),
+            (VtpmRule::Google { policy, unlisted }, Stated::Is(_), Some(vtpm)) => {
+                Ok(Some((vtpm, policy, unlisted)))
+            }
         }
     }
 

@@ -19,7 +19,8 @@ use thiserror::Error;
 use super::protobuf::{Fields, ProtobufError, Value, once};
 use crate::eventlog::MAX_LOG;
 use crate::tpm::{
-    self, ALG_SHA256, AkCertificateError, AkPublic, PcrError, PcrValues, PublicError, Quote, QuoteError, QuoteSignature, SignatureError,
+    self, ALG_SHA256, AkCertificateError, AkPublic, PcrError, PcrValues, PublicError, Quote, QuoteError,
+    QuoteSignature, SignatureError,
 };
 
 /// Longer evidence is refused before it is parsed: a log, and recorded evidence without one takes 6 KiB.

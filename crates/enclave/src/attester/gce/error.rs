@@ -81,9 +81,9 @@ impl GceError {
     /// What the person can do about it, where we know.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoDevice { .. } => {
-                Some("the instance needs a virtual TPM (Shielded VM), and its kernel the module tpm_tis or tpm_crb")
-            }
+            Self::NoDevice { .. } => Some(
+                "the instance needs a virtual TPM (Shielded VM), and its kernel the module tpm_tis or tpm_crb",
+            ),
             Self::Beside { .. } => Some("leave --gce-vtpm out on this machine"),
             Self::NoTemplate | Self::NoCertificate => {
                 Some("only instances of Google Compute Engine with a virtual TPM have them")
