@@ -128,58 +128,11 @@ const MAX_CERTIFICATE: u16 = 8192;
 const TD_REPORT: std::ops::Range<usize> = 0x20..0x420;
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-
     use super::*;
-
-    /// A TPM that answers a reading of PCRs with zeros, and a request for a quote with this.
-    struct Lying {
-        quote: Vec<u8>,
-        answer: Vec<u8>,
-    }
-
-    impl Write for Lying {
-        fn write(&mut self, command: &[u8]) -> std::io::Result<usize> {
-            let sized =
-                |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
-            let (tag, body) = match command[6..10] {
-                [0, 0, 0x01, 0x7e] => {
-                    let values = sized(&[0; 32]).repeat(8);
-                    (0x8001_u16, [&[0; 4][..], &command[10..], &[0, 0, 0, 8], &values].concat())
-                }
-                [0, 0, 0x01, 0x58] => {
-                    let signed = [sized(&self.quote), vec![0, 0x14, 0, 0x0b], sized(&[1; 256])].concat();
-                    let len = u32::try_from(signed.len()).unwrap().to_be_bytes();
-                    (0x8002, [&len[..], &signed, &[0, 0, 0, 0, 0]].concat())
-                }
-                _ => panic!("another command"),
-            };
-            let size = u32::try_from(body.len() + 10).unwrap().to_be_bytes();
-            self.answer = [&tag.to_be_bytes()[..], &size, &[0; 4], &body].concat();
-            Ok(command.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Read for Lying {
-        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-            let len = self.answer.len();
-            room[..len].copy_from_slice(&self.answer);
-            self.answer.clear();
-            Ok(len)
-        }
-    }
-
-    /// TPMS_ATTEST of a quote over these selections, with this digest.
-    fn attest(selections: &[u8], digest: &[u8]) -> Vec<u8> {
-        let head = [&[0xff, 0x54, 0x43, 0x47, 0x80, 0x18, 0, 0, 0, 32][..], &[5; 32], &[0; 25]].concat();
-        [&head[..], selections, &[0, 32], digest].concat()
-    }
+    use crate::attester::tpm::lying::{Lying, attest, digest_of_zeros};
 
     fn quoted(quote: Vec<u8>) -> &'static str {
-        let tpm: Box<dyn Transport> = Box::new(Lying { quote, answer: Vec::new() });
+        let tpm: Box<dyn Transport> = Box::new(Lying::quoting(quote));
         let mut vm = AzureVm {
             tpm: Tpm::new(tpm),
             hcl: Vec::new(),
@@ -193,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_quote_over_something_else_has_a_name() {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[0; 512]);
+        let digest = digest_of_zeros();
         let right = [0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0];
-        assert_eq!(quoted(attest(&right, digest.as_ref())), "none");
+        assert_eq!(quoted(attest(&right, &digest)), "none");
         // The values changed under way, each time.
         assert_eq!(quoted(attest(&right, &[9; 32])), "attester.azure.unsteady");
         // One PCR less, one more, another bank, none, two banks.
@@ -206,9 +159,9 @@ mod tests {
             &[0, 0, 0, 0],
             &[0, 0, 0, 2, 0, 0x0b, 3, 0xff, 0xff, 0, 0, 0x0c, 3, 1, 0, 0],
         ] {
-            assert_eq!(quoted(attest(wrong, digest.as_ref())), "attester.azure.selection", "{wrong:?}");
+            assert_eq!(quoted(attest(wrong, &digest)), "attester.azure.selection", "{wrong:?}");
         }
-        assert_eq!(quoted(attest(&right, digest.as_ref())[..100].to_vec()), "attester.azure.quote");
+        assert_eq!(quoted(attest(&right, &digest)[..100].to_vec()), "attester.azure.quote");
         assert_eq!(quoted(Vec::new()), "attester.azure.quote");
     }
 }

@@ -132,3 +132,6 @@ const MAX_LOG: u64 = 512 * 1024;
 const TRIAL: [u8; 32] = *b"casemate: a trial, binds nothing";
 /// A key takes a second or two to make again.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@
 //! The only authorization is an empty password: nothing here is secret. An answer is read to its last octet.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod lying;
 mod quoted;
 mod transport;
 mod wire;
