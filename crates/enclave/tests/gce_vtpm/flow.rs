@@ -252,9 +252,8 @@ pub(crate) fn registers() {
         "gce.instance.not-accepted",
     );
     // What was measured after the policy was written.
-    let mut extend = vm.0.tpm();
     let digest = [&[0, 0, 0, 1, 0, 0x0b][..], &[9; 32]].concat();
-    crate::swtpm::run(&mut extend, "TPM2_PCR_Extend", 0x182, &[4], &digest);
+    crate::swtpm::run(&mut vm.0.tpm(), "TPM2_PCR_Extend", 0x182, &[4], &digest);
     let later = document(Some(usual(&vm)), &tls, NONCE);
     refused(check(&later, &tls, &ours(&values)), "GV-14", "gce.pcr.not-accepted");
     assert!(check(&later, &tls, &ours(&pcrs(&vm))).is_ok());

@@ -77,7 +77,9 @@ impl Vm {
 
     /// Of the key that the TPM makes from this template.
     pub(crate) fn modulus(&self, template: &[u8]) -> Vec<u8> {
-        let primary = self.0.tpm().endorsement_primary(template).expect("a key");
+        let mut tpm = self.0.tpm();
+        let primary = tpm.endorsement_primary(template).expect("a key");
+        tpm.flush(primary.handle).expect("flushed");
         primary.public[primary.public.len() - 256..].to_vec()
     }
 

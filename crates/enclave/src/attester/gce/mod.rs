@@ -67,8 +67,8 @@ impl GceVtpm {
         let padded = tpm.nv_read(CERTIFICATE, MAX_CERTIFICATE)?.ok_or(GceError::NoCertificate)?;
         let certificate = padded_certificate(&padded).map_err(|_| GceError::Certificate)?;
         let certificate = certificate.ok_or(GceError::NoCertificate)?;
-        let key = tpm.endorsement_primary(&template)?;
         let event_log = log(event_log)?;
+        let key = tpm.endorsement_primary(&template)?;
         let mut vtpm = Self { tpm, key, certificate, event_log, patience: Patience::USUAL };
         let evidence = GceEvidence::parse(&vtpm.attestation(&TRIAL)?).map_err(GceError::Form)?;
         match evidence.is_of_its_key() {
@@ -92,6 +92,14 @@ impl GceVtpm {
             QuotedError::Selection(error) => GceError::Selection(error).into(),
             QuotedError::Unsteady { attempts } => GceError::Unsteady { attempts }.into(),
         })
+    }
+}
+
+/// A TPM without a resource manager has room for three keys, and keeps this one otherwise.
+impl Drop for GceVtpm {
+    fn drop(&mut self) {
+        // One that answers no more has nothing to give up.
+        let _ = self.tpm.flush(self.key.handle);
     }
 }
 

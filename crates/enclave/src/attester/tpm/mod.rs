@@ -245,6 +245,16 @@ impl<T: Read + Write> Tpm<T> {
         Ok(Some(modulus))
     }
 
+    /// Gives up what is at a transient handle.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub fn flush(&mut self, handle: u32) -> Result<(), AttesterError> {
+        let name = "TPM2_FlushContext";
+        let answer = self.command(name, 0x0000_0165, &[], Authorization::None, &handle.to_be_bytes())?;
+        Ok(Reader::new(name, &answer).end()?)
+    }
+
     /// A quote by the key at `handle` over exactly these SHA-256 PCRs, with this qualifying data: RSASSA with SHA-256.
     ///
     /// # Errors
