@@ -586,6 +586,24 @@ pub(crate) enum EndorseCommand {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Ask for a token for a verifier's nonce, for `verify` (inside a container of Google's Confidential Space)
+    Token {
+        /// Whom the token is for
+        #[arg(long)]
+        audience: String,
+        /// The verifier's nonce, 10 to 74 bytes of text
+        #[arg(long, value_name = "TEXT")]
+        nonce: String,
+        /// Have it signed by a key of Google's published key set, and not by one whose certificate the token brings
+        #[arg(long)]
+        oidc: bool,
+        /// The launcher's socket
+        #[arg(long, value_name = "PATH", default_value = casemate_enclave::confidential_space::LAUNCHER)]
+        socket: PathBuf,
+        /// Where it is written
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Write the evidence of this machine's NVIDIA GPUs, for `endorse fetch` (inside the TEE)
     Gpus {
         /// Where the list (JSON) is written

@@ -152,6 +152,8 @@ pub(crate) enum CliError {
     Gpu(#[from] casemate_enclave::GpuError),
     #[error(transparent)]
     Attester(#[from] casemate_enclave::AttesterError),
+    #[error(transparent)]
+    TokenSocket(#[from] casemate_enclave::confidential_space::TokenSocketError),
     #[error("this machine is not ready to serve: {failed} of the checks failed")]
     NotReady { failed: usize },
     #[error("no check of this machine failed, but the broker cannot be reached")]
@@ -239,6 +241,7 @@ impl CliError {
             Self::Boot(e) => e.code(),
             Self::Gpu(e) => e.code(),
             Self::Attester(e) => e.code(),
+            Self::TokenSocket(e) => e.code(),
             Self::NotReady { .. } => "doctor.not-ready",
             Self::BrokerSilent => "doctor.broker-silent",
             Self::Undecided { .. } => "doctor.undecided",

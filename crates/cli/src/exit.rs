@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
+use casemate_enclave::confidential_space::TokenSocketError;
 use casemate_enclave::{
     AttestationError, BootError, GpuError, HardeningError, ListenError, RefreshError, ReleaseError,
     StapleError, VsockError, VtpmError as OwnVtpmError, WeightsError,
@@ -117,6 +118,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::Boot(e) => boot(e),
         CliError::Gpu(e) => gpu(e),
         CliError::Attester(_) => Exit::Undecidable,
+        CliError::TokenSocket(e) => token_socket(e),
         CliError::Store(e) => store(e),
     }
 }
@@ -201,6 +203,19 @@ fn gpu(error: &GpuError) -> Exit {
         | GpuError::NotReady
         | GpuError::Expired { .. } => Exit::Undecidable,
         GpuError::Stopped | GpuError::Randomness | GpuError::Simulator(_) => Exit::Internal,
+    }
+}
+
+fn token_socket(error: &TokenSocketError) -> Exit {
+    match error {
+        TokenSocketError::Nonce { .. } | TokenSocketError::Audience => Exit::Usage,
+        TokenSocketError::Absent { .. } | TokenSocketError::Unreachable(_) => Exit::Unreachable,
+        TokenSocketError::TooLong
+        | TokenSocketError::Form
+        | TokenSocketError::Status { .. }
+        | TokenSocketError::Token(_)
+        | TokenSocketError::Kind { .. }
+        | TokenSocketError::Other { .. } => Exit::Undecidable,
     }
 }
 

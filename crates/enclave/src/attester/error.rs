@@ -20,6 +20,11 @@ pub enum AttesterError {
     /// This machine offers no TEE (ATT-02).
     #[error("this machine offers no confidential-computing device")]
     NoDevice,
+    /// A container of Google's, which has no device (ATT-90).
+    #[error(
+        "this is a container of Google's Confidential Space: it has no device, and its token is not evidence"
+    )]
+    ConfidentialSpace,
     /// A platform is there in part, and nothing else is tried instead (ATT-03).
     #[error("this machine has {found}, but {missing}")]
     HalfPresent {
@@ -109,6 +114,7 @@ impl AttesterError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoDevice => "attester.no-device",
+            Self::ConfidentialSpace => "attester.confidential-space",
             Self::HalfPresent { .. } => "attester.half-present",
             Self::Device { .. } => "attester.device",
             Self::Busy { .. } => "attester.busy",
@@ -135,6 +141,9 @@ impl AttesterError {
         match self {
             Self::NoDevice => Some(
                 "run it inside a confidential VM or a Nitro enclave; --danger-simulate DIR runs on a simulated machine",
+            ),
+            Self::ConfidentialSpace => Some(
+                "run it in a confidential VM of Google's (with --gce-vtpm); `casemate endorse token` asks for the container's token",
             ),
             Self::HalfPresent { .. } => {
                 Some("nothing weaker is used instead: complete the platform's set-up, see spec/attesters.md")

@@ -5,6 +5,7 @@
 //! a root of its own (invariant 4), and only where a person named it.
 
 mod azure;
+pub mod confidential_space;
 mod detect;
 mod echo;
 mod error;

@@ -65,6 +65,7 @@ impl Vm {
             chassis_asset_tag: self.swtpm.dir.join("tag"),
             tpm: self.swtpm.dir.join("tpm"),
             tpm_event_log: none(),
+            confidential_space: none(),
             azure_metadata: self.metadata.clone(),
             tsm: none(),
             sev_guest: none(),

@@ -90,6 +90,7 @@ impl Vm {
             chassis_asset_tag: none(),
             tpm: self.0.dir.join("tpm"),
             tpm_event_log: self.log(),
+            confidential_space: none(),
             azure_metadata: String::new(),
             tsm: none(),
             sev_guest: none(),
