@@ -53,7 +53,7 @@ pub struct ServeSettings {
     /// File with endorsements of the virtual TPM of Google's that is shown beside the hardware.
     pub gce_vtpm: Option<PathBuf>,
     /// Why certificates of it that name no revocation list are accepted.
-    pub danger_gce_vtpm_unlisted: Option<String>,
+    pub danger_vtpm_unlisted: Option<String>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Directory of the simulated vendor of GPUs.
@@ -296,7 +296,7 @@ impl ServeSettings {
             gpu_policy: self.gpu_policy.or(below.gpu_policy),
             gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
             gce_vtpm: self.gce_vtpm.or(below.gce_vtpm),
-            danger_gce_vtpm_unlisted: self.danger_gce_vtpm_unlisted.or(below.danger_gce_vtpm_unlisted),
+            danger_vtpm_unlisted: self.danger_vtpm_unlisted.or(below.danger_vtpm_unlisted),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_simulate_gpus: self.danger_simulate_gpus.or(below.danger_simulate_gpus),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
@@ -417,9 +417,9 @@ impl ServeSettings {
     /// hardware.
     fn vtpm_source(&self) -> Result<VtpmSource, ConfigError> {
         const SHOWN: &str = "--gce-vtpm";
-        const UNLISTED: &str = "--danger-gce-vtpm-unlisted";
+        const UNLISTED: &str = "--danger-vtpm-unlisted";
         let Some(endorsements) = self.gce_vtpm.clone() else {
-            return match self.danger_gce_vtpm_unlisted {
+            return match self.danger_vtpm_unlisted {
                 Some(_) => Err(ConfigError::Unpaired { given: UNLISTED, other: SHOWN }),
                 None => Ok(VtpmSource::None),
             };
@@ -427,7 +427,7 @@ impl ServeSettings {
         if self.danger_simulate.is_some() {
             return Err(ConfigError::Exclusive { one: SHOWN, other: "--danger-simulate" });
         }
-        let unlisted = match self.danger_gce_vtpm_unlisted.clone() {
+        let unlisted = match self.danger_vtpm_unlisted.clone() {
             None => Danger::Refuse,
             Some(reason) if reason.trim().is_empty() => {
                 return Err(ConfigError::NoReason { setting: UNLISTED });
@@ -578,7 +578,7 @@ mod tests {
         let expected = |unlisted| VtpmSource::Google { endorsements: "e".into(), unlisted };
         assert_eq!(written.clone().resolve(CORES).unwrap().vtpm, expected(Danger::Refuse));
         let because =
-            |reason: &str| ServeSettings { danger_gce_vtpm_unlisted: Some(reason.into()), ..written.clone() };
+            |reason: &str| ServeSettings { danger_vtpm_unlisted: Some(reason.into()), ..written.clone() };
         let allowed = Danger::Allow { reason: "Google lists none".into() };
         assert_eq!(because("Google lists none").resolve(CORES).unwrap().vtpm, expected(allowed));
         assert_eq!(because(" ").resolve(CORES).unwrap_err().code(), "config.no-reason");

@@ -152,7 +152,7 @@ impl VtpmError {
                 "the file of --gce-vtpm comes from `casemate endorse gce-vtpm` and `endorse fetch --ak-chain`",
             ),
             Self::Rejected(rejected) if rejected.code() == "crl.unlisted" => Some(
-                "Google's newer certificates of attestation keys name no list: decide about them with --danger-gce-vtpm-unlisted REASON",
+                "Google's newer certificates of attestation keys name no list: decide about them with --danger-vtpm-unlisted REASON",
             ),
             Self::Rejected(_) => Some(
                 "every client would refuse this virtual TPM: are the endorsements of this instance, and of this day?",
