@@ -149,7 +149,7 @@ fn a_primary_key_is_read_whole_or_not_at_all() {
     assert_eq!((primary.handle, primary.public.as_slice()), (0x8000_0001, &b"public"[..]));
     // Tag, size, code, hierarchy, the password, nothing secret, the template, no outside information, no PCRs.
     let sent = hex::encode(&whole.transport.commands[0]);
-    let head = "80020000003700000131 4000000b 00000009 40000009 0000000000".replace(' ', "");
+    let head = "80020000003100000131 4000000b 00000009 40000009 0000000000".replace(' ', "");
     assert_eq!(sent, [&head[..], "000400000000", "000874656d706c617465", "0000", "00000000"].concat());
     for len in 0..parameters.len() {
         let cut = tpm(of(&parameters[..len]), 4096).endorsement_primary(b"template");
