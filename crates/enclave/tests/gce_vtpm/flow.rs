@@ -140,7 +140,7 @@ pub(crate) fn whole() {
     assert!(verified.simulated());
     let claims = verified.claims().gce().expect("of GCE");
     assert_eq!(claims.instance.project_id, PROJECT);
-    // The lists of this week end first; without a virtual TPM the statement did.
+    // The statement ends before the lists of this week do.
     assert!(attested.valid_until() <= UnixTime(NOW.0 + 3600));
     // Without a nonce too, and both bind the same statement.
     let made = service(Some(usual(&vm)), &tls);
