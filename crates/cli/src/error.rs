@@ -126,6 +126,8 @@ pub(crate) enum CliError {
     Statement(#[from] casemate_protocol::statement::StatementRefused),
     #[error(transparent)]
     Devices(#[from] casemate_protocol::devices::DevicesRefused),
+    #[error(transparent)]
+    Vtpm(#[from] casemate_protocol::vtpm::VtpmRefused),
     #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
     FileTooLarge { path: PathBuf },
     #[error(transparent)]
@@ -148,6 +150,10 @@ pub(crate) enum CliError {
     Boot(#[from] casemate_enclave::BootError),
     #[error(transparent)]
     Gpu(#[from] casemate_enclave::GpuError),
+    #[error(transparent)]
+    Attester(#[from] casemate_enclave::AttesterError),
+    #[error(transparent)]
+    TokenSocket(#[from] casemate_enclave::confidential_space::TokenSocketError),
     #[error("this machine is not ready to serve: {failed} of the checks failed")]
     NotReady { failed: usize },
     #[error("no check of this machine failed, but the broker cannot be reached")]
@@ -226,6 +232,7 @@ impl CliError {
             Self::DeviceManifest { rejected, .. } => rejected.code(),
             Self::Statement(e) => e.reason.code(),
             Self::Devices(e) => e.reason.code(),
+            Self::Vtpm(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Connect(e) => e.error.code(),
             Self::Fetch(e) => e.code(),
@@ -233,6 +240,8 @@ impl CliError {
             Self::Config(e) => e.code(),
             Self::Boot(e) => e.code(),
             Self::Gpu(e) => e.code(),
+            Self::Attester(e) => e.code(),
+            Self::TokenSocket(e) => e.code(),
             Self::NotReady { .. } => "doctor.not-ready",
             Self::BrokerSilent => "doctor.broker-silent",
             Self::Undecided { .. } => "doctor.undecided",
@@ -313,12 +322,14 @@ impl CliError {
                 ConnectError::Statement(_) => {
                     "nothing was sent; the machine is genuine, but not the one, the model or the connection that you asked for"
                 }
+                ConnectError::Vtpm(e) => return vtpm_hint(e.reason.code()),
                 ConnectError::Devices(e) => return devices_hint(e.reason.code()),
                 ConnectError::Tls(_)
                 | ConnectError::NoDocument { .. }
                 | ConnectError::Document(_)
                 | ConnectError::Malformed(_) => return None,
             },
+            Self::Vtpm(e) => return vtpm_hint(e.reason.code()),
             Self::Devices(e) => return devices_hint(e.reason.code()),
             Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
                 "each check that did not pass has its own, in the table or in `--json`"
@@ -328,11 +339,13 @@ impl CliError {
                 "see `casemate help serve`; a configuration file with `--config` can hold every setting"
             }
             Self::Gpu(e) => return e.hint().map(ToOwned::to_owned),
+            Self::Attester(e) => return e.hint().map(ToOwned::to_owned),
             Self::Boot(e) => match e {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
                 BootError::Gpu(e) => return e.hint().map(ToOwned::to_owned),
+                BootError::Vtpm(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Attester(e)
                 | BootError::Endorsements(RefreshError::Attester(e))
                 | BootError::Release(ReleaseError::Attester(e)) => {
@@ -366,6 +379,23 @@ impl CliError {
         };
         Some(hint.to_owned())
     }
+}
+
+fn vtpm_hint(code: &str) -> Option<String> {
+    let hint = match code {
+        "vtpm.missing" => {
+            "the policy demands a virtual TPM ([vtpm]); a server on Google Cloud shows its own with --gce-vtpm"
+        }
+        "vtpm.not-expected" => {
+            "the policy accepts no virtual TPM beside the hardware: demand it with [vtpm], and say what it must be with [gce-vtpm]"
+        }
+        "vtpm.not-stated" => "nothing was sent; this virtual TPM is not the one that the machine speaks of",
+        "gce.memory-encryption.unproven" => {
+            "the hardware proves it beside the virtual TPM: write that into [gce-vtpm] memory-encryption-unproven"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn devices_hint(code: &str) -> Option<String> {

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::{ConnectError, SendError};
+use casemate_enclave::confidential_space::TokenSocketError;
 use casemate_enclave::{
     AttestationError, BootError, GpuError, HardeningError, ListenError, RefreshError, ReleaseError,
-    StapleError, VsockError, WeightsError,
+    StapleError, VsockError, VtpmError as OwnVtpmError, WeightsError,
 };
 use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::devices::DevicesError;
 use casemate_protocol::statement::StatementError;
+use casemate_protocol::vtpm::VtpmError;
 use casemate_seal::{ManifestError, OpenError};
 
 use casemate_broker::StoreError;
@@ -108,12 +110,15 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::DeviceDenied(e) => denied_device(&e.reason),
         CliError::Denied(_) | CliError::DeviceSet(_) | CliError::TokenDenied(_) => Exit::Refused,
         CliError::Statement(e) => statement(&e.reason),
+        CliError::Vtpm(e) => vtpm(&e.reason),
         CliError::Devices(e) => devices(&e.reason),
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
         CliError::Send(e) => send(e),
         CliError::Boot(e) => boot(e),
         CliError::Gpu(e) => gpu(e),
+        CliError::Attester(_) => Exit::Undecidable,
+        CliError::TokenSocket(e) => token_socket(e),
         CliError::Store(e) => store(e),
     }
 }
@@ -150,7 +155,20 @@ fn connect(error: &ConnectError) -> Exit {
         ConnectError::Rejected(e) => rejected(e),
         ConnectError::Denied(_) => Exit::Refused,
         ConnectError::Statement(e) => statement(&e.reason),
+        ConnectError::Vtpm(e) => vtpm(&e.reason),
         ConnectError::Devices(e) => devices(&e.reason),
+    }
+}
+
+fn vtpm(error: &VtpmError) -> Exit {
+    match error {
+        VtpmError::Document(_) | VtpmError::Malformed(_) => Exit::Undecidable,
+        VtpmError::Rejected(e) => rejected(e),
+        VtpmError::Missing
+        | VtpmError::NotExpected
+        | VtpmError::Platform { .. }
+        | VtpmError::Denied(_)
+        | VtpmError::NotStated { .. } => Exit::Refused,
     }
 }
 
@@ -185,6 +203,27 @@ fn gpu(error: &GpuError) -> Exit {
         | GpuError::NotReady
         | GpuError::Expired { .. } => Exit::Undecidable,
         GpuError::Stopped | GpuError::Randomness | GpuError::Simulator(_) => Exit::Internal,
+    }
+}
+
+fn token_socket(error: &TokenSocketError) -> Exit {
+    match error {
+        TokenSocketError::Nonce { .. } | TokenSocketError::Audience => Exit::Usage,
+        TokenSocketError::Absent { .. } | TokenSocketError::Unreachable(_) => Exit::Unreachable,
+        TokenSocketError::TooLong
+        | TokenSocketError::Form
+        | TokenSocketError::Status { .. }
+        | TokenSocketError::Token(_)
+        | TokenSocketError::Kind { .. }
+        | TokenSocketError::Other { .. } => Exit::Undecidable,
+    }
+}
+
+fn own_vtpm(error: &OwnVtpmError) -> Exit {
+    match error {
+        OwnVtpmError::Attester(_) | OwnVtpmError::Document(_) => Exit::Undecidable,
+        OwnVtpmError::Staple(e) => staple(e),
+        OwnVtpmError::Rejected(e) => rejected(e),
     }
 }
 
@@ -230,6 +269,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Attester(_) => Exit::Undecidable,
         BootError::Attestation(e) => attestation(e),
         BootError::Gpu(e) => gpu(e),
+        BootError::Vtpm(e) => own_vtpm(e),
         BootError::Staple(e) => staple(e),
         BootError::Endorsements(e) => endorsements(e),
         BootError::Tls(_) => Exit::Usage,
@@ -248,6 +288,7 @@ fn attestation(error: &AttestationError) -> Exit {
     match error {
         AttestationError::Attester(_) => Exit::Undecidable,
         AttestationError::Gpu(e) => gpu(e),
+        AttestationError::Vtpm(e) => own_vtpm(e),
         AttestationError::Staple(e) => staple(e),
         AttestationError::Statement(_)
         | AttestationError::Clock

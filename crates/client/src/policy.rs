@@ -3,9 +3,10 @@
 use casemate_attest::Policy;
 use casemate_protocol::devices::{DeviceRule, DeviceRuleError, DevicesTable};
 use casemate_protocol::statement::{ModelRule, TlsKeyRule};
+use casemate_protocol::vtpm::{VtpmRule, VtpmRuleError, VtpmTable};
 use serde::Deserialize;
 
-/// A client's policy: which machines with which devices, and which models.
+/// A client's policy: which machines with which devices and which virtual TPM beside them, and which models.
 ///
 /// ```toml
 /// [model]
@@ -22,6 +23,13 @@ use serde::Deserialize;
 ///
 /// [nvidia]                            # spec/attest.md §14.4
 /// …
+///
+/// [vtpm]                              # leave out: a machine with a virtual TPM beside its hardware is refused
+/// provider = "google"
+/// danger-unlisted = "why a certificate that names no revocation list will do"   # or leave out
+///
+/// [gce-vtpm]                          # spec/attest.md §15.3; without [vtpm], terms for a virtual TPM that stands alone
+/// …
 /// ```
 #[derive(Debug)]
 pub struct ClientPolicy {
@@ -33,6 +41,8 @@ pub struct ClientPolicy {
     pub tls_key: TlsKeyRule,
     /// Which GPUs.
     pub devices: DeviceRule,
+    /// Which virtual TPM beside the hardware.
+    pub vtpm: VtpmRule,
 }
 
 /// Why a file is not a policy.
@@ -59,6 +69,9 @@ pub enum ClientPolicyError {
     /// `[devices]` and `[nvidia]` do not go together.
     #[error(transparent)]
     Devices(#[from] DeviceRuleError),
+    /// `[vtpm]` and the terms do not go together.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmRuleError),
     /// The list of manifests is empty: no server could ever pass.
     #[error("[model] manifests is empty")]
     NoManifest,
@@ -74,6 +87,7 @@ impl ClientPolicyError {
             Self::NoReason => "policy.no-reason",
             Self::ManifestDigest { .. } => "policy.manifest-digest",
             Self::Devices(e) => e.code(),
+            Self::Vtpm(e) => e.code(),
             Self::NoManifest => "policy.no-manifest",
         }
     }
@@ -92,9 +106,12 @@ impl ClientPolicy {
         };
         let devices = table.remove("devices").map(toml::Value::try_into::<DevicesTable>);
         let devices = devices.transpose().map_err(malformed)?;
-        let attest = Policy::from_toml(&table.to_string())?;
+        let vtpm = table.remove("vtpm").map(toml::Value::try_into::<VtpmTable>);
+        let vtpm = vtpm.transpose().map_err(malformed)?;
+        let mut attest = Policy::from_toml(&table.to_string())?;
         let devices = DeviceRule::new(devices.as_ref(), &attest)?;
-        Ok(Self { attest, models, tls_key, devices })
+        let vtpm = VtpmRule::take(vtpm, &mut attest)?;
+        Ok(Self { attest, models, tls_key, devices, vtpm })
     }
 
     /// The platform rules alone, of a client policy or of a file that has no `[model]`: for bare evidence, which says
@@ -156,6 +173,7 @@ fn digest(text: String) -> Result<[u8; 32], ClientPolicyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use casemate_attest::{Danger, PlatformPolicy};
 
     /// A policy with `head` before complete platform rules.
     fn policy(head: &str) -> Result<ClientPolicy, ClientPolicyError> {
@@ -210,6 +228,32 @@ measurements = { any = "test" }
         assert!(matches!(read.devices, DeviceRule::Exactly { count, .. } if count.get() == 2));
     }
 
+    const GCE: &str = r#"[gce-vtpm]
+memory-encryption-unproven = { danger-allow = "the SEV-SNP report names the key" }
+project-id = ["p"]
+zone = { any = "test" }
+instance-id = { any = "test" }
+pcrs = { 0 = { any = "test" } }
+"#;
+
+    #[test]
+    fn a_virtual_tpm_beside_the_hardware_never_stands_for_it() {
+        let read =
+            policy(&format!("[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"\n{GCE}")).unwrap();
+        assert_eq!(read.attest.gce, PlatformPolicy::NotAccepted);
+        let VtpmRule::Google { policy: terms, unlisted: Danger::Refuse } = read.vtpm else {
+            panic!("demanded")
+        };
+        assert_eq!(terms.snp, PlatformPolicy::NotAccepted);
+        assert!(matches!(terms.gce, PlatformPolicy::Accepted(_)));
+        // Without [vtpm] it is a platform like others, and none is accepted beside the hardware.
+        let read = policy(&format!("[model]\ndanger-any = \"x\"\n{GCE}")).unwrap();
+        assert!(matches!(read.attest.gce, PlatformPolicy::Accepted(_)));
+        assert_eq!(read.vtpm, VtpmRule::None);
+        let alone = format!("[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"\n{GCE}");
+        assert_eq!(ClientPolicy::from_toml(&alone).unwrap_err().code(), "policy.vtpm-without-hardware");
+    }
+
     #[test]
     fn one_mistake_each_has_its_code() {
         let digest = "a5".repeat(32);
@@ -228,6 +272,18 @@ measurements = { any = "test" }
             ("[model]\ndanger-any = \"x\"\n[devices]\ncount = 1".into(), "policy.devices-without-terms"),
             (format!("[model]\ndanger-any = \"x\"\n{NVIDIA}"), "policy.devices-without-count"),
             (format!("[model]\ndanger-any = \"x\"\n[devices]\ncount = 0\n{NVIDIA}"), "policy.devices-count"),
+            (
+                "[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"".into(),
+                "policy.vtpm-without-terms",
+            ),
+            (format!("[model]\ndanger-any = \"x\"\n[vtpm]\n{GCE}"), "policy.malformed"),
+            (
+                format!(
+                    "[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"google\"\ndanger-unlisted = \" \"\n{GCE}"
+                ),
+                "policy.vtpm-no-reason",
+            ),
+            (format!("[model]\ndanger-any = \"x\"\n[vtpm]\nprovider = \"azure\"\n{GCE}"), "policy.malformed"),
             ("garbage".into(), "policy.malformed"),
         ];
         for (head, code) in cases {

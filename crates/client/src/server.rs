@@ -11,6 +11,7 @@ use casemate_protocol::Plaintext;
 use casemate_protocol::devices::{self, AttestedMachine, DevicesRefused};
 use casemate_protocol::document::{self, AttestationDocument, DocumentError};
 use casemate_protocol::statement::{self, AttestedStatement, Expectation, StatementRefused};
+use casemate_protocol::vtpm::{self, AttestedVtpm, VtpmRefused};
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ pub struct VerifiedServer {
     http: reqwest::Client,
     base: String,
     verified: Verified,
+    vtpm: AttestedVtpm,
     machine: AttestedMachine,
     token: Option<String>,
 }
@@ -80,6 +82,9 @@ pub enum ConnectError {
     /// The runtime statement is not acceptable.
     #[error(transparent)]
     Statement(#[from] StatementRefused),
+    /// The virtual TPM beside the machine's hardware is not acceptable.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmRefused),
     /// The machine's devices are not acceptable.
     #[error(transparent)]
     Devices(#[from] DevicesRefused),
@@ -98,6 +103,7 @@ impl ConnectError {
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
             Self::Statement(e) => e.reason.code(),
+            Self::Vtpm(e) => e.reason.code(),
             Self::Devices(e) => e.reason.code(),
         }
     }
@@ -109,7 +115,7 @@ impl ConnectError {
 pub struct ConnectFailure {
     /// Why.
     pub error: Box<ConnectError>,
-    /// The checks of platform, statement and devices in order; those after the failure are not reached.
+    /// The checks of platform, statement, virtual TPM and devices in order; those after the failure are not reached.
     pub checks: Vec<Check>,
 }
 
@@ -159,7 +165,7 @@ pub struct Answer {
     pub response: Plaintext<String>,
 }
 
-/// Verifies the server at `url`, with its GPUs, against `policy` under `anchors`. `nonce` must be fresh random bytes; `now` is
+/// Verifies the server at `url`, with its virtual TPM and its GPUs, against `policy` under `anchors`. `nonce` must be fresh random bytes; `now` is
 /// the client's clock. Nothing but the nonce is sent.
 pub async fn connect(
     url: &str,
@@ -189,7 +195,7 @@ pub async fn connect(
 
     // 3. Genuine?
     let authentic = verify(&evidence, &endorsements, &anchors.machines, now).map_err(|rejected| {
-        let checks = [rejected.checks.clone(), statement::not_reached(), devices::not_reached()].concat();
+        let checks = [rejected.checks.clone(), statement::not_reached(), beside_not_reached()].concat();
         ConnectFailure { checks, error: Box::new(rejected.into()) }
     })?;
 
@@ -198,7 +204,7 @@ pub async fn connect(
     let bound = statement::bound(evidence.platform(), &report_data);
     let binding = casemate_attest::Binding::qualifying_data(bound);
     let verified = authentic.appraise(&policy.attest, &binding).map_err(|denied| {
-        let checks = [denied.checks.clone(), statement::not_reached(), devices::not_reached()].concat();
+        let checks = [denied.checks.clone(), statement::not_reached(), beside_not_reached()].concat();
         ConnectFailure { checks, error: Box::new(denied.into()) }
     })?;
 
@@ -210,12 +216,21 @@ pub async fn connect(
         models: policy.models.clone(),
     };
     let statement = statement::check(&verified, &document.statement, &expected, now).map_err(|refused| {
-        let checks = [verified.checks(), &refused.checks, &devices::not_reached()].concat();
+        let checks = [verified.checks(), &refused.checks, &beside_not_reached()].concat();
         ConnectFailure { checks, error: Box::new(refused.into()) }
     })?;
 
-    // 6. Are its GPUs those that we demand, genuine, and this machine's?
+    // 6. Is the virtual TPM beside its hardware the one that we demand, genuine, and this machine's?
     let before = [verified.checks(), statement.checks()].concat();
+    let (text, shown) = (document.statement.as_str(), document.vtpm.as_ref());
+    let vtpm =
+        vtpm::check(&statement, text, shown, &policy.vtpm, &anchors.machines, now).map_err(|refused| {
+            let checks = [&before[..], &refused.checks, &devices::not_reached()].concat();
+            ConnectFailure { checks, error: Box::new(refused.into()) }
+        })?;
+
+    // 7. Are its GPUs those that we demand, genuine, and this machine's?
+    let before = [&before[..], vtpm.checks()].concat();
     let devices = document.devices.as_ref();
     let machine =
         devices::check(statement, devices, &policy.devices, &anchors.devices, now).map_err(|refused| {
@@ -224,7 +239,12 @@ pub async fn connect(
                 error: Box::new(refused.into()),
             }
         })?;
-    Ok(VerifiedServer { http, base, verified, machine, token: document.token })
+    Ok(VerifiedServer { http, base, verified, vtpm, machine, token: document.token })
+}
+
+/// What is not looked at once the machine or its statement is refused.
+fn beside_not_reached() -> Vec<Check> {
+    [vtpm::not_reached(), devices::not_reached()].concat()
 }
 
 /// Fetches a public page, such as `/health`, from a server that nobody verified. What it says proves nothing.
@@ -257,19 +277,25 @@ impl VerifiedServer {
         &self.machine
     }
 
+    /// The virtual TPM beside its hardware, where the policy demanded one.
+    pub fn vtpm(&self) -> &AttestedVtpm {
+        &self.vtpm
+    }
+
     /// The broker's attestation result, where the server has one. A claim of the server, not checked here.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Every check of platform, statement and devices, in order.
+    /// Every check of platform, statement, virtual TPM and devices, in order.
     pub fn checks(&self) -> Vec<Check> {
-        [self.verified.checks(), self.statement().checks(), self.machine.checks()].concat()
+        [self.verified.checks(), self.statement().checks(), self.vtpm.checks(), self.machine.checks()]
+            .concat()
     }
 
     /// The moment after which nothing more is sent.
     pub fn valid_until(&self) -> UnixTime {
-        self.machine.valid_until()
+        self.machine.valid_until().min(self.vtpm.valid_until())
     }
 
     /// Sends a prompt and waits for the whole answer (`POST /infer`).

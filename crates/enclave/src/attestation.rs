@@ -17,11 +17,13 @@ use crate::clock::Clock;
 use crate::gpu::{GpuError, Gpus};
 use crate::staple::{EndorsementHealth, EndorsementState, StapleError, Staples};
 use crate::tls::TlsIdentity;
+use crate::vtpm::{Vtpm, VtpmError};
 
 /// Everything that the enclave states about itself, and the devices that vouch for it.
 pub struct AttestationService {
     attester: Arc<dyn Attester>,
     gpus: Option<Arc<Gpus>>,
+    vtpm: Option<Arc<Vtpm>>,
     staples: Staples,
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
@@ -40,6 +42,9 @@ pub enum AttestationError {
     /// A GPU gave no evidence.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// The virtual TPM gave no evidence.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmError),
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -63,6 +68,7 @@ impl AttestationError {
         match self {
             Self::Attester(e) => e.code(),
             Self::Gpu(e) => e.code(),
+            Self::Vtpm(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
@@ -98,6 +104,7 @@ impl AttestationService {
         Self {
             attester,
             gpus: None,
+            vtpm: None,
             staples,
             tls_spki_sha256: tls.spki_sha256(),
             tls_key_origin: tls.origin(),
@@ -112,6 +119,12 @@ impl AttestationService {
     #[must_use]
     pub fn with_gpus(self, gpus: Option<Arc<Gpus>>) -> Self {
         Self { gpus, ..self }
+    }
+
+    /// With the virtual TPM beside the hardware, where it is shown: every document then has its evidence too.
+    #[must_use]
+    pub fn with_vtpm(self, vtpm: Option<Arc<Vtpm>>) -> Self {
+        Self { vtpm, ..self }
     }
 
     /// With another clock than the machine's.
@@ -157,6 +170,7 @@ impl AttestationService {
         let now = self.now()?;
         self.staples.in_date(now)?;
         self.gpus.as_ref().map_or(Ok(()), |gpus| gpus.in_date(now))?;
+        self.vtpm.as_ref().map_or(Ok(()), |vtpm| vtpm.in_date(now))?;
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
         let in_date = |ready: &ReadyMade| now < ready.not_after && now <= ready.valid_until;
         Ok(ready.filter(in_date).ok_or(AttestationError::NotReady)?.json)
@@ -170,6 +184,7 @@ impl AttestationService {
         held: u64,
     ) -> Result<AttestationDocument, AttestationError> {
         self.staples.in_date(now)?;
+        self.vtpm.as_ref().map_or(Ok(()), |vtpm| vtpm.in_date(now))?;
         let nonce = nonce.map_or(Stated::None, Stated::Is);
         // The GPUs answer before the statement that names their evidence is bound into the CPU's.
         let devices = self.gpus.as_ref().map(|gpus| gpus.evidence(nonce, now)).transpose()?;
@@ -183,12 +198,16 @@ impl AttestationService {
             receipt_key_sha256: Stated::None,
             models: self.models.clone(),
             device_evidence_sha256,
+            vtpm_key_sha256: self.vtpm.as_ref().map_or(Stated::None, |vtpm| vtpm.stated()),
             release_policy_sha256: Stated::None,
             software: concat!("casemate ", env!("CARGO_PKG_VERSION")).into(),
             not_after: now.0.saturating_add(STATEMENT_LIFETIME),
         }
         .to_canonical()?;
-        let raw = self.attester.evidence(&statement::report_data(&statement))?;
+        // The hardware and the virtual TPM bind the same statement, which names the key of the latter.
+        let report_data = statement::report_data(&statement);
+        let vtpm = self.vtpm.as_ref().map(|vtpm| vtpm.evidence(&report_data)).transpose()?;
+        let raw = self.attester.evidence(&report_data)?;
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         // An attestation result that has run out is not handed on.
         let young =
@@ -201,12 +220,17 @@ impl AttestationService {
             statement,
             token,
         )
-        .with_devices(devices))
+        .with_devices(devices)
+        .with_vtpm(vtpm))
     }
 
-    /// How the endorsements of the whole machine stand: nobody believes it without those of its GPUs.
+    /// How the endorsements of the whole machine stand: nobody believes it without those of its virtual TPM and its GPUs.
     fn health(&self, now: UnixTime) -> EndorsementHealth {
-        let health = self.staples.health(now);
+        let mut health = self.staples.health(now);
+        if let Some(vtpm) = &self.vtpm {
+            health.state = vtpm.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
+            health.valid_until = health.valid_until.min(vtpm.valid_until());
+        }
         let Some(gpus) = &self.gpus else { return health };
         let state = gpus.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
         EndorsementHealth { state, valid_until: health.valid_until.min(gpus.valid_until()), ..health }

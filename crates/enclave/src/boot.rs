@@ -28,6 +28,7 @@ use crate::staple::{RefreshError, StapleError, Staples};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
+use crate::vtpm::{self, VtpmError};
 use crate::weights::{SealedFiles, WeightsError};
 
 /// What is known once the server listens.
@@ -77,6 +78,9 @@ pub enum BootError {
     /// Step 2: the machine's GPUs.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// Step 2: the virtual TPM beside the hardware.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmError),
     /// Step 2: the file of endorsements.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -126,6 +130,7 @@ impl BootError {
             Self::Manifest(e) => e.code(),
             Self::Attester(e) => e.code(),
             Self::Gpu(e) => e.code(),
+            Self::Vtpm(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Endorsements(e) => e.code(),
             Self::Clock => "boot.clock",
@@ -167,6 +172,8 @@ pub async fn serve(
         MachineSource::Hardware => detect(&Roots::system())?,
     };
     let source = endorsed::source(&config)?;
+    let vtpm =
+        vtpm::start(&config.vtpm, attester.platform(), Clock::system().now().ok_or(BootError::Clock)?)?;
     tracing::info!(platform = %attester.platform(), "machine found");
     // Only root may let GPUs work, and they work only after they were verified.
     let gpus = gpu::start(&config.gpus, Clock::system().now().ok_or(BootError::Clock)?)?;
@@ -246,8 +253,8 @@ pub async fn serve(
         id: manifest.name().to_owned(),
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
-    let service = AttestationService::new(attester.clone(), staples.clone(), &tls, models).with_gpus(gpus);
-    let service = Arc::new(service);
+    let service = AttestationService::new(attester.clone(), staples.clone(), &tls, models);
+    let service = Arc::new(service.with_gpus(gpus).with_vtpm(vtpm));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.restaple()?;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use casemate_attest::Danger;
 use casemate_engine::{DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, MAX_PARALLEL};
 use serde::Deserialize;
 
@@ -49,6 +50,10 @@ pub struct ServeSettings {
     pub gpu_policy: Option<PathBuf>,
     /// File with endorsements of the GPUs, from `casemate endorse fetch`.
     pub gpu_endorsements: Option<PathBuf>,
+    /// File with endorsements of the virtual TPM of Google's that is shown beside the hardware.
+    pub gce_vtpm: Option<PathBuf>,
+    /// Why certificates of it that name no revocation list are accepted.
+    pub danger_vtpm_unlisted: Option<String>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Directory of the simulated vendor of GPUs.
@@ -90,6 +95,8 @@ pub struct ServeConfig {
     pub machine: MachineSource,
     /// Which GPUs are attested.
     pub gpus: GpuSource,
+    /// Which virtual TPM is shown beside the hardware.
+    pub vtpm: VtpmSource,
     /// Who has the endorsements that the machine itself does not bring.
     pub endorsements: EndorsementSource,
     /// Whether swap is refused.
@@ -152,6 +159,20 @@ pub enum GpuSource {
     },
 }
 
+/// Which virtual TPM is shown beside the hardware. What is written must be there: nothing is detected, and nothing is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VtpmSource {
+    /// None: the statement says so.
+    None,
+    /// This instance's, of Google Compute Engine.
+    Google {
+        /// What Google says of its key.
+        endorsements: PathBuf,
+        /// What is decided about certificates that name no revocation list.
+        unlisted: Danger,
+    },
+}
+
 /// Who has the endorsements that the machine itself does not bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndorsementSource {
@@ -199,6 +220,12 @@ pub enum ConfigError {
         /// The other.
         other: &'static str,
     },
+    /// A decision without a reason.
+    #[error("`{setting}` is empty; write down the reason")]
+    NoReason {
+        /// Its name as a flag.
+        setting: &'static str,
+    },
     /// An address is none.
     #[error("`{setting}`: {source}")]
     Address {
@@ -228,6 +255,7 @@ impl ConfigError {
             Self::Missing { .. } => "config.missing",
             Self::Unpaired { .. } => "config.unpaired",
             Self::Exclusive { .. } => "config.exclusive",
+            Self::NoReason { .. } => "config.no-reason",
             Self::Address { source, .. } => source.code(),
             Self::Range { .. } => "config.range",
         }
@@ -237,9 +265,11 @@ impl ConfigError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Address { source, .. } => source.hint(),
-            Self::Missing { .. } | Self::Unpaired { .. } | Self::Exclusive { .. } | Self::Range { .. } => {
-                None
-            }
+            Self::Missing { .. }
+            | Self::Unpaired { .. }
+            | Self::Exclusive { .. }
+            | Self::NoReason { .. }
+            | Self::Range { .. } => None,
         }
     }
 }
@@ -265,6 +295,8 @@ impl ServeSettings {
             endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
             gpu_policy: self.gpu_policy.or(below.gpu_policy),
             gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
+            gce_vtpm: self.gce_vtpm.or(below.gce_vtpm),
+            danger_vtpm_unlisted: self.danger_vtpm_unlisted.or(below.danger_vtpm_unlisted),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_simulate_gpus: self.danger_simulate_gpus.or(below.danger_simulate_gpus),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
@@ -289,6 +321,7 @@ impl ServeSettings {
             Some(text) => broker_path(text)?,
         };
         let gpus = self.gpu_source()?;
+        let vtpm = self.vtpm_source()?;
         let tls = match (self.tls_cert, self.tls_key) {
             (None, None) => TlsSource::Generated,
             (Some(certificate), Some(key)) => TlsSource::Files { certificate, key },
@@ -341,6 +374,7 @@ impl ServeSettings {
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
             gpus,
+            vtpm,
             endorsements,
             swap: if self.danger_allow_swap == Some(true) { SwapRule::DangerAllow } else { SwapRule::Refuse },
             user,
@@ -377,6 +411,30 @@ impl ServeSettings {
             }
             (Some(_), Some(vendor), None) => Ok(GpuSource::Simulated { policy, vendor: vendor.clone() }),
         }
+    }
+
+    /// A real virtual TPM quotes for no simulated machine: a client takes its quote for the word of software that runs on real
+    /// hardware.
+    fn vtpm_source(&self) -> Result<VtpmSource, ConfigError> {
+        const SHOWN: &str = "--gce-vtpm";
+        const UNLISTED: &str = "--danger-vtpm-unlisted";
+        let Some(endorsements) = self.gce_vtpm.clone() else {
+            return match self.danger_vtpm_unlisted {
+                Some(_) => Err(ConfigError::Unpaired { given: UNLISTED, other: SHOWN }),
+                None => Ok(VtpmSource::None),
+            };
+        };
+        if self.danger_simulate.is_some() {
+            return Err(ConfigError::Exclusive { one: SHOWN, other: "--danger-simulate" });
+        }
+        let unlisted = match self.danger_vtpm_unlisted.clone() {
+            None => Danger::Refuse,
+            Some(reason) if reason.trim().is_empty() => {
+                return Err(ConfigError::NoReason { setting: UNLISTED });
+            }
+            Some(reason) => Danger::Allow { reason },
+        };
+        Ok(VtpmSource::Google { endorsements, unlisted })
     }
 
     /// Nobody is asked unless a person wrote that somebody may be (STAPLE-01).
@@ -511,6 +569,23 @@ mod tests {
         };
         let expected = GpuSource::Simulated { policy: "p".into(), vendor: "g".into() };
         assert_eq!(simulated.resolve(CORES).unwrap().gpus, expected);
+    }
+
+    #[test]
+    fn a_virtual_tpm_is_shown_where_it_is_written_and_for_no_simulated_machine() {
+        assert_eq!(complete().resolve(CORES).unwrap().vtpm, VtpmSource::None);
+        let written = ServeSettings { gce_vtpm: Some("e".into()), ..complete() };
+        let expected = |unlisted| VtpmSource::Google { endorsements: "e".into(), unlisted };
+        assert_eq!(written.clone().resolve(CORES).unwrap().vtpm, expected(Danger::Refuse));
+        let because =
+            |reason: &str| ServeSettings { danger_vtpm_unlisted: Some(reason.into()), ..written.clone() };
+        let allowed = Danger::Allow { reason: "Google lists none".into() };
+        assert_eq!(because("Google lists none").resolve(CORES).unwrap().vtpm, expected(allowed));
+        assert_eq!(because(" ").resolve(CORES).unwrap_err().code(), "config.no-reason");
+        let alone = ServeSettings { gce_vtpm: None, ..because("x") };
+        assert_eq!(alone.resolve(CORES).unwrap_err().code(), "config.unpaired");
+        let simulated = ServeSettings { danger_simulate: Some("v".into()), ..written };
+        assert_eq!(simulated.resolve(CORES).unwrap_err().code(), "config.exclusive");
     }
 
     #[test]

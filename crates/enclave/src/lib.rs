@@ -23,18 +23,20 @@ mod staple;
 mod tenants;
 mod tls;
 mod transport;
+mod vtpm;
 mod weights;
 
 pub use attestation::{AttestationError, AttestationService};
 pub use attester::{
-    Attester, AttesterError, AzureError, Brought, CertificateTableError, Hardware, MetadataReason, NsmError,
-    QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError, TsmError, detect, tpm,
+    Attester, AttesterError, AzureError, Brought, CertificateTableError, GceError, Hardware, MetadataReason,
+    NsmError, QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError, TsmError,
+    confidential_space, detect, google_vtpm, tpm,
 };
 pub use boot::{BootError, Ready, broker_authorities, serve};
 pub use clock::Clock;
 pub use config::{
     ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, MachineSource, ServeConfig, ServeSettings,
-    TlsSource, broker_path,
+    TlsSource, VtpmSource, broker_path,
 };
 pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, SimulatedGpus};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
@@ -46,4 +48,5 @@ pub use staple::{
 pub use tenants::{ApiKeyEntry, ApiKeysFile, Busy, KeysError, NewKey, TenantEntry, TenantLimits, Tenants};
 pub use tls::{TlsError, TlsIdentity};
 pub use transport::{AddressError, BrokerPath, ListenAddress, ListenError, VsockAddress, VsockError};
+pub use vtpm::{Vtpm, VtpmError, vtpm_evidence};
 pub use weights::WeightsError;

@@ -74,7 +74,7 @@ fn sources() -> (String, String) {
         code += before;
         cases += after;
     }
-    for folder in ["tests/azure", "tests/stapling"] {
+    for folder in ["tests/azure", "tests/gce_vtpm", "tests/stapling"] {
         for path in self::files(&root.join(folder)) {
             cases += &std::fs::read_to_string(path).expect("a source");
         }

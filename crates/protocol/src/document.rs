@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The schema that we read and write.
 pub const SCHEMA: &str = "casemate.attestation/1";
 /// A larger document is refused before it is parsed; ours are under 64 KiB, most of which is Intel's collateral, and with GPUs
-/// some 70 KiB of manifests and 15 KiB for each GPU more.
+/// some 70 KiB of manifests and 15 KiB for each GPU more, with a virtual TPM its event log.
 pub const MAX_LEN: usize = 1024 * 1024;
 
 /// An attestation document as it travels.
@@ -34,6 +34,19 @@ pub struct AttestationDocument {
     /// Evidence of the machine's GPUs, where the statement names its digest, else `null`.
     #[serde(deserialize_with = "Option::deserialize")]
     pub devices: Option<DocumentDevices>,
+    /// Evidence of the virtual TPM beside the hardware, where the statement names its key, else `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub vtpm: Option<DocumentVtpm>,
+}
+
+/// A virtual TPM's evidence and what its provider says of its key. Believed by nobody: [`crate::vtpm`] verifies it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentVtpm {
+    /// base64 of the evidence, of Google's an attestation of go-tpm-tools.
+    pub evidence: String,
+    /// As those of a document whose own evidence it were.
+    pub endorsements: DocumentEndorsements,
 }
 
 /// The machine's GPUs and what NVIDIA says of them. Believed by nobody: [`crate::devices`] verifies it.
@@ -151,6 +164,7 @@ impl AttestationDocument {
             statement,
             token,
             devices: None,
+            vtpm: None,
         }
     }
 
@@ -158,6 +172,12 @@ impl AttestationDocument {
     #[must_use]
     pub fn with_devices(self, devices: Option<DocumentDevices>) -> Self {
         Self { devices, ..self }
+    }
+
+    /// With the virtual TPM beside the machine's hardware.
+    #[must_use]
+    pub fn with_vtpm(self, vtpm: Option<DocumentVtpm>) -> Self {
+        Self { vtpm, ..self }
     }
 
     /// Reads a document from the bytes that arrived.
@@ -184,6 +204,21 @@ impl AttestationDocument {
     /// Endorsements that are not exactly those of the evidence's platform, or not base64.
     pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
         self.endorsements.of(evidence)
+    }
+}
+
+impl DocumentVtpm {
+    /// Of this evidence, with these endorsements.
+    pub fn new(evidence: &[u8], endorsements: DocumentEndorsements) -> Self {
+        Self { evidence: B64.encode(evidence), endorsements }
+    }
+
+    /// The evidence's bytes.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub(crate) fn evidence_bytes(&self) -> Result<Vec<u8>, DocumentError> {
+        decode("vtpm.evidence", &self.evidence)
     }
 }
 
@@ -392,6 +427,8 @@ mod tests {
             (edit(",\"devices\":null", ""), "document.malformed"),
             (edit("\"devices\":null", "\"devices\":{\"evidence\":[],\"ocsp\":[]}"), "document.malformed"),
             (edit("\"devices\":null", "\"devices\":[]"), "document.malformed"),
+            (edit(",\"vtpm\":null", ""), "document.malformed"),
+            (edit("\"vtpm\":null", "\"vtpm\":{\"evidence\":\"\"}"), "document.malformed"),
             (edit("\"ak\":[]", "\"ak\":[],\"arm\":null"), "document.malformed"),
             (edit("{", "[{"), "document.malformed"),
             (String::new(), "document.malformed"),

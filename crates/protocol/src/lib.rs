@@ -2,6 +2,7 @@
 //!
 //! * [`statement`]: the runtime statement and how it becomes the 64 bytes of report data (spec/channel.md, CH-1 to CH-6);
 //! * [`devices`]: GPUs and switches that belong to a machine (CH-9 to CH-11);
+//! * [`vtpm`]: a virtual TPM beside a machine's hardware (CH-17, CH-18);
 //! * [`document`]: the attestation document that a server hands to a client (CH-7);
 //! * [`kbs`]: the messages of the confidential-containers Key Broker Service, RCAR 0.4.0 (spec/release.md);
 //! * [`jwe`]: encryption of a released key to the key that the evidence binds (RFC 7516, RFC 7518);
@@ -25,6 +26,7 @@ pub mod jwe;
 pub mod kbs;
 mod plaintext;
 pub mod statement;
+pub mod vtpm;
 
 /// Which model, and which version of it, a message or a stored key speaks of (spec/sealed-model.md).
 pub use casemate_seal::ModelId;

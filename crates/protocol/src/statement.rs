@@ -40,6 +40,8 @@ pub struct RuntimeStatement {
     pub models: Vec<ModelStatement>,
     /// SHA-256 of the evidence of further devices (GPUs), `none` without any.
     pub device_evidence_sha256: Stated,
+    /// SHA-256 of the public area of the attestation key of the virtual TPM beside the hardware, `none` without one.
+    pub vtpm_key_sha256: Stated,
     /// SHA-256 of the release policy under which the broker released the key, `none` where it is not known.
     pub release_policy_sha256: Stated,
     /// The server's software and version, such as `casemate 0.1.0`.
@@ -597,6 +599,7 @@ mod tests {
             receipt_key_sha256: Stated::None,
             models: vec![ModelStatement { id: "m".into(), manifest_sha256: Stated::Is([3; 32]) }],
             device_evidence_sha256: Stated::None,
+            vtpm_key_sha256: Stated::None,
             release_policy_sha256: Stated::None,
             software: "casemate 0.1.0".into(),
             not_after: 1000,

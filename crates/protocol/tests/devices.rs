@@ -77,6 +77,7 @@ fn runtime(nonce: Stated, device_evidence_sha256: Stated) -> RuntimeStatement {
         receipt_key_sha256: Stated::None,
         models: vec![ModelStatement { id: "m".to_owned(), manifest_sha256: Stated::Is([3; 32]) }],
         device_evidence_sha256,
+        vtpm_key_sha256: Stated::None,
         release_policy_sha256: Stated::None,
         software: "casemate 0.1.0".to_owned(),
         not_after: NOON.0 + 300,

@@ -19,7 +19,8 @@ use thiserror::Error;
 use super::protobuf::{Fields, ProtobufError, Value, once};
 use crate::eventlog::MAX_LOG;
 use crate::tpm::{
-    ALG_SHA256, AkPublic, PcrError, PcrValues, PublicError, Quote, QuoteError, QuoteSignature, SignatureError,
+    self, ALG_SHA256, AkCertificateError, AkPublic, PcrError, PcrValues, PublicError, Quote, QuoteError,
+    QuoteSignature, SignatureError,
 };
 
 /// Longer evidence is refused before it is parsed: a log, and recorded evidence without one takes 6 KiB.
@@ -146,6 +147,14 @@ impl GceEvidence {
     /// The public area of the attestation key. Reading a field of it proves nothing.
     pub fn public(&self) -> &AkPublic {
         &self.public
+    }
+
+    /// Whether the certificate in it is of its key (GV-06), under whatever authority. It says nothing about who signed either.
+    ///
+    /// # Errors
+    /// A certificate that cannot be read.
+    pub fn is_of_its_key(&self) -> Result<bool, AkCertificateError> {
+        Ok(tpm::is_key_of(&self.public.key, &tpm::leaf(&self.certificate)?))
     }
 
     /// Of the key, DER, as it arrived.

@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Evidence, Platform, UnixTime};
-use casemate_enclave::{GpuAttester as _, NvmlGpus};
+use casemate_enclave::confidential_space::{Signature, TokenRequest};
+use casemate_enclave::{GpuAttester as _, NvmlGpus, vtpm_evidence};
 use casemate_endorse::{Fetched, IntelService, Known, Notice, Origin, Settings, fetch, fetch_devices};
 use serde_json::json;
 
@@ -21,8 +22,24 @@ use crate::output;
 pub(crate) fn run(command: &EndorseCommand) -> Result<(), CliError> {
     match command {
         EndorseCommand::Fetch(args) => fetched(args),
+        EndorseCommand::GceVtpm { output } => gce_vtpm(output),
+        EndorseCommand::Token { audience, nonce, oidc, socket, output: path } => {
+            let signature = if *oidc { Signature::Oidc } else { Signature::Pki };
+            let request = TokenRequest::new(audience.clone(), nonce.clone(), signature)?;
+            files::create(path, &request.fetch(socket)?, files::PUBLIC)?;
+            output::talk("nothing is proven by a token that nobody verified: casemate verify");
+            output::data(&path.display().to_string());
+            Ok(())
+        }
         EndorseCommand::Gpus { output } => gpus(output),
     }
+}
+
+/// An attestation of go-tpm-tools, which binds nothing.
+fn gce_vtpm(path: &Path) -> Result<(), CliError> {
+    files::create(path, &vtpm_evidence()?, files::PUBLIC)?;
+    output::data(&path.display().to_string());
+    Ok(())
 }
 
 /// In the form of NVIDIA's own tools, which leave out nothing that is asked for here.

@@ -9,12 +9,13 @@ use casemate_attest::nvidia::{NvidiaClaims, VerifiedGpu};
 use casemate_attest::token::Token;
 use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
-    verify,
+    Verified, verify,
 };
 use casemate_client::{Anchors, ClientPolicy, ConnectError, VerifiedServer, connect};
 use casemate_protocol::devices::{self, DeviceRule, DevicesError};
-use casemate_protocol::document::{AttestationDocument, DocumentDevices};
+use casemate_protocol::document::{AttestationDocument, DocumentDevices, DocumentVtpm};
 use casemate_protocol::statement::{self, ModelRule};
+use casemate_protocol::vtpm::{self, VtpmError, VtpmRule};
 use serde_json::{Value, json};
 
 use super::kind::Kind;
@@ -62,6 +63,7 @@ fn server(args: &VerifyArgs) -> Result<(), CliError> {
             "checks": checks.iter().map(row).collect::<Vec<_>>(),
             "claims": connected.as_ref().ok().map(|server| server.evidence().claims()),
             "statement": connected.as_ref().ok().map(|server| server.statement().statement()),
+            "vtpm": connected.as_ref().ok().and_then(|server| server.vtpm().verified()).map(Verified::claims),
             "devices": connected.as_ref().ok().map(device_claims),
             "valid_until": connected.as_ref().ok().map(|server| server.valid_until()),
         }))?;
@@ -78,6 +80,15 @@ fn verdict(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Rejected(_) => "rejected",
         ConnectError::Denied(_) | ConnectError::Statement(_) => "denied",
+        ConnectError::Vtpm(refused) => match &refused.reason {
+            VtpmError::Document(_) | VtpmError::Malformed(_) => "malformed",
+            VtpmError::Rejected(_) => "rejected",
+            VtpmError::Missing
+            | VtpmError::NotExpected
+            | VtpmError::Platform { .. }
+            | VtpmError::Denied(_)
+            | VtpmError::NotStated { .. } => "denied",
+        },
         ConnectError::Devices(refused) => match &refused.reason {
             DevicesError::Document(_) | DevicesError::Malformed(_) => "malformed",
             DevicesError::Manifest(_) | DevicesError::Rejected(_) => "rejected",
@@ -163,11 +174,22 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     };
     // Is what the document states ours, as far as a file can tell?
     let report = Report::from_verified(&verified);
-    let Some(Stated { statement, models, devices, device_rule }) = &input.stated else {
+    let Some(Stated { statement, models, vtpm, vtpm_rule, devices, device_rule }) = &input.stated else {
         return show(args, input.kind, &report);
     };
     let (stated, report) = match statement::check_offline(&verified, statement, models, now) {
         Ok((stated, checks)) => (stated, report.extended(&checks, None)),
+        Err(refused) => {
+            let code = Some((refused.reason.code(), refused.reason.to_string()));
+            let checks = [refused.checks.clone(), vtpm::not_reached(), devices::not_reached()].concat();
+            show(args, input.kind, &report.extended(&checks, code))?;
+            return Err(refused.into());
+        }
+    };
+    // Is the virtual TPM beside its hardware ours?
+    let vtpm = vtpm.as_ref();
+    let report = match vtpm::check_offline(&stated, statement, vtpm, vtpm_rule, &anchors, now) {
+        Ok(checks) => report.extended(&checks, None),
         Err(refused) => {
             let code = Some((refused.reason.code(), refused.reason.to_string()));
             let checks = [refused.checks.clone(), devices::not_reached()].concat();
@@ -202,6 +224,8 @@ struct Input {
 struct Stated {
     statement: String,
     models: ModelRule,
+    vtpm: Option<DocumentVtpm>,
+    vtpm_rule: VtpmRule,
     devices: Option<DocumentDevices>,
     device_rule: DeviceRule,
 }
@@ -224,6 +248,8 @@ impl Input {
                 stated: Some(Stated {
                     statement: document.statement,
                     models: policy.models,
+                    vtpm: document.vtpm,
+                    vtpm_rule: policy.vtpm,
                     devices: document.devices,
                     device_rule: policy.devices,
                 }),

@@ -13,6 +13,7 @@ use crate::path::http;
 pub const CASES: &[(&str, Case)] = &[
     ("refusal::another_measurement_gets_no_key", another_measurement_gets_no_key),
     ("refusal::client_policy_sends_nothing", client_policy_sends_nothing),
+    ("refusal::a_virtual_tpm_that_is_not_there_sends_nothing", a_virtual_tpm_that_is_not_there),
     ("refusal::another_model_sends_nothing", another_model_sends_nothing),
     ("refusal::changed_sealed_files_do_not_start", changed_sealed_files_do_not_start),
     ("refusal::another_publisher_does_not_start", another_publisher_does_not_start),
@@ -52,6 +53,47 @@ fn client_policy_sends_nothing(f: &Fixture) {
     // The counter does count.
     assert_eq!(f.ask(&server.url, &f.path("client.toml"), "Hi").exit, Some(0));
     assert!(body_bytes(&server.url) > before);
+}
+
+/// The client's policy demands one beside the hardware; a server on simulated hardware cannot show one.
+fn a_virtual_tpm_that_is_not_there(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let server = f.serve(&broker.url);
+    let client = fs::read_to_string(f.path("client.toml")).unwrap();
+    let demanding = f.path("client-vtpm.toml");
+    let terms = r#"
+[vtpm]
+provider = "google"
+[gce-vtpm]
+memory-encryption-unproven = { danger-allow = "the SEV-SNP report names the key" }
+project-id = ["p"]
+zone = { any = "test" }
+instance-id = { any = "test" }
+pcrs = { 0 = { any = "test" } }
+"#;
+    fs::write(&demanding, format!("{client}{terms}")).unwrap();
+    let before = body_bytes(&server.url);
+    f.ask(&server.url, &demanding, "secret").refused(4, "[vtpm.missing]");
+    assert_eq!(body_bytes(&server.url), before);
+    // A document in which somebody put one, and one that says nothing of it, in a file.
+    let document: serde_json::Value = http(&server.url).get("/attest").json();
+    let verify = |name: &str, document: &serde_json::Value, policy: &str| {
+        fs::write(f.path(name), document.to_string()).unwrap();
+        run(&["verify", &f.path(name), "--policy", policy, "--danger-simulated-root", &f.root()])
+    };
+    let client = f.path("client.toml");
+    assert_eq!(verify("vtpm-none.json", &document, &client).exit, Some(0));
+    verify("vtpm-none.json", &document, &demanding).refused(4, "[vtpm.missing]");
+    let mut added = document.clone();
+    let nothing = serde_json::json!({ "amd": null, "intel": null, "ak": [], "crl": [] });
+    added["vtpm"] = serde_json::json!({ "evidence": "AA==", "endorsements": nothing });
+    verify("vtpm-added.json", &added, &client).refused(4, "[vtpm.not-expected]");
+    added.as_object_mut().unwrap().remove("vtpm");
+    verify("vtpm-absent.json", &added, &client).refused(5, "[document.malformed]");
+    // Nor is a real one shown for it.
+    let mut args = f.serve_args(&broker.url, &f.path("sealed"));
+    args.extend(["--gce-vtpm", "file", "--check-config"].map(str::to_owned));
+    run(&args.iter().map(String::as_str).collect::<Vec<_>>()).refused(2, "[config.exclusive]");
 }
 
 fn another_model_sends_nothing(f: &Fixture) {

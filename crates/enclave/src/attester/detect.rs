@@ -15,7 +15,7 @@ use super::nsm::Nsm;
 use super::sev_guest::SevGuest;
 use super::tdx_guest::{QuoteService, TdxGuest};
 use super::tsm::Tsm;
-use super::{Attester, AttesterError, echo};
+use super::{Attester, AttesterError, confidential_space, echo};
 
 /// Where the system shows its devices. Data, so that the same code runs over a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,12 @@ pub struct Roots {
     pub chassis_asset_tag: PathBuf,
     /// The TPM's device, through the kernel's resource manager.
     pub tpm: PathBuf,
+    /// The log of the boot behind the TPM's registers, as the kernel has it.
+    pub tpm_event_log: PathBuf,
     /// The address of Azure's metadata service.
     pub azure_metadata: String,
+    /// The socket of Confidential Space's launcher, which is no device.
+    pub confidential_space: PathBuf,
     /// configfs-tsm's directory of reports.
     pub tsm: PathBuf,
     /// The device of a SEV-SNP guest.
@@ -45,7 +49,9 @@ impl Roots {
             nsm: "/dev/nsm".into(),
             chassis_asset_tag: "/sys/class/dmi/id/chassis_asset_tag".into(),
             tpm: "/dev/tpmrm0".into(),
+            tpm_event_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             azure_metadata: "http://169.254.169.254".into(),
+            confidential_space: confidential_space::LAUNCHER.into(),
             tsm: "/sys/kernel/config/tsm/report".into(),
             sev_guest: "/dev/sev-guest".into(),
             tdx_guest: "/dev/tdx_guest".into(),
@@ -148,6 +154,10 @@ pub(crate) fn shown(roots: &Roots) -> Result<Shown, AttesterError> {
     if roots.tdx_guest.exists() {
         return Ok(Shown::TdxGuest);
     }
+    // ATT-90: a token is no evidence.
+    if roots.confidential_space.exists() {
+        return Err(AttesterError::ConfidentialSpace);
+    }
     Err(AttesterError::NoDevice)
 }
 
@@ -179,12 +189,16 @@ mod tests {
             nsm: dir.join("nsm"),
             chassis_asset_tag: dir.join("tag"),
             tpm: dir.join("tpm"),
+            confidential_space: dir.join("launcher"),
             tsm: dir.join("tsm"),
             sev_guest: dir.join("sev-guest"),
             tdx_guest: dir.join("tdx_guest"),
             ..Roots::system()
         };
         assert_eq!(code(&none), "attester.no-device");
+        // A container with a launcher that gives tokens has no device either.
+        std::fs::write(dir.join("launcher"), "").unwrap();
+        assert_eq!(code(&none), "attester.confidential-space");
         // A device whose kernel has no configfs-tsm is asked itself; with it, it is not.
         let asked = [
             ("sev-guest", Shown::SevGuest, Platform::SevSnp, "attester.sev-guest.no-key"),
@@ -202,6 +216,7 @@ mod tests {
             std::fs::remove_dir(dir.join("tsm")).unwrap();
             std::fs::remove_file(dir.join(device)).unwrap();
         }
+        std::fs::remove_file(dir.join("launcher")).unwrap();
         std::fs::write(dir.join("tag"), "7783-7084-3265-9085-8269-3286-77\n").unwrap();
         assert_eq!(code(&none), "attester.half-present");
         // A TPM that is none.

@@ -7,6 +7,7 @@ use casemate_attest::{AnchorError, ParseError, Platform};
 use casemate_sim::SimError;
 
 use super::azure::AzureError;
+use super::gce::GceError;
 use super::nsm::NsmError;
 use super::sev_guest::SevGuestError;
 use super::tdx_guest::TdxGuestError;
@@ -19,6 +20,11 @@ pub enum AttesterError {
     /// This machine offers no TEE (ATT-02).
     #[error("this machine offers no confidential-computing device")]
     NoDevice,
+    /// A container of Google's, which has no device (ATT-90).
+    #[error(
+        "this is a container of Google's Confidential Space: it has no device, and its token is not evidence"
+    )]
+    ConfidentialSpace,
     /// A platform is there in part, and nothing else is tried instead (ATT-03).
     #[error("this machine has {found}, but {missing}")]
     HalfPresent {
@@ -80,6 +86,9 @@ pub enum AttesterError {
     /// An Azure confidential VM.
     #[error(transparent)]
     Azure(#[from] AzureError),
+    /// The virtual TPM of a Google Compute Engine instance.
+    #[error(transparent)]
+    Gce(#[from] GceError),
     /// AWS's Nitro Security Module.
     #[error(transparent)]
     Nsm(#[from] NsmError),
@@ -105,6 +114,7 @@ impl AttesterError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoDevice => "attester.no-device",
+            Self::ConfidentialSpace => "attester.confidential-space",
             Self::HalfPresent { .. } => "attester.half-present",
             Self::Device { .. } => "attester.device",
             Self::Busy { .. } => "attester.busy",
@@ -117,6 +127,7 @@ impl AttesterError {
             Self::Tsm(e) => e.code(),
             Self::Tpm(e) => e.code(),
             Self::Azure(e) => e.code(),
+            Self::Gce(e) => e.code(),
             Self::Nsm(e) => e.code(),
             Self::SevGuest(e) => e.code(),
             Self::TdxGuest(e) => e.code(),
@@ -131,6 +142,9 @@ impl AttesterError {
             Self::NoDevice => Some(
                 "run it inside a confidential VM or a Nitro enclave; --danger-simulate DIR runs on a simulated machine",
             ),
+            Self::ConfidentialSpace => Some(
+                "run it in a confidential VM of Google's (with --gce-vtpm); `casemate endorse token` asks for the container's token",
+            ),
             Self::HalfPresent { .. } => {
                 Some("nothing weaker is used instead: complete the platform's set-up, see spec/attesters.md")
             }
@@ -143,6 +157,7 @@ impl AttesterError {
             }
             Self::Tsm(e) => e.hint(),
             Self::Azure(e) => e.hint(),
+            Self::Gce(e) => e.hint(),
             Self::SevGuest(e) => e.hint(),
             Self::TdxGuest(e) => e.hint(),
             Self::Device { .. }

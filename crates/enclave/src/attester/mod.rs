@@ -5,9 +5,11 @@
 //! a root of its own (invariant 4), and only where a person named it.
 
 mod azure;
+pub mod confidential_space;
 mod detect;
 mod echo;
 mod error;
+pub(crate) mod gce;
 mod hardware;
 mod nsm;
 mod patience;
@@ -23,6 +25,7 @@ pub use azure::{AzureError, MetadataReason};
 pub use detect::{Roots, detect};
 pub(crate) use detect::{Shown, Tried, shown};
 pub use error::AttesterError;
+pub use gce::{GceError, google_vtpm};
 pub use hardware::Hardware;
 pub(crate) use hardware::within;
 pub use nsm::NsmError;

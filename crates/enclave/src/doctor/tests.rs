@@ -44,6 +44,8 @@ fn good() -> Made {
         tsm: at("sys/kernel/config/tsm/report"),
         sev_guest: at("dev/sev-guest"),
         tdx_guest: at("dev/tdx_guest"),
+        confidential_space: at("run/container_launcher/teeserver.sock"),
+        tpm_event_log: at("sys/kernel/security/tpm0/binary_bios_measurements"),
         quote_service: QuoteService::Socket(at("run/qgs")),
     };
     let made = Made(Scene {

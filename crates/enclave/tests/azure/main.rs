@@ -2,14 +2,15 @@
 //! metadata service, and a simulated SEV-SNP chip underneath. From the devices to a verified statement.
 
 mod flow;
+#[path = "../swtpm/mod.rs"]
+mod swtpm;
 mod vm;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    // `scripts/setup.sh` installs it.
-    let there = std::process::Command::new("swtpm").arg("--version").output().is_ok();
+    let there = swtpm::is_there();
     let trial = |name: &str, run: fn()| {
         Trial::test(name, move || {
             run();

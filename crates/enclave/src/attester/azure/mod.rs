@@ -12,31 +12,21 @@
 mod error;
 mod metadata;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as B64;
 use casemate_attest::Platform;
 use casemate_attest::azure::{FORMAT, HardwareReport, HclReport, RuntimeData};
-use casemate_attest::tpm::{PcrValues, Quote, QuoteRejection};
 use casemate_protocol::statement;
 use serde_json::json;
 
 use super::hardware::Device;
 use super::patience::Patience;
-use super::tpm::Tpm;
+use super::tpm::{Quoted, QuotedError, Tpm, Transport, open, padded_certificate};
 use super::{AttesterError, Brought, RawEvidence};
 pub use error::{AzureError, MetadataReason};
 use metadata::Metadata;
-
-/// A TPM's device, or a software TPM's socket.
-pub(crate) trait Transport: Read + Write + Send + 'static {}
-
-impl<T: Read + Write + Send + 'static> Transport for T {}
 
 /// The attester of an Azure confidential VM.
 pub(crate) struct AzureVm {
@@ -65,7 +55,7 @@ impl AzureVm {
 
     /// What the machine's TPM has, without what only the metadata service can add to it.
     pub(crate) fn local(tpm: &Path) -> Result<Self, AttesterError> {
-        let mut tpm = Tpm::new(transport(tpm)?);
+        let mut tpm = Tpm::new(open(tpm)?);
         let report = tpm.nv_read(HCL_REPORT, MAX_HCL)?.ok_or(AzureError::NoReport)?;
         let hcl = HclReport::parse(&report).map_err(AzureError::Hcl)?;
         let runtime = RuntimeData::parse(hcl.runtime()).map_err(AzureError::Runtime)?;
@@ -74,7 +64,7 @@ impl AzureVm {
             return Err(AzureError::KeyDiffers.into());
         }
         let ak_certificate = match tpm.nv_read(AK_CERTIFICATE, MAX_CERTIFICATE)? {
-            Some(padded) => certificate(&padded)?,
+            Some(padded) => padded_certificate(&padded).map_err(|_| AzureError::Certificate)?,
             None => None,
         };
         let platform = match hcl.hardware() {
@@ -91,28 +81,15 @@ impl AzureVm {
         Ok(self.platform)
     }
 
-    /// A quote with the values that it is over. Registers may change between the two: then both are made again.
     fn quote(&mut self, data: &[u8; 32]) -> Result<Quoted, AttesterError> {
-        for pause in self.patience.pauses() {
-            let pcrs = self.tpm.pcr_values(&PCRS)?;
-            let signed = self.tpm.quote(ATTESTATION_KEY, data, &PCRS)?;
-            let quote = Quote::parse(&signed.quote).map_err(AzureError::Quote)?;
-            let values = PcrValues::new(pcrs.iter().copied());
-            let selected = values.map_or(Err(QuoteRejection::Digest), |values| quote.select(&values));
-            match selected {
-                Ok(_) => return Ok(Quoted { quote: signed.quote, signature: signed.signature, pcrs }),
-                Err(QuoteRejection::Digest) => std::thread::sleep(pause),
-                Err(other) => return Err(AzureError::Selection(other).into()),
-            }
-        }
-        Err(AzureError::Unsteady { attempts: self.patience.attempts }.into())
+        let quoted = self.tpm.quoted(ATTESTATION_KEY, data, self.patience);
+        quoted.map_err(|error| match error {
+            QuotedError::Attester(error) => error,
+            QuotedError::Quote(error) => AzureError::Quote(error).into(),
+            QuotedError::Selection(error) => AzureError::Selection(error).into(),
+            QuotedError::Unsteady { attempts } => AzureError::Unsteady { attempts }.into(),
+        })
     }
-}
-
-struct Quoted {
-    quote: Vec<u8>,
-    signature: Vec<u8>,
-    pcrs: Vec<(u8, [u8; 32])>,
 }
 
 impl Device for AzureVm {
@@ -141,29 +118,6 @@ impl Device for AzureVm {
     }
 }
 
-/// The resource manager's device, or the socket of a software TPM. Whose TPM it is, the evidence shows.
-fn transport(path: &Path) -> Result<Box<dyn Transport>, AttesterError> {
-    let failed = |source| AttesterError::Device { what: "open", path: path.to_owned(), source };
-    let is_socket = path.metadata().map_err(failed)?.file_type().is_socket();
-    if is_socket {
-        return Ok(Box::new(UnixStream::connect(path).map_err(failed)?));
-    }
-    Ok(Box::new(File::options().read(true).write(true).open(path).map_err(failed)?))
-}
-
-/// The certificate before the padding; `None` where there are only zeros. After it nothing but zeros may follow.
-fn certificate(padded: &[u8]) -> Result<Option<Vec<u8>>, AzureError> {
-    if padded.iter().all(|&byte| byte == 0) {
-        return Ok(None);
-    }
-    let [0x30, 0x82, high, low, ..] = padded else { return Err(AzureError::Certificate) };
-    let len = usize::from(u16::from_be_bytes([*high, *low])) + 4;
-    match padded.split_at_checked(len) {
-        Some((der, padding)) if padding.iter().all(|&byte| byte == 0) => Ok(Some(der.to_vec())),
-        _ => Err(AzureError::Certificate),
-    }
-}
-
 const HCL_REPORT: u32 = 0x0140_0001;
 const AK_CERTIFICATE: u32 = 0x01c1_01d0;
 const ATTESTATION_KEY: u32 = 0x8100_0003;
@@ -172,62 +126,13 @@ const MAX_HCL: u16 = 8192;
 const MAX_CERTIFICATE: u16 = 8192;
 /// Where a TDREPORT is in an HCL report.
 const TD_REPORT: std::ops::Range<usize> = 0x20..0x420;
-/// What firmware, boot loader, kernel and initial RAM disk are measured into. 16 is for debugging, 17 to 22 belong to
-/// launches of another kind, 23 is an application's.
-const PCRS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A TPM that answers a reading of PCRs with zeros, and a request for a quote with this.
-    struct Lying {
-        quote: Vec<u8>,
-        answer: Vec<u8>,
-    }
-
-    impl Write for Lying {
-        fn write(&mut self, command: &[u8]) -> std::io::Result<usize> {
-            let sized =
-                |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
-            let (tag, body) = match command[6..10] {
-                [0, 0, 0x01, 0x7e] => {
-                    let values = sized(&[0; 32]).repeat(8);
-                    (0x8001_u16, [&[0; 4][..], &command[10..], &[0, 0, 0, 8], &values].concat())
-                }
-                [0, 0, 0x01, 0x58] => {
-                    let signed = [sized(&self.quote), vec![0, 0x14, 0, 0x0b], sized(&[1; 256])].concat();
-                    let len = u32::try_from(signed.len()).unwrap().to_be_bytes();
-                    (0x8002, [&len[..], &signed, &[0, 0, 0, 0, 0]].concat())
-                }
-                _ => panic!("another command"),
-            };
-            let size = u32::try_from(body.len() + 10).unwrap().to_be_bytes();
-            self.answer = [&tag.to_be_bytes()[..], &size, &[0; 4], &body].concat();
-            Ok(command.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Read for Lying {
-        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-            let len = self.answer.len();
-            room[..len].copy_from_slice(&self.answer);
-            self.answer.clear();
-            Ok(len)
-        }
-    }
-
-    /// TPMS_ATTEST of a quote over these selections, with this digest.
-    fn attest(selections: &[u8], digest: &[u8]) -> Vec<u8> {
-        let head = [&[0xff, 0x54, 0x43, 0x47, 0x80, 0x18, 0, 0, 0, 32][..], &[5; 32], &[0; 25]].concat();
-        [&head[..], selections, &[0, 32], digest].concat()
-    }
+    use crate::attester::tpm::lying::{Lying, attest, digest_of_zeros};
 
     fn quoted(quote: Vec<u8>) -> &'static str {
-        let tpm: Box<dyn Transport> = Box::new(Lying { quote, answer: Vec::new() });
+        let tpm: Box<dyn Transport> = Box::new(Lying::quoting(quote));
         let mut vm = AzureVm {
             tpm: Tpm::new(tpm),
             hcl: Vec::new(),
@@ -241,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_quote_over_something_else_has_a_name() {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[0; 512]);
+        let digest = digest_of_zeros();
         let right = [0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0];
-        assert_eq!(quoted(attest(&right, digest.as_ref())), "none");
+        assert_eq!(quoted(attest(&right, &digest)), "none");
         // The values changed under way, each time.
         assert_eq!(quoted(attest(&right, &[9; 32])), "attester.azure.unsteady");
         // One PCR less, one more, another bank, none, two banks.
@@ -254,26 +159,9 @@ mod tests {
             &[0, 0, 0, 0],
             &[0, 0, 0, 2, 0, 0x0b, 3, 0xff, 0xff, 0, 0, 0x0c, 3, 1, 0, 0],
         ] {
-            assert_eq!(quoted(attest(wrong, digest.as_ref())), "attester.azure.selection", "{wrong:?}");
+            assert_eq!(quoted(attest(wrong, &digest)), "attester.azure.selection", "{wrong:?}");
         }
-        assert_eq!(quoted(attest(&right, digest.as_ref())[..100].to_vec()), "attester.azure.quote");
+        assert_eq!(quoted(attest(&right, &digest)[..100].to_vec()), "attester.azure.quote");
         assert_eq!(quoted(Vec::new()), "attester.azure.quote");
-    }
-
-    #[test]
-    fn a_certificate_ends_where_its_der_ends() {
-        let der = [&[0x30, 0x82, 1, 0][..], &[7; 256]].concat();
-        let padded = [&der[..], &[0; 1000]].concat();
-        assert_eq!(certificate(&padded).unwrap(), Some(der.clone()));
-        assert_eq!(certificate(&der).unwrap(), Some(der.clone()));
-        assert_eq!(certificate(&[0; 1024]).unwrap(), None);
-        assert_eq!(certificate(&[]).unwrap(), None);
-        let mut dirty = padded.clone();
-        dirty[1200] = 1;
-        for wrong in
-            [&dirty[..], &der[..259], b"-----BEGIN CERTIFICATE-----", &[0x30], &[0x30, 0x82, 0xff, 0xff, 0]]
-        {
-            assert_eq!(certificate(wrong).unwrap_err().code(), "attester.azure.certificate");
-        }
     }
 }

@@ -8,6 +8,10 @@
 //! The only authorization is an empty password: nothing here is secret. An answer is read to its last octet.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod lying;
+mod quoted;
+mod transport;
 mod wire;
 
 use std::io::{Read, Write};
@@ -15,6 +19,8 @@ use std::io::{Read, Write};
 use super::AttesterError;
 use super::patience::Patience;
 pub use error::TpmError;
+pub(crate) use quoted::{Quoted, QuotedError};
+pub(crate) use transport::{Transport, open, padded_certificate};
 use wire::{Reader, sized};
 
 /// A TPM behind a device or a socket.
@@ -37,6 +43,15 @@ pub enum Authorization {
 struct NvPublic {
     attributes: u32,
     size: u16,
+}
+
+/// A primary key, as long as the transport is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Primary {
+    /// Its transient handle.
+    pub handle: u32,
+    /// TPMT_PUBLIC.
+    pub public: Vec<u8>,
 }
 
 /// A quote with its signature, as the TPM gave them.
@@ -123,13 +138,29 @@ impl<T: Read + Write> Tpm<T> {
         parameters: &[u8],
     ) -> Result<Vec<u8>, AttesterError> {
         let answer = self.command(name, code, handles, Authorization::EmptyPassword, parameters)?;
+        Ok(parameters_of(Reader::new(name, &answer))?.to_vec())
+    }
+
+    /// The primary key of the endorsement hierarchy that this template (TPMT_PUBLIC) names: the same one each time, from the
+    /// hierarchy's seed.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub fn endorsement_primary(&mut self, template: &[u8]) -> Result<Primary, AttesterError> {
+        let name = "TPM2_CreatePrimary";
+        // TPM2B_SENSITIVE_CREATE with neither password nor data; the template; no outside information; no PCRs.
+        let parameters = [&[0, 4, 0, 0, 0, 0][..], &sized(template), &[0, 0], &[0; 4]].concat();
+        let answer =
+            self.command(name, 0x0000_0131, &[ENDORSEMENT], Authorization::EmptyPassword, &parameters)?;
         let mut reader = Reader::new(name, &answer);
-        let len = reader.u32()? as usize;
-        let parameters = reader.take(len)?.to_vec();
-        let (nonce, _attributes, hmac) = (reader.sized()?, reader.u8()?, reader.sized()?);
-        reader.expect(nonce.is_empty() && hmac.is_empty())?;
-        reader.end()?;
-        Ok(parameters)
+        let handle = reader.u32()?;
+        let mut parts = Reader::new(name, parameters_of(reader)?);
+        let public = parts.sized()?.to_vec();
+        let (_creation_data, _creation_hash) = (parts.sized()?, parts.sized()?);
+        let (_ticket, _hierarchy, _digest) = (parts.u16()?, parts.u32()?, parts.sized()?);
+        let _name = parts.sized()?;
+        parts.end()?;
+        Ok(Primary { handle, public })
     }
 
     /// The whole content of an NV index; `None` where the TPM has no such index.
@@ -214,6 +245,16 @@ impl<T: Read + Write> Tpm<T> {
         Ok(Some(modulus))
     }
 
+    /// Gives up what is at a transient handle.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub fn flush(&mut self, handle: u32) -> Result<(), AttesterError> {
+        let name = "TPM2_FlushContext";
+        let answer = self.command(name, 0x0000_0165, &[], Authorization::None, &handle.to_be_bytes())?;
+        Ok(Reader::new(name, &answer).end()?)
+    }
+
     /// A quote by the key at `handle` over exactly these SHA-256 PCRs, with this qualifying data: RSASSA with SHA-256.
     ///
     /// # Errors
@@ -259,6 +300,16 @@ impl<T: Read + Write> Tpm<T> {
     }
 }
 
+/// The parameters of an answer with a session, behind which is one authorization of the empty password and nothing else.
+fn parameters_of(mut reader: Reader<'_>) -> Result<&[u8], TpmError> {
+    let len = reader.u32()? as usize;
+    let parameters = reader.take(len)?;
+    let (nonce, _attributes, hmac) = (reader.sized()?, reader.u8()?, reader.sized()?);
+    reader.expect(nonce.is_empty() && hmac.is_empty())?;
+    reader.end()?;
+    Ok(parameters)
+}
+
 /// TPML_PCR_SELECTION of one bank, SHA-256, with three octets.
 fn selection(pcrs: &[u8]) -> Vec<u8> {
     let bits = pcrs.iter().fold(0_u32, |bits, &index| bits | 1_u32.checked_shl(index.into()).unwrap_or(0));
@@ -282,6 +333,8 @@ const SESSIONS: u16 = 0x8002;
 const EMPTY_PASSWORD: [u8; 13] = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 /// TPM_RH_OWNER.
 const OWNER: u32 = 0x4000_0001;
+/// TPM_RH_ENDORSEMENT.
+const ENDORSEMENT: u32 = 0x4000_000b;
 /// TPMA_NV_OWNERREAD, TPMA_NV_AUTHREAD, TPMA_NV_WRITTEN.
 const NV_OWNER_READ: u32 = 1 << 17;
 const NV_AUTH_READ: u32 = 1 << 18;

@@ -137,6 +137,31 @@ fn one_mistake_each_has_its_code() {
 }
 
 #[test]
+fn a_primary_key_is_read_whole_or_not_at_all() {
+    let ticket = [&[0x80, 0x21, 0x40, 0, 0, 0x0b][..], &sized(&[9; 32])].concat();
+    let parameters = [sized(b"public"), sized(b"data"), sized(&[8; 32]), ticket, sized(&[7; 34])].concat();
+    let of = |parameters: &[u8]| {
+        let len = u32::try_from(parameters.len()).unwrap().to_be_bytes();
+        answer(SESSIONS, 0, &[&[0x80, 0, 0, 1][..], &len, parameters, &[0, 0, 1, 0, 0]].concat())
+    };
+    let mut whole = tpm(of(&parameters), 4096);
+    let primary = whole.endorsement_primary(b"template").unwrap();
+    assert_eq!((primary.handle, primary.public.as_slice()), (0x8000_0001, &b"public"[..]));
+    // Tag, size, code, hierarchy, the password, nothing secret, the template, no outside information, no PCRs.
+    let sent = hex::encode(&whole.transport.commands[0]);
+    let head = "80020000003100000131 4000000b 00000009 40000009 0000000000".replace(' ', "");
+    assert_eq!(sent, [&head[..], "000400000000", "000874656d706c617465", "0000", "00000000"].concat());
+    for len in 0..parameters.len() {
+        let cut = tpm(of(&parameters[..len]), 4096).endorsement_primary(b"template");
+        assert_eq!(code(cut), "attester.tpm.answer", "{len}");
+    }
+    let longer = tpm(of(&[&parameters[..], &[0]].concat()), 4096).endorsement_primary(b"t");
+    assert_eq!(code(longer), "attester.tpm.answer");
+    let refused = tpm(answer(NO_SESSIONS, 0x2d2, &[]), 4096).endorsement_primary(b"t");
+    assert_eq!(code(refused), "attester.tpm.refused");
+}
+
+#[test]
 fn a_device_that_fails_has_a_name() {
     struct Gone;
     impl Read for Gone {
