@@ -18,19 +18,21 @@ mod answer;
 mod error;
 mod ffi;
 mod gguf;
+mod grammar;
 mod kept;
 mod llama;
 mod pace;
 mod request;
 mod sampler;
 mod scheduler;
+mod schema;
 mod template;
 mod text;
 mod turns;
 mod writer;
 
 pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
-pub use error::{EngineError, GgufFault, ProcessEnd, StopFault, TemplateFault};
+pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
 pub use llama::{
     DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, EngineOptions, LlamaEngine, MAX_PARALLEL,
     QUEUE_CAPACITY,
@@ -40,6 +42,9 @@ pub use request::{
     Sampling, StopStrings, Tenant, TokenBudget,
 };
 pub use sampler::MAX_ALTERNATIVES;
+pub use schema::{
+    MAX_SCHEMA_BYTES, MAX_SCHEMA_NESTING, MAX_SCHEMA_REFERENCES, MAX_SCHEMA_VALUES, Schema,
+};
 
 use std::ops::ControlFlow;
 

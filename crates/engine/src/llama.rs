@@ -12,8 +12,11 @@ use std::thread::{self, JoinHandle};
 use crate::answer::{Completion, Event};
 use crate::error::EngineError;
 use crate::ffi::{self, Context, Model, Sizes, Token};
+use crate::error::SchemaFault;
 use crate::gguf;
+use crate::grammar::{Grammars, Guide};
 use crate::request::{GenerateRequest, Input};
+use crate::schema::Schema;
 use crate::scheduler::{Job, Reply, Room, Scheduler};
 use crate::template::{ChatTemplate, ControlTokens, Segment};
 use crate::{ChatSupport, Engine, ModelInfo};
@@ -77,6 +80,7 @@ impl Default for EngineOptions {
 pub struct LlamaEngine {
     info: ModelInfo,
     template: Option<Result<ChatTemplate, EngineError>>,
+    grammars: Option<Grammars>,
     /// `None` only while it is dropped.
     queue: Option<Sender<Job>>,
     depth: Arc<AtomicUsize>,
@@ -116,8 +120,15 @@ impl LlamaEngine {
                 move || work(file, header.architecture, options, &ready, &jobs, counters)
             })
             .map_err(|e| EngineError::Thread { kind: e.kind() })?;
-        let Loaded { info, template } = loaded.recv().map_err(|_| EngineError::Stopped)??;
-        Ok(Self { info, template, queue: Some(queue), depth, beat, worker: Some(worker) })
+        let Loaded { info, template, grammars } = loaded.recv().map_err(|_| EngineError::Stopped)??;
+        Ok(Self { info, template, grammars, queue: Some(queue), depth, beat, worker: Some(worker) })
+    }
+
+    /// Reads a schema, on the request's own time. The engine is alive meanwhile, which its beat says.
+    fn guide(&self, schema: &Schema) -> Result<Guide, EngineError> {
+        let guide = self.grammars.as_ref().ok_or(SchemaFault::Unavailable)?.guide(schema);
+        self.beat.fetch_add(1, Ordering::Relaxed);
+        guide
     }
 
     /// Renders what the worker turns into tokens.
@@ -169,6 +180,7 @@ impl Engine for LlamaEngine {
     ) -> Result<Completion, EngineError> {
         request.sampling.check()?;
         let prompt = self.render(request.input)?;
+        let guide = request.schema.map(|schema| self.guide(&schema)).transpose()?;
         let cancel = request.cancel;
         // Not bounded by itself, but by the answer's token budget: a slow reader does not hold up the others.
         let (reply, replies) = channel();
@@ -177,6 +189,7 @@ impl Engine for LlamaEngine {
             budget: request.budget,
             sampling: request.sampling,
             stop: request.stop.into_inner(),
+            guide,
             logprobs: request.logprobs,
             tenant: request.tenant,
             cancel: cancel.clone(),
@@ -223,6 +236,7 @@ impl Drop for LlamaEngine {
 struct Loaded {
     info: ModelInfo,
     template: Option<Result<ChatTemplate, EngineError>>,
+    grammars: Option<Grammars>,
 }
 
 /// What the worker counts.
@@ -318,7 +332,7 @@ fn start(
         batch: sizes.batch,
         kept,
     };
-    Ok((Loaded { info, template }, context, room))
+    Ok((Loaded { info, template, grammars: Grammars::new(model) }, context, room))
 }
 
 /// Checks that this machine can do what is asked for.

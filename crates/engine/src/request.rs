@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{EngineError, StopFault};
+use crate::schema::Schema;
 
 /// Most stop strings in one request.
 pub const MAX_STOP_STRINGS: usize = 16;
@@ -25,6 +26,9 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Strings that end the answer; they are not part of it. See [`MAX_STOP_STRINGS`] and [`MAX_STOP_BYTES`].
     pub stop: StopStrings,
+    /// What the answer must fit; any text where there is none. It does so where it ends by itself: a stop string or the budget may
+    /// cut it.
+    pub schema: Option<Schema>,
     /// Reports the probability of each token, and of so many others in its place, at most
     /// [`MAX_ALTERNATIVES`](crate::MAX_ALTERNATIVES).
     pub logprobs: Option<u8>,
@@ -44,6 +48,7 @@ impl GenerateRequest {
             budget,
             sampling: Sampling::greedy(),
             stop: StopStrings::default(),
+            schema: None,
             logprobs: None,
             tenant: None,
             cancel: Cancel::new(),

@@ -1,7 +1,9 @@
 //! One answer: from scores to tokens, and from tokens to text that may leave.
 
 use crate::answer::{Event, FinishReason, Scored, TokenScore};
+use crate::error::EngineError;
 use crate::ffi::{Model, Token};
+use crate::grammar::Guide;
 use crate::request::Sampling;
 use crate::sampler::{self, Sampler};
 use crate::text::{StopGate, Utf8Stream};
@@ -11,6 +13,8 @@ pub(crate) struct Writer {
     sampler: Sampler,
     utf8: Utf8Stream,
     gate: StopGate,
+    /// Where the answer must fit a schema.
+    guide: Option<Guide>,
     logprobs: Option<u8>,
     budget: u32,
     tokens: u32,
@@ -24,11 +28,18 @@ pub(crate) struct Next {
 }
 
 impl Writer {
-    pub(crate) fn new(sampling: Sampling, stop: Vec<String>, logprobs: Option<u8>, budget: u32) -> Self {
+    pub(crate) fn new(
+        sampling: Sampling,
+        stop: Vec<String>,
+        guide: Option<Guide>,
+        logprobs: Option<u8>,
+        budget: u32,
+    ) -> Self {
         Self {
             sampler: Sampler::new(sampling),
             utf8: Utf8Stream::default(),
             gate: StopGate::new(stop),
+            guide,
             logprobs,
             budget,
             tokens: 0,
@@ -46,21 +57,30 @@ impl Writer {
         model: &Model,
         scores: &[f32],
         send: &mut dyn FnMut(Event) -> bool,
-    ) -> Next {
-        let token = self.sampler.choose(scores);
+    ) -> Result<Next, EngineError> {
+        let token = match &mut self.guide {
+            None => self.sampler.choose(scores),
+            Some(guide) => guide.choose(&mut self.sampler, scores)?,
+        };
         let finish = if model.is_end(token) {
             Some(self.close(FinishReason::Stop, send))
         } else {
+            let whole = match &mut self.guide {
+                None => false,
+                Some(guide) => guide.take(token)?,
+            };
             self.tokens += 1;
-            self.write(model, token, scores, send)
+            self.write(model, token, whole, scores, send)
         };
-        Next { token, finish }
+        Ok(Next { token, finish })
     }
 
+    /// Sends what a token adds. `whole`: nothing can come behind it.
     fn write(
         &mut self,
         model: &Model,
         token: Token,
+        whole: bool,
         scores: &[f32],
         send: &mut dyn FnMut(Event) -> bool,
     ) -> Option<FinishReason> {
@@ -81,7 +101,10 @@ impl Writer {
         if passed.stopped {
             return Some(FinishReason::Stop);
         }
-        (self.tokens >= self.budget).then(|| self.close(FinishReason::Length, send))
+        match whole {
+            true => Some(self.close(FinishReason::Stop, send)),
+            false => (self.tokens >= self.budget).then(|| self.close(FinishReason::Length, send)),
+        }
     }
 
     /// The end: what was held back is text after all, or a stop string.

@@ -14,11 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use casemate_engine::{ChatMessage, GenerateRequest, Input, Role, TokenBudget};
+use casemate_engine::{ChatMessage, GenerateRequest, Input, Role, Schema, TokenBudget};
 use casemate_protocol::Plaintext;
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::choosing::{self, Choosing, Stop};
@@ -48,6 +49,7 @@ struct ChatRequest {
     stop: Option<Stop>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    response_format: Option<ResponseFormat>,
 
     // Without effect on the answer.
     #[serde(default, rename = "user")]
@@ -74,12 +76,34 @@ struct ChatRequest {
     tool_choice: Option<Value>,
     functions: Option<Value>,
     function_call: Option<Value>,
-    response_format: Option<Value>,
     modalities: Option<Value>,
     audio: Option<Value>,
     web_search_options: Option<Value>,
     reasoning_effort: Option<Value>,
     verbosity: Option<Value>,
+}
+
+/// What an answer must be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResponseFormat {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    json_schema: Option<JsonSchema>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonSchema {
+    name: Option<String>,
+    /// As it was written: how deep it is nested is looked at before it is read.
+    schema: Option<Box<RawValue>>,
+    // Answers are held to every schema.
+    #[serde(default, rename = "strict")]
+    _strict: IgnoredAny,
+    // The model is not told.
+    #[serde(default, rename = "description")]
+    _description: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -208,12 +232,11 @@ fn check_unused(request: &ChatRequest) -> Result<(), ApiError> {
     type Unused = fn(&Value) -> bool;
     let empty: Unused = |v| v.as_array().is_some_and(Vec::is_empty);
     let never: Unused = |_| false;
-    let checks: [(&'static str, &Option<Value>, Unused); 10] = [
+    let checks: [(&'static str, &Option<Value>, Unused); 9] = [
         ("tools", &request.tools, empty),
         ("tool_choice", &request.tool_choice, |v| matches!(v.as_str(), Some("none" | "auto"))),
         ("functions", &request.functions, empty),
         ("function_call", &request.function_call, |v| matches!(v.as_str(), Some("none" | "auto"))),
-        ("response_format", &request.response_format, |v| *v == json!({"type": "text"})),
         ("modalities", &request.modalities, |v| *v == json!(["text"])),
         ("audio", &request.audio, never),
         ("web_search_options", &request.web_search_options, never),
@@ -256,9 +279,32 @@ fn generate_request(request: ChatRequest, limits: &Limits) -> Result<GenerateReq
     Ok(GenerateRequest {
         sampling: choosing.sampling()?,
         stop: choosing::stop(request.stop)?,
+        schema: schema(request.response_format)?,
         logprobs,
         ..GenerateRequest::new(Input::Chat(messages), budget)
     })
+}
+
+/// What the answer must fit (SRV-40).
+fn schema(format: Option<ResponseFormat>) -> Result<Option<Schema>, ApiError> {
+    let Some(ResponseFormat { kind, json_schema }) = format else { return Ok(None) };
+    match (kind.as_deref(), json_schema) {
+        (Some("text"), None) => Ok(None),
+        (Some("json_object"), None) => Ok(Some(Schema::object())),
+        (Some("json_schema"), Some(JsonSchema { name: Some(name), schema: Some(schema), .. })) => {
+            choosing::check_name("response_format.json_schema.name", &name)?;
+            Ok(Some(Schema::new(schema.get().to_owned())?))
+        }
+        (Some("json_schema"), None) => Err(ApiError::Missing { param: "response_format.json_schema" }),
+        (Some("json_schema"), Some(JsonSchema { name: None, .. })) => {
+            Err(ApiError::Missing { param: "response_format.json_schema.name" })
+        }
+        (Some("json_schema"), Some(JsonSchema { schema: None, .. })) => {
+            Err(ApiError::Missing { param: "response_format.json_schema.schema" })
+        }
+        (None, _) => Err(ApiError::Missing { param: "response_format.type" }),
+        (Some(_), _) => Err(ApiError::Unsupported { param: "response_format" }),
+    }
 }
 
 fn chat_message(message: Message) -> Result<ChatMessage, ApiError> {

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use casemate_engine::{EngineError, TemplateFault};
+use casemate_engine::{EngineError, SchemaFault, TemplateFault};
 use serde_json::{Value, json};
 
 use super::attest::AttestSourceError;
@@ -314,7 +314,16 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Bias { .. }
         | EngineError::NoMessages
         | EngineError::Template(TemplateFault::Refused | TemplateFault::TooLong) => StatusCode::BAD_REQUEST,
-        EngineError::NoTemplate => StatusCode::NOT_IMPLEMENTED,
+        EngineError::Schema(
+            SchemaFault::NotAnObject
+            | SchemaFault::Refused
+            | SchemaFault::Bytes { .. }
+            | SchemaFault::Nesting { .. }
+            | SchemaFault::Values { .. }
+            | SchemaFault::References { .. }
+            | SchemaFault::Work,
+        ) => StatusCode::BAD_REQUEST,
+        EngineError::NoTemplate | EngineError::Schema(SchemaFault::Unavailable) => StatusCode::NOT_IMPLEMENTED,
         EngineError::Stopped
         | EngineError::Ended(_)
         | EngineError::Hung { .. }

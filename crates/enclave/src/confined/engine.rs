@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use casemate_engine::{
     Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo, QUEUE_CAPACITY,
-    TokenBudget, Usage,
+    Schema, TokenBudget, Usage,
 };
 use zeroize::Zeroize;
 
@@ -145,9 +145,11 @@ fn message(id: u64, request: &GenerateRequest) -> (ToEngine<'_>, usize) {
         TokenBudget::UpTo(tokens) => Budget::UpTo(tokens.get()),
     };
     let bytes = bytes + request.sampling.bias.len() * BESIDE_TEXT;
+    let schema = request.schema.as_ref().map(Schema::as_str);
+    let bytes = bytes + schema.map_or(0, |text| text.len() + BESIDE_TEXT);
     let sampling = (&request.sampling).into();
     let tenant = request.tenant.map(|tenant| tenant.0);
-    let request = Request { input, budget, sampling, stop, logprobs: request.logprobs, tenant };
+    let request = Request { input, budget, sampling, stop, schema, logprobs: request.logprobs, tenant };
     (ToEngine::Generate { id, request }, bytes)
 }
 

@@ -11,7 +11,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use casemate_engine::{EngineError, FinishReason, Role, Sampling, TemplateFault};
+use casemate_engine::{EngineError, FinishReason, Role, Sampling, SchemaFault, TemplateFault};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -49,6 +49,7 @@ pub(super) struct Request<'a> {
     pub(super) sampling: Choice,
     #[serde(borrow)]
     pub(super) stop: Vec<&'a str>,
+    pub(super) schema: Option<&'a str>,
     pub(super) logprobs: Option<u8>,
     pub(super) tenant: Option<[u8; 32]>,
 }
@@ -152,6 +153,7 @@ pub(super) enum Failure {
     NoMessages,
     NoTemplate,
     Template(Fault),
+    Schema(Misfit),
     Context { context_tokens: u32 },
     Compute { status: i32 },
     Stopped,
@@ -163,6 +165,18 @@ pub(super) enum Fault {
     Refused,
     TooLong,
     Failed,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+pub(super) enum Misfit {
+    NotAnObject,
+    Refused,
+    Bytes { bytes: u64, limit: u64 },
+    Nesting { limit: u64 },
+    Values { values: u64, limit: u64 },
+    References { limit: u64 },
+    Work,
+    Unavailable,
 }
 
 // === frames ===
@@ -386,6 +400,20 @@ impl From<EngineError> for Failure {
                 TemplateFault::TooLong => Fault::TooLong,
                 TemplateFault::Failed => Fault::Failed,
             }),
+            EngineError::Schema(fault) => Self::Schema(match fault {
+                SchemaFault::NotAnObject => Misfit::NotAnObject,
+                SchemaFault::Refused => Misfit::Refused,
+                SchemaFault::Bytes { bytes, limit } => {
+                    Misfit::Bytes { bytes: wide(bytes), limit: wide(limit) }
+                }
+                SchemaFault::Nesting { limit } => Misfit::Nesting { limit: wide(limit) },
+                SchemaFault::Values { values, limit } => {
+                    Misfit::Values { values: wide(values), limit: wide(limit) }
+                }
+                SchemaFault::References { limit } => Misfit::References { limit: wide(limit) },
+                SchemaFault::Work => Misfit::Work,
+                SchemaFault::Unavailable => Misfit::Unavailable,
+            }),
             EngineError::Context { context_tokens } => Self::Context { context_tokens },
             EngineError::Compute { status } => Self::Compute { status },
             // Of loading, which is over; of stop strings, which the server has checked; of processes, of which there is
@@ -436,6 +464,20 @@ impl From<Failure> for EngineError {
                 Fault::Refused => TemplateFault::Refused,
                 Fault::TooLong => TemplateFault::TooLong,
                 Fault::Failed => TemplateFault::Failed,
+            }),
+            Failure::Schema(fault) => Self::Schema(match fault {
+                Misfit::NotAnObject => SchemaFault::NotAnObject,
+                Misfit::Refused => SchemaFault::Refused,
+                Misfit::Bytes { bytes, limit } => {
+                    SchemaFault::Bytes { bytes: narrow(bytes), limit: narrow(limit) }
+                }
+                Misfit::Nesting { limit } => SchemaFault::Nesting { limit: narrow(limit) },
+                Misfit::Values { values, limit } => {
+                    SchemaFault::Values { values: narrow(values), limit: narrow(limit) }
+                }
+                Misfit::References { limit } => SchemaFault::References { limit: narrow(limit) },
+                Misfit::Work => SchemaFault::Work,
+                Misfit::Unavailable => SchemaFault::Unavailable,
             }),
             Failure::Context { context_tokens } => Self::Context { context_tokens },
             Failure::Compute { status } => Self::Compute { status },
@@ -594,6 +636,14 @@ mod tests {
             EngineError::NoMessages,
             EngineError::NoTemplate,
             EngineError::Template(TemplateFault::Refused),
+            EngineError::Schema(SchemaFault::NotAnObject),
+            EngineError::Schema(SchemaFault::Refused),
+            EngineError::Schema(SchemaFault::Bytes { bytes: 9, limit: 8 }),
+            EngineError::Schema(SchemaFault::Nesting { limit: 8 }),
+            EngineError::Schema(SchemaFault::Values { values: 9, limit: 8 }),
+            EngineError::Schema(SchemaFault::References { limit: 8 }),
+            EngineError::Schema(SchemaFault::Work),
+            EngineError::Schema(SchemaFault::Unavailable),
             EngineError::Context { context_tokens: 8 },
             EngineError::Compute { status: -3 },
             EngineError::Stopped,

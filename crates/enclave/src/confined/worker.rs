@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use casemate_engine::{
     Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, GenerateRequest, Input,
-    LlamaEngine, Scored, StopStrings, Tenant, TokenBudget, TokenScore,
+    LlamaEngine, Schema, Scored, StopStrings, Tenant, TokenBudget, TokenScore,
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -215,6 +215,7 @@ fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
         },
         sampling: request.sampling.into(),
         stop: StopStrings::new(request.stop.into_iter().map(str::to_owned).collect()).ok()?,
+        schema: request.schema.map(|text| Schema::new(text.to_owned())).transpose().ok()?,
         logprobs: request.logprobs,
         tenant: request.tenant.map(Tenant),
         cancel: Cancel::new(),
