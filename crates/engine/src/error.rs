@@ -366,7 +366,9 @@ pub enum SchemaFault {
     #[error("is not a JSON object")]
     NotAnObject,
     /// It is no schema, uses a keyword that answers cannot be held to, fits no text, or one of its patterns is too complex.
-    #[error("is not one that an answer can be held to: a keyword is unknown here, or no text fits, or a pattern is too complex")]
+    #[error(
+        "is not one that an answer can be held to: a keyword is unknown here, or no text fits, or a pattern is too complex"
+    )]
     Refused,
     /// It is too long.
     #[error("has {bytes} bytes, above {limit}")]

@@ -32,8 +32,10 @@ impl Grammars {
     /// `None` where the model has no token that ends an answer, or the library cannot take its vocabulary.
     pub(crate) fn new(model: &Model) -> Option<Self> {
         let tokens = model.vocabulary();
-        let ends: Vec<u32> =
-            (0..tokens).filter(|token| model.is_end(*token)).filter_map(|token| token.try_into().ok()).collect();
+        let ends: Vec<u32> = (0..tokens)
+            .filter(|token| model.is_end(*token))
+            .filter_map(|token| token.try_into().ok())
+            .collect();
         let words: Vec<Vec<u8>> = (0..tokens).map(|token| word(model, token)).collect();
         let factory = panic_utils::catch_unwind(AssertUnwindSafe(|| {
             let mut factory = ParserFactory::new_simple(&vocabulary(&words, &ends))?;

@@ -42,9 +42,7 @@ pub use request::{
     Sampling, StopStrings, Tenant, TokenBudget,
 };
 pub use sampler::MAX_ALTERNATIVES;
-pub use schema::{
-    MAX_SCHEMA_BYTES, MAX_SCHEMA_NESTING, MAX_SCHEMA_REFERENCES, MAX_SCHEMA_VALUES, Schema,
-};
+pub use schema::{MAX_SCHEMA_BYTES, MAX_SCHEMA_NESTING, MAX_SCHEMA_REFERENCES, MAX_SCHEMA_VALUES, Schema};
 
 use std::ops::ControlFlow;
 

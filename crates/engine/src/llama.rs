@@ -11,13 +11,13 @@ use std::thread::{self, JoinHandle};
 
 use crate::answer::{Completion, Event};
 use crate::error::EngineError;
-use crate::ffi::{self, Context, Model, Sizes, Token};
 use crate::error::SchemaFault;
+use crate::ffi::{self, Context, Model, Sizes, Token};
 use crate::gguf;
 use crate::grammar::{Grammars, Guide};
 use crate::request::{GenerateRequest, Input};
-use crate::schema::Schema;
 use crate::scheduler::{Job, Reply, Room, Scheduler};
+use crate::schema::Schema;
 use crate::template::{ChatTemplate, ControlTokens, Segment};
 use crate::{ChatSupport, Engine, ModelInfo};
 

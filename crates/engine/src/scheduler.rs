@@ -94,19 +94,15 @@ impl Running {
     }
 
     /// Takes what the step has computed: the next token, once the prompt is read. Says how the answer ended, if it did.
-    fn advance(
-        &mut self,
-        model: &Model,
-        context: &Context<'_>,
-    ) -> Result<Option<FinishReason>, EngineError> {
+    fn advance(&mut self, model: &Model, context: &Context<'_>) -> Result<Option<FinishReason>, EngineError> {
         self.read += self.part;
         if let (Some(newest), Some(_)) = (self.newest, self.tenant) {
             self.answer.push(newest);
         }
         let Some(output) = self.output else { return Ok(None) };
-        let next = self.writer.next(model, context.scores(output), &mut |event| {
-            self.reply.send(Reply::Event(event)).is_ok()
-        })?;
+        let next = self
+            .writer
+            .next(model, context.scores(output), &mut |event| self.reply.send(Reply::Event(event)).is_ok())?;
         self.usage.completion_tokens = self.writer.tokens();
         self.newest = Some(next.token);
         Ok(next.finish)

@@ -136,7 +136,9 @@ mod tests {
     fn bounds_have_names() {
         let (invalid, large) = ("engine.schema.invalid", "engine.schema.too-large");
         assert_eq!(code(Schema::object().as_str()), "fine");
-        for text in ["", "{", "[]", "true", "1", r#"{"type":"object"} x"#, r#"{"x-guidance":{"lenient":true}}"#] {
+        for text in
+            ["", "{", "[]", "true", "1", r#"{"type":"object"} x"#, r#"{"x-guidance":{"lenient":true}}"#]
+        {
             assert_eq!(code(text), invalid, "{text}");
         }
         let nested = |n: usize| format!("{}1{}", r#"{"a":"#.repeat(n), "}".repeat(n));

@@ -323,7 +323,9 @@ fn engine_status(error: &EngineError) -> StatusCode {
             | SchemaFault::References { .. }
             | SchemaFault::Work,
         ) => StatusCode::BAD_REQUEST,
-        EngineError::NoTemplate | EngineError::Schema(SchemaFault::Unavailable) => StatusCode::NOT_IMPLEMENTED,
+        EngineError::NoTemplate | EngineError::Schema(SchemaFault::Unavailable) => {
+            StatusCode::NOT_IMPLEMENTED
+        }
         EngineError::Stopped
         | EngineError::Ended(_)
         | EngineError::Hung { .. }
