@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn user(content: &str) -> Vec<ChatMessage> {
-        vec![ChatMessage { role: Role::User, content: content.into() }]
+        vec![ChatMessage::new(Role::User, content)]
     }
 
     fn render(source: &str, content: &str) -> Vec<Segment> {

@@ -98,8 +98,8 @@ impl Writer {
         if !passed.text.is_empty() && !send(Event::Text(passed.text)) {
             return Some(FinishReason::Cancelled);
         }
-        if passed.stopped {
-            return Some(FinishReason::Stop);
+        if let Some(number) = passed.stopped {
+            return Some(FinishReason::StopString(number));
         }
         match whole {
             true => Some(self.close(FinishReason::Stop, send)),
@@ -110,12 +110,12 @@ impl Writer {
     /// The end: what was held back is text after all, or a stop string.
     fn close(&mut self, finish: FinishReason, send: &mut dyn FnMut(Event) -> bool) -> FinishReason {
         let mut last = self.gate.push(&self.utf8.finish());
-        if !last.stopped {
+        if last.stopped.is_none() {
             last.text.push_str(&self.gate.finish());
         }
         if !last.text.is_empty() && !send(Event::Text(last.text)) {
             return FinishReason::Cancelled;
         }
-        if last.stopped { FinishReason::Stop } else { finish }
+        last.stopped.map_or(finish, FinishReason::StopString)
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Running {
     // Bounded by the request's token budget.
     steps: UnboundedReceiver<Step>,
     cancel: Cancel,
+    /// Of the rendered prompt.
+    pub(super) prompt_tokens: u32,
 }
 
 /// What comes next.
@@ -51,7 +53,7 @@ pub(super) async fn start(
     let visit = entered.0.clone();
     request.tenant = visit.as_ref().map(|visit| visit.tenant());
     let (sender, steps) = unbounded_channel();
-    let mut running = Running { steps, cancel: request.cancel.clone() };
+    let mut running = Running { steps, cancel: request.cancel.clone(), prompt_tokens: 0 };
     let (engine, metrics) = (Arc::clone(&state.engine), Arc::clone(&state.metrics));
     tokio::task::spawn_blocking(move || {
         let result = engine.generate(request, &mut |event| match sender.send(Step::Event(event)) {
@@ -70,7 +72,10 @@ pub(super) async fn start(
         let _ = sender.send(Step::End(result));
     });
     match running.steps.recv().await {
-        Some(Step::Event(Event::Started { .. })) => Ok(running),
+        Some(Step::Event(Event::Started { prompt_tokens })) => {
+            running.prompt_tokens = prompt_tokens;
+            Ok(running)
+        }
         Some(Step::End(Err(error))) => Err(error.into()),
         // An end without a start is a cancelled request, and text without a start is not the engine's contract.
         Some(Step::End(Ok(_)) | Step::Event(Event::Text(_) | Event::Token(_))) => Err(ApiError::Interrupted),

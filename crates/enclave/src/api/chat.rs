@@ -135,9 +135,28 @@ enum MessageRole {
 }
 
 /// A text, or a list of parts.
-enum Content {
+pub(super) enum Content {
     Text(Plaintext<String>),
     Parts(Vec<Part>),
+}
+
+impl Content {
+    /// The text of all parts; nothing else is understood.
+    pub(super) fn text(self, param: &'static str) -> Result<String, ApiError> {
+        match self {
+            Self::Text(text) => Ok(text.into_inner()),
+            Self::Parts(parts) => {
+                if parts.iter().any(|part| part.kind != "text" || part.text.is_none()) {
+                    return Err(ApiError::Unsupported { param });
+                }
+                Ok(parts
+                    .iter()
+                    .filter_map(|part| part.text.as_ref())
+                    .map(|text| text.expose().as_str())
+                    .collect())
+            }
+        }
+    }
 }
 
 /// By hand: a derived untagged enum would keep a copy of the text while it decides.
@@ -168,7 +187,7 @@ impl<'de> Deserialize<'de> for Content {
 }
 
 #[derive(Deserialize)]
-struct Part {
+pub(super) struct Part {
     #[serde(rename = "type")]
     kind: String,
     text: Option<Plaintext<String>>,
@@ -327,15 +346,7 @@ fn chat_message(message: Message) -> Result<ChatMessage, ApiError> {
     if let Some((param, _)) = tools.into_iter().find(|(_, value)| used(value)) {
         return Err(ApiError::Unsupported { param });
     }
-    let content = match message.content {
-        None => return Err(ApiError::Missing { param: "messages.content" }),
-        Some(Content::Text(text)) => text.into_inner(),
-        Some(Content::Parts(parts)) => {
-            if parts.iter().any(|part| part.kind != "text" || part.text.is_none()) {
-                return Err(ApiError::Unsupported { param: "messages.content" });
-            }
-            parts.iter().filter_map(|part| part.text.as_ref()).map(|text| text.expose().as_str()).collect()
-        }
-    };
-    Ok(ChatMessage { role, content })
+    let content = message.content.ok_or(ApiError::Missing { param: "messages.content" })?;
+    let content = content.text("messages.content")?;
+    Ok(ChatMessage::new(role, content))
 }

@@ -232,6 +232,11 @@ impl ApiError {
                 "param": self.param(),
                 "code": self.code(),
             }}),
+            Shape::Anthropic => json!({"type": "error", "error": {
+                "type": self.anthropic_kind(),
+                "message": self.to_string(),
+                "code": self.code(),
+            }}),
         }
     }
 
@@ -272,6 +277,18 @@ impl ApiError {
             "server_error"
         }
     }
+
+    /// Anthropic's `type`.
+    fn anthropic_kind(&self) -> &'static str {
+        match self.status() {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "api_error",
+        }
+    }
 }
 
 /// The error travels beside an empty body; the outermost layer knows the route and renders it.
@@ -291,11 +308,19 @@ pub(super) enum Shape {
     Casemate,
     /// `{"error":{"message","type","param","code"}}`
     OpenAi,
+    /// `{"type":"error","error":{"type","message","code"}}`, where `code` is ours.
+    Anthropic,
 }
 
 impl Shape {
     pub(super) fn of(path: &str) -> Self {
-        if path == "/v1" || path.starts_with("/v1/") { Shape::OpenAi } else { Shape::Casemate }
+        if path == "/v1/messages" {
+            Shape::Anthropic
+        } else if path == "/v1" || path.starts_with("/v1/") {
+            Shape::OpenAi
+        } else {
+            Shape::Casemate
+        }
     }
 }
 

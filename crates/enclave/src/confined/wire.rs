@@ -133,6 +133,7 @@ pub(super) enum Template {
 #[derive(Serialize, Deserialize, Clone, Copy)]
 pub(super) enum Finish {
     Stop,
+    StopString(u8),
     Length,
     Cancelled,
 }
@@ -354,6 +355,7 @@ impl From<FinishReason> for Finish {
     fn from(finish: FinishReason) -> Self {
         match finish {
             FinishReason::Stop => Self::Stop,
+            FinishReason::StopString(number) => Self::StopString(number),
             FinishReason::Length => Self::Length,
             FinishReason::Cancelled => Self::Cancelled,
         }
@@ -364,6 +366,7 @@ impl From<Finish> for FinishReason {
     fn from(finish: Finish) -> Self {
         match finish {
             Finish::Stop => Self::Stop,
+            Finish::StopString(number) => Self::StopString(number),
             Finish::Length => Self::Length,
             Finish::Cancelled => Self::Cancelled,
         }

@@ -201,10 +201,7 @@ fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
     let input = match request.input {
         Prompt::Raw(text) => Input::Raw(text.to_owned()),
         Prompt::Chat(messages) => Input::Chat(
-            messages
-                .into_iter()
-                .map(|(speaker, text)| ChatMessage { role: speaker.into(), content: text.to_owned() })
-                .collect(),
+            messages.into_iter().map(|(speaker, text)| ChatMessage::new(speaker.into(), text)).collect(),
         ),
     };
     Some(GenerateRequest {

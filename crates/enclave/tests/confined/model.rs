@@ -62,7 +62,7 @@ fn alone() -> ConfinedEngine {
 }
 
 fn chat(text: &str, tokens: u32) -> GenerateRequest {
-    let messages = vec![ChatMessage { role: Role::User, content: text.into() }];
+    let messages = vec![ChatMessage::new(Role::User, text)];
     GenerateRequest::new(Input::Chat(messages), TokenBudget::Exact(NonZeroU32::new(tokens).unwrap()))
 }
 
