@@ -39,7 +39,7 @@ pub use llama::{
 };
 pub use request::{
     Cancel, ChatMessage, GenerateRequest, Input, MAX_BIASES, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role,
-    Sampling, StopStrings, Tenant, TokenBudget,
+    Sampling, StopStrings, Tenant, TokenBudget, ToolCall, Tools,
 };
 pub use sampler::MAX_ALTERNATIVES;
 pub use schema::{MAX_SCHEMA_BYTES, MAX_SCHEMA_NESTING, MAX_SCHEMA_REFERENCES, MAX_SCHEMA_VALUES, Schema};
@@ -115,6 +115,23 @@ pub struct ModelInfo {
     pub trained_context_tokens: u32,
     /// Whether chat requests can be served.
     pub chat: ChatSupport,
+    /// How the model is told of functions and calls them.
+    pub tools: ToolForm,
+}
+
+/// The form in which a model calls functions, as its chat template shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolForm {
+    /// The template has no place for functions.
+    None,
+    /// `<tool_call>{"name":…,"arguments":{…}}</tool_call>`: Hermes, Qwen and others.
+    Hermes,
+    /// `{"name":…,"parameters":{…}}` as the whole answer: Llama 3.x.
+    Llama,
+    /// `[TOOL_CALLS][{"name":…,"arguments":{…}}]`: Mistral.
+    Mistral,
+    /// The template shows functions, and calls have a form that is not known here.
+    Other,
 }
 
 /// Whether the model's own chat template can be used.

@@ -15,11 +15,11 @@ use crate::error::SchemaFault;
 use crate::ffi::{self, Context, Model, Sizes, Token};
 use crate::gguf;
 use crate::grammar::{Grammars, Guide};
-use crate::request::{GenerateRequest, Input};
+use crate::request::{GenerateRequest, Input, Tools};
 use crate::scheduler::{Job, Reply, Room, Scheduler};
 use crate::schema::Schema;
 use crate::template::{ChatTemplate, ControlTokens, Segment};
-use crate::{ChatSupport, Engine, ModelInfo};
+use crate::{ChatSupport, Engine, ModelInfo, ToolForm};
 
 /// Requests that may wait while others run.
 pub const QUEUE_CAPACITY: usize = 32;
@@ -132,7 +132,7 @@ impl LlamaEngine {
     }
 
     /// Renders what the worker turns into tokens.
-    fn render(&self, input: Input) -> Result<Vec<Segment>, EngineError> {
+    fn render(&self, input: Input, tools: Option<&Tools>) -> Result<Vec<Segment>, EngineError> {
         let segments = match input {
             Input::Raw(text) => vec![Segment { text, literal: true }],
             Input::Chat(messages) => {
@@ -142,7 +142,7 @@ impl LlamaEngine {
                 match &self.template {
                     None => return Err(EngineError::NoTemplate),
                     Some(Err(error)) => return Err(error.clone()),
-                    Some(Ok(template)) => template.render(&messages)?,
+                    Some(Ok(template)) => template.render(&messages, tools)?,
                 }
             }
         };
@@ -179,7 +179,7 @@ impl Engine for LlamaEngine {
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
         request.sampling.check()?;
-        let prompt = self.render(request.input)?;
+        let prompt = self.render(request.input, request.tools.as_ref())?;
         let guide = request.schema.map(|schema| self.guide(&schema)).transpose()?;
         let cancel = request.cancel;
         // Not bounded by itself, but by the answer's token budget: a slow reader does not hold up the others.
@@ -190,6 +190,7 @@ impl Engine for LlamaEngine {
             sampling: request.sampling,
             stop: request.stop.into_inner(),
             guide,
+            marks: request.tools.is_some(),
             logprobs: request.logprobs,
             tenant: request.tenant,
             cancel: cancel.clone(),
@@ -324,6 +325,10 @@ fn start(
             Some(Ok(_)) => ChatSupport::Template,
             Some(Err(_)) => ChatSupport::Broken,
             None => ChatSupport::Missing,
+        },
+        tools: match &template {
+            Some(Ok(template)) => template.tools(),
+            Some(Err(_)) | None => ToolForm::None,
         },
     };
     let room = Room {

@@ -30,6 +30,8 @@ pub(crate) struct Job {
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
     pub(crate) guide: Option<Guide>,
+    /// Whether marks of calls are text.
+    pub(crate) marks: bool,
     pub(crate) logprobs: Option<u8>,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) cancel: Cancel,
@@ -259,7 +261,7 @@ impl<'m> Scheduler<'m> {
                 part: 0,
                 output: None,
                 usage: Usage { prompt_tokens, cached_tokens, completion_tokens: 0 },
-                writer: Writer::new(job.sampling, job.stop, job.guide, job.logprobs, budget),
+                writer: Writer::new(job.sampling, job.stop, job.guide, job.marks, job.logprobs, budget),
                 cancel: job.cancel,
                 reply: job.reply,
             });

@@ -15,10 +15,15 @@ pub(crate) struct Writer {
     gate: StopGate,
     /// Where the answer must fit a schema.
     guide: Option<Guide>,
+    /// Whether control tokens that mark a call of a function are text.
+    marks: bool,
     logprobs: Option<u8>,
     budget: u32,
     tokens: u32,
 }
+
+/// By which models mark calls of functions, where that is a control token: those have no text else.
+const MARKS: &[&str] = &["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>"];
 
 /// What [`Writer::next`] chose.
 pub(crate) struct Next {
@@ -32,6 +37,7 @@ impl Writer {
         sampling: Sampling,
         stop: Vec<String>,
         guide: Option<Guide>,
+        marks: bool,
         logprobs: Option<u8>,
         budget: u32,
     ) -> Self {
@@ -40,6 +46,7 @@ impl Writer {
             utf8: Utf8Stream::default(),
             gate: StopGate::new(stop),
             guide,
+            marks,
             logprobs,
             budget,
             tokens: 0,
@@ -84,7 +91,11 @@ impl Writer {
         scores: &[f32],
         send: &mut dyn FnMut(Event) -> bool,
     ) -> Option<FinishReason> {
-        let bytes = model.piece(token);
+        let mut bytes = model.piece(token);
+        if bytes.is_empty() && self.marks {
+            bytes =
+                model.text(token).filter(|text| MARKS.contains(&text.as_str())).unwrap_or_default().into();
+        }
         if let Some(alternatives) = self.logprobs {
             let (logprob, top) = sampler::logprobs(scores, token, alternatives);
             let scored = |(token, logprob)| Scored { bytes: model.piece(token), logprob };

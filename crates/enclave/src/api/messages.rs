@@ -12,19 +12,22 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use casemate_engine::{
     ChatMessage, Completion, FinishReason, GenerateRequest, Input, MAX_STOP_STRINGS, Role, StopStrings,
-    TokenBudget, Usage,
+    TokenBudget, ToolCall, Usage,
 };
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::{self, Next, Running, Whole};
+use super::calls::{Call, Reader};
 use super::chat::{Content, check_model};
 use super::choosing::{Choosing, random};
 use super::entry::entered;
 use super::error::{ApiError, Shape};
-use super::{ApiState, Limits, body};
+use super::tools::{self, Choice, Function, Plan};
+use super::{ApiState, body};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,8 @@ struct MessagesRequest {
     top_p: Option<f64>,
     top_k: Option<u32>,
     stream: Option<bool>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<ToolChoice>,
 
     // Without effect on the answer.
     #[serde(default, rename = "metadata")]
@@ -46,12 +51,32 @@ struct MessagesRequest {
     _service_tier: IgnoredAny,
 
     // Accepted only where they change nothing.
-    tools: Option<Value>,
-    tool_choice: Option<Value>,
     thinking: Option<Value>,
     container: Option<Value>,
     mcp_servers: Option<Value>,
     context_management: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tool {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    input_schema: Option<Box<RawValue>>,
+    // Without effect on the answer.
+    #[serde(default, rename = "cache_control")]
+    _cache_control: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolChoice {
+    #[serde(rename = "type")]
+    kind: String,
+    name: Option<String>,
+    disable_parallel_tool_use: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -74,13 +99,13 @@ pub(super) async fn messages(State(state): State<ApiState>, request: Request) ->
     check_model(request.model.as_deref(), &state.model_id)?;
     check_unused(&request)?;
     let stream = request.stream.unwrap_or(false);
-    let request = generate_request(request, &state.limits)?;
+    let (request, reader) = generate_request(request, &state)?;
     let reply = Reply {
         id: format!("msg_{}", hex::encode(random::<12>())),
         model: state.model_id.clone(),
         stops: request.stop.clone(),
     };
-    let running = answer::start(&state, request, &entered).await?;
+    let running = answer::start(&state, request, &entered).await?.reading(reader);
     if stream { Ok(reply.stream(running)) } else { reply.whole(running).await }
 }
 
@@ -89,9 +114,7 @@ fn check_unused(request: &MessagesRequest) -> Result<(), ApiError> {
     type Unused = fn(&Value) -> bool;
     let never: Unused = |_| false;
     let empty: Unused = |v| v.as_array().is_some_and(Vec::is_empty);
-    let checks: [(&'static str, &Option<Value>, Unused); 6] = [
-        ("tools", &request.tools, empty),
-        ("tool_choice", &request.tool_choice, |v| matches!(v["type"].as_str(), Some("none" | "auto"))),
+    let checks: [(&'static str, &Option<Value>, Unused); 4] = [
         ("thinking", &request.thinking, |v| v["type"] == "disabled"),
         ("container", &request.container, never),
         ("mcp_servers", &request.mcp_servers, empty),
@@ -103,7 +126,11 @@ fn check_unused(request: &MessagesRequest) -> Result<(), ApiError> {
     }
 }
 
-fn generate_request(request: MessagesRequest, limits: &Limits) -> Result<GenerateRequest, ApiError> {
+fn generate_request(
+    request: MessagesRequest,
+    state: &ApiState,
+) -> Result<(GenerateRequest, Reader), ApiError> {
+    let limits = &state.limits;
     let asked = request.max_tokens.ok_or(ApiError::Missing { param: "max_tokens" })?;
     let budget = TokenBudget::Exact(answer::new_tokens("max_tokens", asked, limits)?);
     let given = request.messages.ok_or(ApiError::Missing { param: "messages" })?;
@@ -115,12 +142,8 @@ fn generate_request(request: MessagesRequest, limits: &Limits) -> Result<Generat
         messages.push(ChatMessage::new(Role::System, system.text("system")?));
     }
     for message in given {
-        let role = match message.role {
-            Speaker::User => Role::User,
-            Speaker::Assistant => Role::Assistant,
-        };
         let content = message.content.ok_or(ApiError::Missing { param: "messages.content" })?;
-        messages.push(ChatMessage::new(role, content.text("messages.content")?));
+        add(message.role, content, &mut messages)?;
     }
     // There an answer goes on where the last message ends, which no chat template renders.
     if messages.last().is_some_and(|last| last.role == Role::Assistant) {
@@ -143,11 +166,87 @@ fn generate_request(request: MessagesRequest, limits: &Limits) -> Result<Generat
         presence_penalty: None,
         logit_bias: None,
     };
-    Ok(GenerateRequest {
+    let functions =
+        request.tools.unwrap_or_default().into_iter().map(function).collect::<Result<Vec<_>, _>>()?;
+    let (choice, parallel) = choice(request.tool_choice)?;
+    let Plan { tools, schema, reader } =
+        tools::plan(functions, choice, parallel, state.engine.info().tools, None)?;
+    let request = GenerateRequest {
         sampling: choosing.sampling()?,
         stop: StopStrings::new(stops)?,
+        schema,
+        tools,
         ..GenerateRequest::new(Input::Chat(messages), budget)
-    })
+    };
+    Ok((request, reader))
+}
+
+/// Adds a message. What functions answered stands in one of the user's, and is a message of its own here.
+fn add(speaker: Speaker, content: Content, messages: &mut Vec<ChatMessage>) -> Result<(), ApiError> {
+    const UNSUPPORTED: ApiError = ApiError::Unsupported { param: "messages.content" };
+    const MISSING: ApiError = ApiError::Missing { param: "messages.content" };
+    let role = match speaker {
+        Speaker::User => Role::User,
+        Speaker::Assistant => Role::Assistant,
+    };
+    let parts = match content {
+        Content::Text(text) => {
+            messages.push(ChatMessage::new(role, text.into_inner()));
+            return Ok(());
+        }
+        Content::Parts(parts) => parts,
+    };
+    let (mut said, mut answered) = (ChatMessage::new(role, ""), false);
+    for part in parts {
+        match (part.kind.as_str(), speaker) {
+            ("text", _) => said.content.push_str(part.text.as_ref().ok_or(UNSUPPORTED)?.expose()),
+            ("tool_use", Speaker::Assistant) => {
+                let (Some(id), Some(name), Some(Value::Object(input))) = (part.id, part.name, part.input)
+                else {
+                    return Err(MISSING);
+                };
+                said.calls.push(ToolCall { id, name, arguments: Value::Object(input).to_string() });
+            }
+            ("tool_result", Speaker::User) => {
+                let text =
+                    part.content.map_or(Ok(String::new()), |content| content.text("messages.content"))?;
+                let call_id = Some(part.tool_use_id.ok_or(MISSING)?);
+                messages.push(ChatMessage { call_id, ..ChatMessage::new(Role::Tool, text) });
+                answered = true;
+            }
+            _ => return Err(UNSUPPORTED),
+        }
+    }
+    if !(answered && said.content.is_empty()) {
+        messages.push(said);
+    }
+    Ok(())
+}
+
+fn function(tool: Tool) -> Result<Function, ApiError> {
+    match tool {
+        Tool { kind, name: Some(name), description, input_schema: Some(schema), .. }
+            if kind.as_deref().is_none_or(|kind| kind == "custom") =>
+        {
+            Ok(Function { name, description, parameters: Some(schema.get().to_owned()) })
+        }
+        _ => Err(ApiError::Unsupported { param: "tools" }),
+    }
+}
+
+/// What must be called, and whether several calls count.
+fn choice(choice: Option<ToolChoice>) -> Result<(Choice, bool), ApiError> {
+    let Some(ToolChoice { kind, name, disable_parallel_tool_use }) = choice else {
+        return Ok((Choice::Auto, true));
+    };
+    let choice = match (kind.as_str(), name) {
+        ("none", None) => Choice::None,
+        ("auto", None) => Choice::Auto,
+        ("any", None) => Choice::Required,
+        ("tool", Some(name)) => Choice::Named(name),
+        _ => return Err(ApiError::Unsupported { param: "tool_choice" }),
+    };
+    Ok((choice, !disable_parallel_tool_use.unwrap_or(false)))
 }
 
 /// What all parts of an answer share.
@@ -159,12 +258,16 @@ struct Reply {
 
 impl Reply {
     async fn whole(self, running: Running) -> Result<Response, ApiError> {
-        let Whole { text, completion, .. } = running.whole().await?;
+        let Whole { text, calls, completion, .. } = running.whole().await?;
         let mut message = self.head(usage(completion.usage));
-        if !text.expose().is_empty() {
-            message["content"] = json!([{"type": "text", "text": text.expose()}]);
-        }
-        let end = self.end(completion.finish);
+        let text = Some(text.expose()).filter(|text| !text.is_empty());
+        let text = text.map(|text| json!({"type": "text", "text": text}));
+        let made = calls.iter().map(|call| {
+            let input = serde_json::from_str(call.arguments.expose()).unwrap_or(json!({}));
+            tool_use(call, input)
+        });
+        message["content"] = text.into_iter().chain(made).collect();
+        let end = self.end(completion.finish, !calls.is_empty());
         message["stop_reason"] = end["stop_reason"].clone();
         message["stop_sequence"] = end["stop_sequence"].clone();
         Ok(Json(message).into_response())
@@ -184,8 +287,9 @@ impl Reply {
         })
     }
 
-    fn end(&self, finish: FinishReason) -> Value {
+    fn end(&self, finish: FinishReason, called: bool) -> Value {
         let (reason, sequence) = match finish {
+            FinishReason::Stop | FinishReason::StopString(_) if called => ("tool_use", None),
             FinishReason::Length => ("max_tokens", None),
             FinishReason::StopString(number) => {
                 ("stop_sequence", self.stops.as_slice().get(usize::from(number)))
@@ -198,39 +302,84 @@ impl Reply {
     /// Server-Sent Events. The body owns the running request, so a client that goes away ends it.
     fn stream(self, running: Running) -> Response {
         let prompt = Usage { prompt_tokens: running.prompt_tokens, ..Usage::default() };
-        let mut first = event(json!({"type": "message_start", "message": self.head(usage(prompt))}));
-        let block = json!({"type": "text", "text": ""});
-        first.extend(event(json!({"type": "content_block_start", "index": 0, "content_block": block})));
-        let rest = stream::unfold(Some((self, running)), async |state| {
-            let (reply, mut running) = state?;
-            loop {
-                let (bytes, goes_on) = match running.next().await {
-                    Ok(Next::Token(_)) => continue,
-                    Ok(Next::Text(text)) => {
-                        let delta = json!({"type": "text_delta", "text": text.expose()});
-                        (event(json!({"type": "content_block_delta", "index": 0, "delta": delta})), true)
-                    }
-                    Ok(Next::End(Completion { finish: FinishReason::Cancelled, .. })) => {
-                        (failed(&ApiError::Interrupted), false)
-                    }
-                    Ok(Next::End(completion)) => (reply.last(completion), false),
-                    Err(error) => (failed(&error), false),
-                };
-                return Some((bytes, goes_on.then_some((reply, running))));
-            }
-        });
-        let events =
-            stream::once(async { first }).chain(rest).map(|bytes| Ok::<_, Infallible>(Bytes::from(bytes)));
+        let first = event(json!({"type": "message_start", "message": self.head(usage(prompt))}));
+        let writing = Writing { reply: self, running, blocks: 0, text: false, called: false };
+        let rest = stream::unfold(Some(writing), async |writing| writing?.next().await);
+        let events = stream::once(async { first }).chain(rest);
+        let events = events.map(|bytes| Ok::<_, Infallible>(Bytes::from(bytes)));
         ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
     }
+}
 
-    fn last(&self, completion: Completion) -> Vec<u8> {
-        let end = self.end(completion.finish);
-        let mut bytes = event(json!({"type": "content_block_stop", "index": 0}));
-        bytes.extend(event(json!({"type": "message_delta", "delta": end, "usage": usage(completion.usage)})));
-        bytes.extend(event(json!({"type": "message_stop"})));
-        bytes
+/// A stream that is being written.
+struct Writing {
+    reply: Reply,
+    running: Running,
+    /// Blocks that are closed.
+    blocks: usize,
+    /// Whether a block of text is open behind them.
+    text: bool,
+    /// Whether functions were called.
+    called: bool,
+}
+
+impl Writing {
+    async fn next(mut self) -> Option<(Vec<u8>, Option<Self>)> {
+        let mut bytes = Vec::new();
+        loop {
+            match self.running.next().await {
+                Ok(Next::Token(_)) => continue,
+                Ok(Next::Text(text)) => {
+                    if !std::mem::replace(&mut self.text, true) {
+                        bytes.extend(self.open(json!({"type": "text", "text": ""})));
+                    }
+                    bytes.extend(self.delta(json!({"type": "text_delta", "text": text.expose()})));
+                }
+                Ok(Next::Call(call)) => {
+                    bytes.extend(self.close_text());
+                    bytes.extend(self.open(tool_use(&call, json!({}))));
+                    let json = call.arguments.expose();
+                    bytes.extend(self.delta(json!({"type": "input_json_delta", "partial_json": json})));
+                    bytes.extend(self.close());
+                    self.called = true;
+                }
+                Ok(Next::End(Completion { finish: FinishReason::Cancelled, .. })) => {
+                    return Some((failed(&ApiError::Interrupted), None));
+                }
+                Ok(Next::End(completion)) => {
+                    bytes.extend(self.close_text());
+                    let end = self.reply.end(completion.finish, self.called);
+                    let usage = usage(completion.usage);
+                    bytes.extend(event(json!({"type": "message_delta", "delta": end, "usage": usage})));
+                    bytes.extend(event(json!({"type": "message_stop"})));
+                    return Some((bytes, None));
+                }
+                Err(error) => return Some((failed(&error), None)),
+            }
+            return Some((bytes, Some(self)));
+        }
     }
+
+    fn open(&self, block: Value) -> Vec<u8> {
+        event(json!({"type": "content_block_start", "index": self.blocks, "content_block": block}))
+    }
+
+    fn delta(&self, delta: Value) -> Vec<u8> {
+        event(json!({"type": "content_block_delta", "index": self.blocks, "delta": delta}))
+    }
+
+    fn close_text(&mut self) -> Vec<u8> {
+        if std::mem::take(&mut self.text) { self.close() } else { Vec::new() }
+    }
+
+    fn close(&mut self) -> Vec<u8> {
+        self.blocks += 1;
+        event(json!({"type": "content_block_stop", "index": self.blocks - 1}))
+    }
+}
+
+fn tool_use(call: &Call, input: Value) -> Value {
+    json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
 }
 
 /// Tokens that were read before are not among Anthropic's `input_tokens`.

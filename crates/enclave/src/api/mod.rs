@@ -17,6 +17,7 @@
 mod answer;
 mod attest;
 mod body;
+mod calls;
 mod chat;
 mod choosing;
 mod completions;
@@ -26,6 +27,7 @@ mod infer;
 mod messages;
 mod metrics;
 mod reply;
+mod tools;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

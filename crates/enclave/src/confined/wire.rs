@@ -11,7 +11,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use casemate_engine::{EngineError, FinishReason, Role, Sampling, SchemaFault, TemplateFault};
+use casemate_engine::{EngineError, FinishReason, Role, Sampling, SchemaFault, TemplateFault, ToolForm};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -50,6 +50,7 @@ pub(super) struct Request<'a> {
     #[serde(borrow)]
     pub(super) stop: Vec<&'a str>,
     pub(super) schema: Option<&'a str>,
+    pub(super) tools: Option<&'a str>,
     pub(super) logprobs: Option<u8>,
     pub(super) tenant: Option<[u8; 32]>,
 }
@@ -58,7 +59,18 @@ pub(super) struct Request<'a> {
 pub(super) enum Prompt<'a> {
     Raw(&'a str),
     #[serde(borrow)]
-    Chat(Vec<(Speaker, &'a str)>),
+    Chat(Vec<Said<'a>>),
+}
+
+/// A message of a conversation.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Said<'a> {
+    pub(super) speaker: Speaker,
+    pub(super) text: &'a str,
+    /// Calls of functions: id, name, arguments.
+    #[serde(borrow)]
+    pub(super) calls: Vec<(&'a str, &'a str, &'a str)>,
+    pub(super) call_id: Option<&'a str>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -66,6 +78,7 @@ pub(super) enum Speaker {
     System,
     User,
     Assistant,
+    Tool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -103,6 +116,7 @@ pub(super) enum FromEngine<'a> {
         parallel: u32,
         trained_context_tokens: u32,
         chat: Template,
+        tools: Form,
     },
     /// It is not.
     NotLoaded { code: &'a str, text: &'a str },
@@ -128,6 +142,15 @@ pub(super) enum Template {
     Compiles,
     Missing,
     Broken,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+pub(super) enum Form {
+    None,
+    Hermes,
+    Llama,
+    Mistral,
+    Other,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -307,6 +330,7 @@ impl From<Role> for Speaker {
             Role::System => Self::System,
             Role::User => Self::User,
             Role::Assistant => Self::Assistant,
+            Role::Tool => Self::Tool,
         }
     }
 }
@@ -317,6 +341,31 @@ impl From<Speaker> for Role {
             Speaker::System => Self::System,
             Speaker::User => Self::User,
             Speaker::Assistant => Self::Assistant,
+            Speaker::Tool => Self::Tool,
+        }
+    }
+}
+
+impl From<ToolForm> for Form {
+    fn from(form: ToolForm) -> Self {
+        match form {
+            ToolForm::None => Self::None,
+            ToolForm::Hermes => Self::Hermes,
+            ToolForm::Llama => Self::Llama,
+            ToolForm::Mistral => Self::Mistral,
+            ToolForm::Other => Self::Other,
+        }
+    }
+}
+
+impl From<Form> for ToolForm {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::None => Self::None,
+            Form::Hermes => Self::Hermes,
+            Form::Llama => Self::Llama,
+            Form::Mistral => Self::Mistral,
+            Form::Other => Self::Other,
         }
     }
 }

@@ -8,3 +8,4 @@ mod messages;
 mod refusals;
 mod stub;
 mod tenants;
+mod tools;

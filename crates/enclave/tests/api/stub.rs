@@ -14,7 +14,7 @@ use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, r
 use casemate_enclave::{EndorsementHealth, EndorsementState, Tenants};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
-    Scored, TokenBudget, TokenScore, Usage,
+    Scored, TokenBudget, TokenScore, ToolForm, Usage,
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ pub(crate) enum Behaviour {
     EndCancelled,
     /// Panics.
     Panic,
+    /// Answers with this.
+    Say(&'static str),
 }
 
 impl Stub {
@@ -56,6 +58,7 @@ impl Stub {
             parallel: 8,
             trained_context_tokens: 2048,
             chat: ChatSupport::Template,
+            tools: ToolForm::Hermes,
         };
         Arc::new(Self { info, behaviour, seen: Mutex::default(), cancelled: AtomicBool::new(false) })
     }
@@ -102,7 +105,10 @@ impl Engine for Stub {
                 messages.iter().map(|m| m.content.split(' ').count()).sum(),
             ),
         };
-        let mut text = format!("echo {last}");
+        let mut text = match self.behaviour {
+            Behaviour::Say(text) => text.to_owned(),
+            _ => format!("echo {last}"),
+        };
         let mut finish = FinishReason::Stop;
         for (stop, number) in request.stop.as_slice().iter().zip(0..) {
             if let Some(at) = text.find(stop.as_str()) {
