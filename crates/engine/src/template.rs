@@ -438,33 +438,35 @@ mod tests {
     }
 
     /// As the templates of Qwen 2.5, in short.
-    const HERMES: &str = "{%- if tools %}<|im_start|>system\n<tools>{% for tool in tools %}\n{{ tool | tojson }}{% endfor %}\n</tools>\
+    const HERMES: &str = "{%- if tools %}<|im_start|>system\n<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>\
         <|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls %}\
         {%- set f = c.function %}<tool_call>{\"name\": \"{{ f.name }}\", \"arguments\": {{ f.arguments | tojson }}}</tool_call>\
         {%- endfor %}<|im_end|>\n{% endfor %}";
 
     #[test]
     fn templates_show_functions_and_calls() {
-        let declared = r#"[{"type":"function","function":{"name":"f","description":"a <b> & 'c'","parameters":{"z":1,"a":[1,2]}}}]"#;
+        let parameters = r#"{"zone":1,"kinds":[1.5,null,true]}"#;
+        let function =
+            format!(r#"{{"name":"weather","description":"a <b> & 'c'","parameters":{parameters}}}"#);
+        let tools = Tools::new(format!(r#"[{{"type":"function","function":{function}}}]"#));
         let mut called = ChatMessage::new(Role::Assistant, "");
-        let arguments = r#"{"b":"ü","a":[]}"#.into();
-        called.calls = vec![ToolCall { id: "call_1".into(), name: "f".into(), arguments }];
+        let arguments = r#"{"zone":"ü","kinds":[]}"#.into();
+        called.calls = vec![ToolCall { id: "call_1".into(), name: "weather".into(), arguments }];
         let mut answered = ChatMessage::new(Role::Tool, "42");
         answered.call_id = Some("call_1".into());
         let messages = [ChatMessage::new(Role::User, "go"), called, answered];
-        let rendered =
-            template(HERMES).unwrap().render(&messages, Tools::new(declared.into()).as_ref()).unwrap();
-        let expected = "<|im_start|>system\n<tools>\n\
-            {\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"a <b> & 'c'\", \
-            \"parameters\": {\"z\": 1, \"a\": [1, 2]}}}\n</tools><|im_end|>\n<|im_start|>user\ngo<|im_end|>\n\
-            <|im_start|>assistant\n<tool_call>{\"name\": \"f\", \"arguments\": {\"b\": \"ü\", \"a\": []}}</tool_call>\
+        let rendered = template(HERMES).unwrap().render(&messages, tools.as_ref()).unwrap();
+        let expected = "<|im_start|>system\n<tools>\
+            {\"type\": \"function\", \"function\": {\"name\": \"weather\", \"description\": \"a <b> & 'c'\", \
+            \"parameters\": {\"zone\": 1, \"kinds\": [1.5, null, true]}}}</tools><|im_end|>\n<|im_start|>user\ngo<|im_end|>\n\
+            <|im_start|>assistant\n<tool_call>{\"name\": \"weather\", \"arguments\": {\"zone\": \"ü\", \"kinds\": []}}</tool_call>\
             <|im_end|>\n<|im_start|>tool\n42<|im_end|>\n";
         assert_eq!(rendered, [Segment { text: expected.into(), literal: false }]);
         let id =
             "{{ messages[0].tool_call_id }} {{ tools is defined }} {{ messages[0].tool_calls is defined }}";
         let rendered = template(id).unwrap().render(&messages[2..], None).unwrap();
         assert_eq!(joined(&rendered), "call_1 false false");
-        assert_eq!(joined(&self::render("{{ [1, 'x'] | tojson(indent=2) }}", "")), "[\n  1,\n  \"x\"\n]");
+        assert_eq!(joined(&render("{{ [1, 'x'] | tojson(indent=2) }}", "")), "[\n  1,\n  \"x\"\n]");
     }
 
     /// SRV-03, for everything that a client can write of functions.

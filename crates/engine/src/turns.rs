@@ -73,7 +73,8 @@ mod tests {
             turns.push(1, value);
         }
         turns.push(2, 20);
-        assert_eq!((turns.next(), turns.take()), (Some(&10), Some(10)));
+        assert_eq!(turns.next().copied(), Some(10));
+        assert_eq!(turns.take(), Some(10));
         turns.push(3, 30);
         turns.push(0, 0);
         assert_eq!([(); 6].map(|()| turns.take()), [Some(20), Some(30), Some(0), Some(11), Some(12), None]);

@@ -102,7 +102,7 @@ fn requests() -> Vec<GenerateRequest> {
         GenerateRequest::new(Input::Raw("The capital of France is".into()), raw),
         GenerateRequest {
             schema: Some(
-                Schema::new(r#"{"type":"object","properties":{"a":{"type":"string"}}}"#.into()).unwrap(),
+                Schema::new(r#"{"type":"object","properties":{"a":{"type":"string","minLength":9}},"required":["a"]}"#.into()).unwrap(),
             ),
             ..chat("What is 2+2?", 24)
         },
