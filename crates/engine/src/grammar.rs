@@ -67,7 +67,8 @@ impl Grammars {
 
 /// What a token adds to an answer; nothing where it must not come. 0xff is no byte of UTF-8, and the library's mark of control tokens.
 fn word(model: &Model, token: Token) -> Vec<u8> {
-    let bytes = model.piece(token);
+    let mut bytes = model.piece(token);
+    bytes.shrink_to_fit();
     let usable = bytes.len() <= MAX_TOKEN_BYTES && !bytes.contains(&0xff) && !model.is_end(token);
     if usable { bytes } else { Vec::new() }
 }
@@ -76,7 +77,10 @@ fn word(model: &Model, token: Token) -> Vec<u8> {
 fn vocabulary(words: &[Vec<u8>], ends: &[u32]) -> TokEnv {
     let size = u32::try_from(words.len()).unwrap_or(u32::MAX);
     let info = TokRxInfo::new(size, ends.first().copied().unwrap_or(u32::MAX));
-    Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, words).with_eos_tokens(ends)))
+    let trie = TokTrie::from(&info, words);
+    // Which makes a copy.
+    let trie = if ends.len() == 1 { trie } else { trie.with_eos_tokens(ends) };
+    Arc::new(ApproximateTokEnv::new(trie))
 }
 
 fn limit(limits: &mut ParserLimits) {

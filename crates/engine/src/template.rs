@@ -465,7 +465,7 @@ mod tests {
         let id =
             "{{ messages[0].tool_call_id }} {{ tools is defined }} {{ messages[0].tool_calls is defined }}";
         let rendered = template(id).unwrap().render(&messages[2..], None).unwrap();
-        assert_eq!(joined(&rendered), "call_1 false false");
+        assert_eq!(joined(&rendered), "call_1 False False");
         assert_eq!(joined(&render("{{ [1, 'x'] | tojson(indent=2) }}", "")), "[\n  1,\n  \"x\"\n]");
     }
 

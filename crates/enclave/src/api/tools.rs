@@ -58,9 +58,14 @@ pub(super) fn plan(
         let parameters = parameters.unwrap_or_else(|| NOTHING.to_owned());
         // Bounds first, which a schema has; then it is JSON.
         let parameters = Schema::new(parameters)?;
-        let Ok(Value::Object(parameters)) = serde_json::from_str(parameters.as_str()) else {
+        let Ok(Value::Object(mut parameters)) = serde_json::from_str(parameters.as_str()) else {
             return Err(ApiError::Unsupported { param: "tools" });
         };
+        // Arguments are an object, also where their schema does not say so.
+        if *parameters.entry("type").or_insert_with(|| "object".into()) != "object" {
+            let expected = "functions whose parameters are an object";
+            return Err(ApiError::OutOfRange { param: "tools", expected });
+        }
         declared.push((name, description, parameters));
     }
     let asked = match &choice {

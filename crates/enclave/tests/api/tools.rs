@@ -145,6 +145,7 @@ async fn what_the_engine_is_told() {
     assert!(tools.is_some());
     let named = json!({"type": "function", "function": {"name": "f"}});
     let schema = request(json!({ "tool_choice": named })).await.2.unwrap();
+    assert_eq!(schema["properties"]["arguments"]["type"], "object");
     assert_eq!(schema["properties"]["name"]["const"], "f");
     assert_eq!(
         schema["properties"]["arguments"]["properties"]["a"]["$ref"],
@@ -207,6 +208,8 @@ async fn requests_that_are_refused() {
             "engine.schema.too-large",
             None,
         ),
+        (function(json!({"name": "f", "parameters": {"type": "string"}})), range, Some("tools")),
+        (function(json!({"name": "f", "parameters": {"type": ["object", "null"]}})), range, Some("tools")),
         (json!({"tools": [g, g]}), range, Some("tools")),
         (json!({"tools": vec![g.clone(); 129]}), range, Some("tools")),
         (with(json!("any")), unsupported, Some("tool_choice")),
