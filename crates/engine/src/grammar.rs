@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use llguidance::api::{ParserLimits, StopReason, TopLevelGrammar};
-use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
+use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, panic_utils};
 use serde_json::{Value, json};
 
@@ -25,6 +25,9 @@ const MAX_TOKEN_BYTES: usize = 128;
 /// Between two symbols: a space, or a new line with its indentation. Models fall into writing white space without end.
 const WHITE_SPACE: &str = r"\x20|\x0A[\x20\x09]{0,40}";
 
+/// Inside a string: tokens that are nothing else are looked at together. More such sets would be faster, and each is another tree.
+const TEXT: &str = r#"[^"\\\x00-\x1F\x7F]{1,30}"#;
+
 /// Makes grammars for one vocabulary.
 pub(crate) struct Grammars(Mutex<ParserFactory>);
 
@@ -38,7 +41,11 @@ impl Grammars {
             .collect();
         let words: Vec<Vec<u8>> = (0..tokens).map(|token| word(model, token)).collect();
         let factory = panic_utils::catch_unwind(AssertUnwindSafe(|| {
-            let mut factory = ParserFactory::new_simple(&vocabulary(&words, &ends))?;
+            let mut factory = ParserFactory::new(
+                &vocabulary(&words, &ends),
+                InferenceCapabilities::default(),
+                &[TEXT.to_owned()],
+            )?;
             factory.quiet();
             limit(factory.limits_mut());
             Ok(factory)

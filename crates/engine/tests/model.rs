@@ -889,9 +889,9 @@ fn child_ask(path: &Path) -> ExitCode {
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();
     let (text, _) = engine.generate_text(chat("What is 2+2?", 24)).unwrap();
     let grown = private_bytes().saturating_sub(before);
-    std::io::stderr().write_all(format!("GROWN {grown} of {size}\n").as_bytes()).unwrap();
-    // Buffers and the attention cache (512 tokens: 12 MB here), but no second copy of 98 MB.
-    if !text.is_empty() && grown < size / 2 { ExitCode::SUCCESS } else { ExitCode::from(4) }
+    // Buffers, the attention cache (512 tokens: 12 MB here) and the tree of tokens (14 MB), 47 MB together, but no second
+    // copy of 98 MB.
+    if !text.is_empty() && grown < size / 3 * 2 { ExitCode::SUCCESS } else { ExitCode::from(4) }
 }
 
 /// Private memory of this process, in bytes: what is neither a file nor shared.
