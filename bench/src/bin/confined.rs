@@ -101,7 +101,7 @@ fn unconfined(memory: &File) -> Fallible<Duration> {
 /// Answers of both sides, in turns.
 fn speed(ours: &ConfinedEngine, peer: &LlamaEngine, tokens: NonZeroU32) -> Fallible<(Samples, Completion)> {
     let request = || {
-        let message = ChatMessage { role: Role::User, content: PROMPT.to_owned() };
+        let message = ChatMessage::new(Role::User, PROMPT);
         GenerateRequest::new(Input::Chat(vec![message]), TokenBudget::Exact(tokens))
     };
     let expected = peer.generate_text(request())?;

@@ -27,7 +27,7 @@ use casemate_enclave::{
     AttestationService, Attester, AttesterError, Brought, RawEvidence, Source, Stapler, TlsIdentity,
 };
 use casemate_engine::{
-    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, ModelInfo, Usage,
+    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, ModelInfo, ToolForm, Usage,
 };
 use casemate_protocol::document::AttestationDocument;
 use casemate_sim::{Machine, MachineConfig, Vendor};
@@ -214,6 +214,7 @@ impl NoEngine {
             context_tokens: 0,
             trained_context_tokens: 0,
             chat: ChatSupport::Template,
+            tools: ToolForm::None,
         })
     }
 }

@@ -30,7 +30,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let engine = LlamaEngine::load(model, EngineOptions { threads, ..EngineOptions::default() })?;
     let request = |number: usize| {
         let content = format!("Explain in detail how lighthouse number {number} works, and why sailors need it.");
-        let message = ChatMessage { role: Role::User, content };
+        let message = ChatMessage::new(Role::User, content);
         GenerateRequest::new(Input::Chat(vec![message]), TokenBudget::Exact(tokens))
     };
     for _ in 0..setting("ROUNDS", 3) {

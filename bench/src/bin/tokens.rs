@@ -56,10 +56,10 @@ fn run() -> Fallible<()> {
     let engine =
         LlamaEngine::load(&model, EngineOptions { threads, ..EngineOptions::default() })?;
 
-    let prompt = Plaintext::new(PROMPT.to_owned());
+    let prompt = Plaintext::new(PROMPT);
     let ask = || runtime.block_on(verified.infer(&prompt, max_new_tokens.get(), now()));
     let request = || {
-        let message = ChatMessage { role: Role::User, content: PROMPT.to_owned() };
+        let message = ChatMessage::new(Role::User, PROMPT);
         GenerateRequest::new(Input::Chat(vec![message]), TokenBudget::Exact(max_new_tokens))
     };
 

@@ -62,8 +62,10 @@ pub struct Completion {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended its turn, or a stop string appeared.
+    /// The model ended its turn, or nothing more fits the request's schema.
     Stop,
+    /// The request's stop string with this number, from 0, appeared.
+    StopString(u8),
     /// The token budget is used up.
     Length,
     /// The caller went away.
@@ -75,7 +77,7 @@ impl FinishReason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            FinishReason::Stop => "stop",
+            FinishReason::Stop | FinishReason::StopString(_) => "stop",
             FinishReason::Length => "length",
             FinishReason::Cancelled => "cancelled",
         }

@@ -130,6 +130,9 @@ pub enum EngineError {
     /// The model's chat template does not compile, or refused the conversation.
     #[error("the model's chat template {0}")]
     Template(TemplateFault),
+    /// An answer cannot be held to the JSON schema of its request.
+    #[error("the JSON schema {0}")]
+    Schema(#[from] SchemaFault),
     /// llama.cpp could not compute the next token.
     #[error("llama.cpp failed to compute (status {status})")]
     Compute {
@@ -194,6 +197,7 @@ impl EngineError {
             EngineError::NoMessages => "engine.chat.no-messages",
             EngineError::NoTemplate => "engine.chat.no-template",
             EngineError::Template(_) => "engine.chat.template",
+            EngineError::Schema(fault) => fault.code(),
             EngineError::Compute { .. } => "engine.compute.failed",
             EngineError::Stopped => "engine.stopped",
             EngineError::Ended(_) => "engine.process.ended",
@@ -353,4 +357,67 @@ pub enum TemplateFault {
     /// It failed in another way.
     #[error("failed on this conversation")]
     Failed,
+}
+
+/// Why an answer cannot be held to a JSON schema. The schema is request content, so nothing of it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaFault {
+    /// It is not JSON, or not an object.
+    #[error("is not a JSON object")]
+    NotAnObject,
+    /// It is no schema, uses a keyword that answers cannot be held to, fits no text, or one of its patterns is too complex.
+    #[error(
+        "is not one that an answer can be held to: a keyword is unknown here, or no text fits, or a pattern is too complex"
+    )]
+    Refused,
+    /// It is too long.
+    #[error("has {bytes} bytes, above {limit}")]
+    Bytes {
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Its text is nested too deeply.
+    #[error("is nested more than {limit} deep")]
+    Nesting {
+        /// The bound.
+        limit: usize,
+    },
+    /// It has too many values.
+    #[error("has {values} values, above {limit}")]
+    Values {
+        /// How many.
+        values: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// It has too many different references.
+    #[error("has more than {limit} different references")]
+    References {
+        /// The bound.
+        limit: usize,
+    },
+    /// A step of the answer would have taken too long.
+    #[error("asks for too much work")]
+    Work,
+    /// The model's vocabulary does not allow it.
+    #[error("cannot be had: this model's vocabulary does not allow it")]
+    Unavailable,
+}
+
+impl SchemaFault {
+    /// The stable name of the fault.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            SchemaFault::NotAnObject | SchemaFault::Refused => "engine.schema.invalid",
+            SchemaFault::Bytes { .. }
+            | SchemaFault::Nesting { .. }
+            | SchemaFault::Values { .. }
+            | SchemaFault::References { .. }
+            | SchemaFault::Work => "engine.schema.too-large",
+            SchemaFault::Unavailable => "engine.schema.unavailable",
+        }
+    }
 }

@@ -262,7 +262,8 @@ impl Model {
         Vec::new()
     }
 
-    fn vocabulary(&self) -> Token {
+    /// Tokens of the vocabulary: all numbers below this.
+    pub(crate) fn vocabulary(&self) -> Token {
         // SAFETY: the vocabulary lives as long as the model.
         unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) }
     }

@@ -18,28 +18,31 @@ mod answer;
 mod error;
 mod ffi;
 mod gguf;
+mod grammar;
 mod kept;
 mod llama;
 mod pace;
 mod request;
 mod sampler;
 mod scheduler;
+mod schema;
 mod template;
 mod text;
 mod turns;
 mod writer;
 
 pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
-pub use error::{EngineError, GgufFault, ProcessEnd, StopFault, TemplateFault};
+pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
 pub use llama::{
     DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, EngineOptions, LlamaEngine, MAX_PARALLEL,
     QUEUE_CAPACITY,
 };
 pub use request::{
     Cancel, ChatMessage, GenerateRequest, Input, MAX_BIASES, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role,
-    Sampling, StopStrings, Tenant, TokenBudget,
+    Sampling, StopStrings, Tenant, TokenBudget, ToolCall, Tools,
 };
 pub use sampler::MAX_ALTERNATIVES;
+pub use schema::{MAX_SCHEMA_BYTES, MAX_SCHEMA_NESTING, MAX_SCHEMA_REFERENCES, MAX_SCHEMA_VALUES, Schema};
 
 use std::ops::ControlFlow;
 
@@ -117,6 +120,23 @@ pub struct ModelInfo {
     pub trained_context_tokens: u32,
     /// Whether chat requests can be served.
     pub chat: ChatSupport,
+    /// How the model is told of functions and calls them.
+    pub tools: ToolForm,
+}
+
+/// The form in which a model calls functions, as its chat template shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolForm {
+    /// The template has no place for functions.
+    None,
+    /// `<tool_call>{"name":…,"arguments":{…}}</tool_call>`: Hermes, Qwen and others.
+    Hermes,
+    /// `{"name":…,"parameters":{…}}` as the whole answer: Llama 3.x.
+    Llama,
+    /// `[TOOL_CALLS][{"name":…,"arguments":{…}}]`: Mistral.
+    Mistral,
+    /// The template shows functions, and calls have a form that is not known here.
+    Other,
 }
 
 /// Whether the model's own chat template can be used.

@@ -11,12 +11,15 @@ use std::thread::{self, JoinHandle};
 
 use crate::answer::{Completion, Event};
 use crate::error::EngineError;
+use crate::error::SchemaFault;
 use crate::ffi::{self, Context, Model, Sizes, Token};
 use crate::gguf;
-use crate::request::{GenerateRequest, Input};
+use crate::grammar::{Grammars, Guide};
+use crate::request::{GenerateRequest, Input, Tools};
 use crate::scheduler::{Job, Reply, Room, Scheduler};
+use crate::schema::Schema;
 use crate::template::{ChatTemplate, ControlTokens, Segment};
-use crate::{ChatSupport, Engine, ModelInfo};
+use crate::{ChatSupport, Engine, ModelInfo, ToolForm};
 
 /// Requests that may wait while others run.
 pub const QUEUE_CAPACITY: usize = 32;
@@ -77,6 +80,7 @@ impl Default for EngineOptions {
 pub struct LlamaEngine {
     info: ModelInfo,
     template: Option<Result<ChatTemplate, EngineError>>,
+    grammars: Option<Grammars>,
     /// `None` only while it is dropped.
     queue: Option<Sender<Job>>,
     depth: Arc<AtomicUsize>,
@@ -116,12 +120,19 @@ impl LlamaEngine {
                 move || work(file, header.architecture, options, &ready, &jobs, counters)
             })
             .map_err(|e| EngineError::Thread { kind: e.kind() })?;
-        let Loaded { info, template } = loaded.recv().map_err(|_| EngineError::Stopped)??;
-        Ok(Self { info, template, queue: Some(queue), depth, beat, worker: Some(worker) })
+        let Loaded { info, template, grammars } = loaded.recv().map_err(|_| EngineError::Stopped)??;
+        Ok(Self { info, template, grammars, queue: Some(queue), depth, beat, worker: Some(worker) })
+    }
+
+    /// Reads a schema, on the request's own time. The engine is alive meanwhile, which its beat says.
+    fn guide(&self, schema: &Schema) -> Result<Guide, EngineError> {
+        let guide = self.grammars.as_ref().ok_or(SchemaFault::Unavailable)?.guide(schema);
+        self.beat.fetch_add(1, Ordering::Relaxed);
+        guide
     }
 
     /// Renders what the worker turns into tokens.
-    fn render(&self, input: Input) -> Result<Vec<Segment>, EngineError> {
+    fn render(&self, input: Input, tools: Option<&Tools>) -> Result<Vec<Segment>, EngineError> {
         let segments = match input {
             Input::Raw(text) => vec![Segment { text, literal: true }],
             Input::Chat(messages) => {
@@ -131,7 +142,7 @@ impl LlamaEngine {
                 match &self.template {
                     None => return Err(EngineError::NoTemplate),
                     Some(Err(error)) => return Err(error.clone()),
-                    Some(Ok(template)) => template.render(&messages)?,
+                    Some(Ok(template)) => template.render(&messages, tools)?,
                 }
             }
         };
@@ -168,7 +179,8 @@ impl Engine for LlamaEngine {
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
         request.sampling.check()?;
-        let prompt = self.render(request.input)?;
+        let prompt = self.render(request.input, request.tools.as_ref())?;
+        let guide = request.schema.map(|schema| self.guide(&schema)).transpose()?;
         let cancel = request.cancel;
         // Not bounded by itself, but by the answer's token budget: a slow reader does not hold up the others.
         let (reply, replies) = channel();
@@ -177,6 +189,8 @@ impl Engine for LlamaEngine {
             budget: request.budget,
             sampling: request.sampling,
             stop: request.stop.into_inner(),
+            guide,
+            marks: request.tools.is_some(),
             logprobs: request.logprobs,
             tenant: request.tenant,
             cancel: cancel.clone(),
@@ -223,6 +237,7 @@ impl Drop for LlamaEngine {
 struct Loaded {
     info: ModelInfo,
     template: Option<Result<ChatTemplate, EngineError>>,
+    grammars: Option<Grammars>,
 }
 
 /// What the worker counts.
@@ -311,6 +326,10 @@ fn start(
             Some(Err(_)) => ChatSupport::Broken,
             None => ChatSupport::Missing,
         },
+        tools: match &template {
+            Some(Ok(template)) => template.tools(),
+            Some(Err(_)) | None => ToolForm::None,
+        },
     };
     let room = Room {
         request: info.context_tokens,
@@ -318,7 +337,7 @@ fn start(
         batch: sizes.batch,
         kept,
     };
-    Ok((Loaded { info, template }, context, room))
+    Ok((Loaded { info, template, grammars: Grammars::new(model) }, context, room))
 }
 
 /// Checks that this machine can do what is asked for.

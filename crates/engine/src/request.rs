@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{EngineError, StopFault};
+use crate::schema::Schema;
 
 /// Most stop strings in one request.
 pub const MAX_STOP_STRINGS: usize = 16;
@@ -25,6 +26,11 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Strings that end the answer; they are not part of it. See [`MAX_STOP_STRINGS`] and [`MAX_STOP_BYTES`].
     pub stop: StopStrings,
+    /// What the answer must fit; any text where there is none. It does so where it ends by itself: a stop string or the budget may
+    /// cut it.
+    pub schema: Option<Schema>,
+    /// The functions that the model is told of, where its chat template has a place for them; marks of calls are then text of the answer.
+    pub tools: Option<Tools>,
     /// Reports the probability of each token, and of so many others in its place, at most
     /// [`MAX_ALTERNATIVES`](crate::MAX_ALTERNATIVES).
     pub logprobs: Option<u8>,
@@ -44,6 +50,8 @@ impl GenerateRequest {
             budget,
             sampling: Sampling::greedy(),
             stop: StopStrings::default(),
+            schema: None,
+            tools: None,
             logprobs: None,
             tenant: None,
             cancel: Cancel::new(),
@@ -88,12 +96,69 @@ pub struct ChatMessage {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// Functions that the model called with it.
+    pub calls: Vec<ToolCall>,
+    /// Of a message of [`Role::Tool`]: the call that it answers.
+    pub call_id: Option<String>,
+}
+
+impl ChatMessage {
+    /// A message that is text.
+    #[must_use]
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), calls: Vec::new(), call_id: None }
+    }
 }
 
 /// Content-free: shows the role and the length, never the text.
 impl fmt::Debug for ChatMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ChatMessage({}, <{} bytes>)", self.role.as_str(), self.content.len())
+    }
+}
+
+/// A function that the model called.
+#[derive(Clone)]
+pub struct ToolCall {
+    /// By which its answer names it.
+    pub id: String,
+    /// The function.
+    pub name: String,
+    /// A JSON object as text.
+    pub arguments: String,
+}
+
+/// Content-free: shows sizes, never the text.
+impl fmt::Debug for ToolCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ToolCall(<{} bytes>)", self.arguments.len())
+    }
+}
+
+/// The functions that a model may call, as a JSON list of `{"type":"function","function":{"name","description","parameters"}}`, which
+/// its chat template shows it. Its `Debug` shows its length.
+#[derive(Clone)]
+pub struct Tools(String);
+
+impl Tools {
+    /// `None` where the text is no JSON list.
+    #[must_use]
+    pub fn new(text: String) -> Option<Self> {
+        serde_json::from_str::<Vec<serde_json::Value>>(&text).ok()?;
+        Some(Self(text))
+    }
+
+    /// The text. It is request content: do not log it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Content-free: shows the length, never the text.
+impl fmt::Debug for Tools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tools(<{} bytes>)", self.0.len())
     }
 }
 
@@ -106,6 +171,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A function that the model called.
+    Tool,
 }
 
 impl Role {
@@ -116,6 +183,7 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 }

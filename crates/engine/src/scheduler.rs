@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::answer::{Completion, Event, FinishReason, Usage};
 use crate::error::EngineError;
 use crate::ffi::{ABORTED, Batch, Context, DecodeStatus, Model, Sequence, Token};
+use crate::grammar::Guide;
 use crate::kept::Kept;
 use crate::pace::Pace;
 use crate::request::{Cancel, Sampling, Tenant, TokenBudget};
@@ -28,6 +29,9 @@ pub(crate) struct Job {
     pub(crate) budget: TokenBudget,
     pub(crate) sampling: Sampling,
     pub(crate) stop: Vec<String>,
+    pub(crate) guide: Option<Guide>,
+    /// Whether marks of calls are text.
+    pub(crate) marks: bool,
     pub(crate) logprobs: Option<u8>,
     pub(crate) tenant: Option<Tenant>,
     pub(crate) cancel: Cancel,
@@ -92,17 +96,18 @@ impl Running {
     }
 
     /// Takes what the step has computed: the next token, once the prompt is read. Says how the answer ended, if it did.
-    fn advance(&mut self, model: &Model, context: &Context<'_>) -> Option<FinishReason> {
+    fn advance(&mut self, model: &Model, context: &Context<'_>) -> Result<Option<FinishReason>, EngineError> {
         self.read += self.part;
         if let (Some(newest), Some(_)) = (self.newest, self.tenant) {
             self.answer.push(newest);
         }
-        let next = self.writer.next(model, context.scores(self.output?), &mut |event| {
-            self.reply.send(Reply::Event(event)).is_ok()
-        });
+        let Some(output) = self.output else { return Ok(None) };
+        let next = self
+            .writer
+            .next(model, context.scores(output), &mut |event| self.reply.send(Reply::Event(event)).is_ok())?;
         self.usage.completion_tokens = self.writer.tokens();
         self.newest = Some(next.token);
-        next.finish
+        Ok(next.finish)
     }
 }
 
@@ -256,7 +261,7 @@ impl<'m> Scheduler<'m> {
                 part: 0,
                 output: None,
                 usage: Usage { prompt_tokens, cached_tokens, completion_tokens: 0 },
-                writer: Writer::new(job.sampling, job.stop, job.logprobs, budget),
+                writer: Writer::new(job.sampling, job.stop, job.guide, job.marks, job.logprobs, budget),
                 cancel: job.cancel,
                 reply: job.reply,
             });
@@ -281,11 +286,13 @@ impl<'m> Scheduler<'m> {
             let Some(running) = self.running.get_mut(sequence).and_then(Option::as_mut) else { continue };
             match result {
                 _ if !running.inside() => {}
-                Ok(()) => {
-                    if let Some(finish) = running.advance(self.model, &self.context) {
+                Ok(()) => match running.advance(self.model, &self.context) {
+                    Ok(None) => {}
+                    Ok(Some(finish)) => {
                         self.finish(sequence, |running| Ok(Completion { finish, usage: running.usage }));
                     }
-                }
+                    Err(error) => self.finish(sequence, |_| Err(error)),
+                },
                 // All of them are cancelled; the next look finds them.
                 Err(DecodeStatus(ABORTED)) => running.cancel.cancel(),
                 Err(DecodeStatus(status)) => {

@@ -60,7 +60,8 @@ pub(crate) struct StopGate {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub(crate) text: String,
-    pub(crate) stopped: bool,
+    /// The number of the stop string that appeared.
+    pub(crate) stopped: Option<u8>,
 }
 
 impl StopGate {
@@ -71,13 +72,18 @@ impl StopGate {
     /// Adds text. After `stopped`, no further call is meaningful.
     pub(crate) fn push(&mut self, text: &str) -> Passed {
         self.held.push_str(text);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        let found = self
+            .stops
+            .iter()
+            .zip(0..)
+            .filter_map(|(stop, number)| Some((self.held.find(stop.as_str())?, number)));
+        if let Some((at, number)) = found.min() {
             self.held.truncate(at);
-            return Passed { text: std::mem::take(&mut self.held), stopped: true };
+            return Passed { text: std::mem::take(&mut self.held), stopped: Some(number) };
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
         let tail = self.held.split_off(self.held.len().saturating_sub(keep));
-        Passed { text: std::mem::replace(&mut self.held, tail), stopped: false }
+        Passed { text: std::mem::replace(&mut self.held, tail), stopped: None }
     }
 
     /// The end: what was held back is text after all.
@@ -109,14 +115,14 @@ mod tests {
         for byte in text {
             let passed = gate.push(&utf8.push(&[*byte]));
             out += &passed.text;
-            if passed.stopped {
+            if passed.stopped.is_some() {
                 return (out, true);
             }
         }
         let passed = gate.push(&utf8.finish());
         out += &passed.text;
         out += &gate.finish();
-        (out, passed.stopped)
+        (out, passed.stopped.is_some())
     }
 
     #[test]
@@ -155,14 +161,14 @@ mod tests {
     #[test]
     fn the_earliest_stop_wins() {
         let mut gate = StopGate::new(vec!["later".into(), "now".into()]);
-        assert_eq!(gate.push("a now b later"), Passed { text: "a ".into(), stopped: true });
+        assert_eq!(gate.push("a now b later"), Passed { text: "a ".into(), stopped: Some(1) });
     }
 
     #[test]
     fn nothing_is_held_without_need() {
         let mut gate = StopGate::new(vec!["STOP".into()]);
-        assert_eq!(gate.push("plain"), Passed { text: "plain".into(), stopped: false });
-        assert_eq!(gate.push("end S"), Passed { text: "end ".into(), stopped: false });
+        assert_eq!(gate.push("plain"), Passed { text: "plain".into(), stopped: None });
+        assert_eq!(gate.push("end S"), Passed { text: "end ".into(), stopped: None });
         assert_eq!(gate.finish(), "S");
     }
 }

@@ -1,7 +1,9 @@
 //! One answer: from scores to tokens, and from tokens to text that may leave.
 
 use crate::answer::{Event, FinishReason, Scored, TokenScore};
+use crate::error::EngineError;
 use crate::ffi::{Model, Token};
+use crate::grammar::Guide;
 use crate::request::Sampling;
 use crate::sampler::{self, Sampler};
 use crate::text::{StopGate, Utf8Stream};
@@ -11,10 +13,17 @@ pub(crate) struct Writer {
     sampler: Sampler,
     utf8: Utf8Stream,
     gate: StopGate,
+    /// Where the answer must fit a schema.
+    guide: Option<Guide>,
+    /// Whether control tokens that mark a call of a function are text.
+    marks: bool,
     logprobs: Option<u8>,
     budget: u32,
     tokens: u32,
 }
+
+/// By which models mark calls of functions, where that is a control token: those have no text else.
+const MARKS: &[&str] = &["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>"];
 
 /// What [`Writer::next`] chose.
 pub(crate) struct Next {
@@ -24,11 +33,20 @@ pub(crate) struct Next {
 }
 
 impl Writer {
-    pub(crate) fn new(sampling: Sampling, stop: Vec<String>, logprobs: Option<u8>, budget: u32) -> Self {
+    pub(crate) fn new(
+        sampling: Sampling,
+        stop: Vec<String>,
+        guide: Option<Guide>,
+        marks: bool,
+        logprobs: Option<u8>,
+        budget: u32,
+    ) -> Self {
         Self {
             sampler: Sampler::new(sampling),
             utf8: Utf8Stream::default(),
             gate: StopGate::new(stop),
+            guide,
+            marks,
             logprobs,
             budget,
             tokens: 0,
@@ -46,25 +64,38 @@ impl Writer {
         model: &Model,
         scores: &[f32],
         send: &mut dyn FnMut(Event) -> bool,
-    ) -> Next {
-        let token = self.sampler.choose(scores);
+    ) -> Result<Next, EngineError> {
+        let token = match &mut self.guide {
+            None => self.sampler.choose(scores),
+            Some(guide) => guide.choose(&mut self.sampler, scores)?,
+        };
         let finish = if model.is_end(token) {
             Some(self.close(FinishReason::Stop, send))
         } else {
+            let whole = match &mut self.guide {
+                None => false,
+                Some(guide) => guide.take(token)?,
+            };
             self.tokens += 1;
-            self.write(model, token, scores, send)
+            self.write(model, token, whole, scores, send)
         };
-        Next { token, finish }
+        Ok(Next { token, finish })
     }
 
+    /// Sends what a token adds. `whole`: nothing can come behind it.
     fn write(
         &mut self,
         model: &Model,
         token: Token,
+        whole: bool,
         scores: &[f32],
         send: &mut dyn FnMut(Event) -> bool,
     ) -> Option<FinishReason> {
-        let bytes = model.piece(token);
+        let mut bytes = model.piece(token);
+        if bytes.is_empty() && self.marks {
+            bytes =
+                model.text(token).filter(|text| MARKS.contains(&text.as_str())).unwrap_or_default().into();
+        }
         if let Some(alternatives) = self.logprobs {
             let (logprob, top) = sampler::logprobs(scores, token, alternatives);
             let scored = |(token, logprob)| Scored { bytes: model.piece(token), logprob };
@@ -78,21 +109,24 @@ impl Writer {
         if !passed.text.is_empty() && !send(Event::Text(passed.text)) {
             return Some(FinishReason::Cancelled);
         }
-        if passed.stopped {
-            return Some(FinishReason::Stop);
+        if let Some(number) = passed.stopped {
+            return Some(FinishReason::StopString(number));
         }
-        (self.tokens >= self.budget).then(|| self.close(FinishReason::Length, send))
+        match whole {
+            true => Some(self.close(FinishReason::Stop, send)),
+            false => (self.tokens >= self.budget).then(|| self.close(FinishReason::Length, send)),
+        }
     }
 
     /// The end: what was held back is text after all, or a stop string.
     fn close(&mut self, finish: FinishReason, send: &mut dyn FnMut(Event) -> bool) -> FinishReason {
         let mut last = self.gate.push(&self.utf8.finish());
-        if !last.stopped {
+        if last.stopped.is_none() {
             last.text.push_str(&self.gate.finish());
         }
         if !last.text.is_empty() && !send(Event::Text(last.text)) {
             return FinishReason::Cancelled;
         }
-        if last.stopped { FinishReason::Stop } else { finish }
+        last.stopped.map_or(finish, FinishReason::StopString)
     }
 }

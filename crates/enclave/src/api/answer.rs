@@ -1,6 +1,7 @@
 //! A running request: the engine works on a thread of its own, the handler hears from it through a channel, and a
 //! handler that goes away, because its client did, ends the work.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use casemate_engine::{Cancel, Completion, EngineError, Event, FinishReason, Gene
 use casemate_protocol::Plaintext;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::calls::{Call, Part, Reader};
 use super::entry::Entered;
 use super::error::ApiError;
 use super::{ApiState, Limits};
@@ -18,12 +20,19 @@ pub(super) struct Running {
     // Bounded by the request's token budget.
     steps: UnboundedReceiver<Step>,
     cancel: Cancel,
+    /// Of the rendered prompt.
+    pub(super) prompt_tokens: u32,
+    /// What is text in it, and what calls.
+    reader: Reader,
+    ready: VecDeque<Next>,
 }
 
 /// What comes next.
 pub(super) enum Next {
     /// A piece of the answer.
     Text(Plaintext<String>),
+    /// A call of a function.
+    Call(Call),
     /// A token with its probability, where that was asked for: before the text that it completes.
     Token(Plaintext<TokenScore>),
     /// The end.
@@ -33,6 +42,7 @@ pub(super) enum Next {
 /// A whole answer.
 pub(super) struct Whole {
     pub(super) text: Plaintext<String>,
+    pub(super) calls: Vec<Call>,
     pub(super) scores: Vec<Plaintext<TokenScore>>,
     pub(super) completion: Completion,
 }
@@ -51,7 +61,13 @@ pub(super) async fn start(
     let visit = entered.0.clone();
     request.tenant = visit.as_ref().map(|visit| visit.tenant());
     let (sender, steps) = unbounded_channel();
-    let mut running = Running { steps, cancel: request.cancel.clone() };
+    let mut running = Running {
+        steps,
+        cancel: request.cancel.clone(),
+        prompt_tokens: 0,
+        reader: Reader::text(),
+        ready: VecDeque::new(),
+    };
     let (engine, metrics) = (Arc::clone(&state.engine), Arc::clone(&state.metrics));
     tokio::task::spawn_blocking(move || {
         let result = engine.generate(request, &mut |event| match sender.send(Step::Event(event)) {
@@ -70,7 +86,10 @@ pub(super) async fn start(
         let _ = sender.send(Step::End(result));
     });
     match running.steps.recv().await {
-        Some(Step::Event(Event::Started { .. })) => Ok(running),
+        Some(Step::Event(Event::Started { prompt_tokens })) => {
+            running.prompt_tokens = prompt_tokens;
+            Ok(running)
+        }
         Some(Step::End(Err(error))) => Err(error.into()),
         // An end without a start is a cancelled request, and text without a start is not the engine's contract.
         Some(Step::End(Ok(_)) | Step::Event(Event::Text(_) | Event::Token(_))) => Err(ApiError::Interrupted),
@@ -100,23 +119,39 @@ impl Running {
     /// The next step. After [`Next::End`] or an error there is none.
     pub(super) async fn next(&mut self) -> Result<Next, ApiError> {
         loop {
-            return match self.steps.recv().await {
-                Some(Step::Event(Event::Text(text))) => Ok(Next::Text(Plaintext::new(text))),
-                Some(Step::Event(Event::Token(score))) => Ok(Next::Token(Plaintext::new(score))),
+            if let Some(next) = self.ready.pop_front() {
+                return Ok(next);
+            }
+            let parts = match self.steps.recv().await {
+                Some(Step::Event(Event::Text(text))) => self.reader.push(Plaintext::new(text)),
+                Some(Step::Event(Event::Token(score))) => return Ok(Next::Token(Plaintext::new(score))),
                 Some(Step::Event(Event::Started { .. })) => continue,
-                Some(Step::End(Ok(completion))) => Ok(Next::End(completion)),
-                Some(Step::End(Err(error))) => Err(error.into()),
-                None => Err(EngineError::Stopped.into()),
+                Some(Step::End(Ok(completion))) => {
+                    self.ready.extend(self.reader.finish().into_iter().map(Next::from));
+                    self.ready.push_back(Next::End(completion));
+                    continue;
+                }
+                Some(Step::End(Err(error))) => return Err(error.into()),
+                None => return Err(EngineError::Stopped.into()),
             };
+            self.ready.extend(parts.into_iter().map(Next::from));
         }
+    }
+
+    /// The same, whose answer is read so.
+    pub(super) fn reading(mut self, reader: Reader) -> Self {
+        self.reader = reader;
+        self
     }
 
     /// The whole answer.
     pub(super) async fn whole(mut self) -> Result<Whole, ApiError> {
         let (mut pieces, mut scores): (Vec<Plaintext<String>>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut calls = Vec::new();
         loop {
             match self.next().await? {
                 Next::Text(piece) => pieces.push(piece),
+                Next::Call(call) => calls.push(call),
                 Next::Token(score) => scores.push(score),
                 Next::End(Completion { finish: FinishReason::Cancelled, .. }) => {
                     return Err(ApiError::Interrupted);
@@ -125,9 +160,18 @@ impl Running {
                     // One allocation of the final size: no half-grown copies stay behind.
                     let mut text = String::with_capacity(pieces.iter().map(|p| p.expose().len()).sum());
                     pieces.iter().for_each(|p| text.push_str(p.expose()));
-                    return Ok(Whole { text: Plaintext::new(text), scores, completion });
+                    return Ok(Whole { text: Plaintext::new(text), calls, scores, completion });
                 }
             }
+        }
+    }
+}
+
+impl From<Part> for Next {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Text(text) => Self::Text(text),
+            Part::Call(call) => Self::Call(call),
         }
     }
 }

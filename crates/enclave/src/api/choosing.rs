@@ -93,6 +93,18 @@ pub(super) fn choices(n: Option<u64>) -> Result<u32, ApiError> {
     }
 }
 
+/// A name of a schema or a function: it is given back, and is no text of the model.
+pub(super) fn check_name(param: &'static str, name: &str) -> Result<(), ApiError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match (1..=64).contains(&name.len()) && name.chars().all(fine) {
+        true => Ok(()),
+        false => {
+            let expected = "1 to 64 letters, digits, underscores and hyphens";
+            Err(ApiError::OutOfRange { param, expected })
+        }
+    }
+}
+
 /// A number of alternatives beside each token.
 pub(super) fn alternatives(param: &'static str, asked: u64) -> Result<u8, ApiError> {
     let given = u8::try_from(asked).ok().filter(|asked| *asked <= MAX_ALTERNATIVES);

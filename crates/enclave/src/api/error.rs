@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use casemate_engine::{EngineError, TemplateFault};
+use casemate_engine::{EngineError, SchemaFault, TemplateFault};
 use serde_json::{Value, json};
 
 use super::attest::AttestSourceError;
@@ -232,6 +232,11 @@ impl ApiError {
                 "param": self.param(),
                 "code": self.code(),
             }}),
+            Shape::Anthropic => json!({"type": "error", "error": {
+                "type": self.anthropic_kind(),
+                "message": self.to_string(),
+                "code": self.code(),
+            }}),
         }
     }
 
@@ -272,6 +277,18 @@ impl ApiError {
             "server_error"
         }
     }
+
+    /// Anthropic's `type`.
+    fn anthropic_kind(&self) -> &'static str {
+        match self.status() {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "api_error",
+        }
+    }
 }
 
 /// The error travels beside an empty body; the outermost layer knows the route and renders it.
@@ -291,11 +308,19 @@ pub(super) enum Shape {
     Casemate,
     /// `{"error":{"message","type","param","code"}}`
     OpenAi,
+    /// `{"type":"error","error":{"type","message","code"}}`, where `code` is ours.
+    Anthropic,
 }
 
 impl Shape {
     pub(super) fn of(path: &str) -> Self {
-        if path == "/v1" || path.starts_with("/v1/") { Shape::OpenAi } else { Shape::Casemate }
+        if path == "/v1/messages" {
+            Shape::Anthropic
+        } else if path == "/v1" || path.starts_with("/v1/") {
+            Shape::OpenAi
+        } else {
+            Shape::Casemate
+        }
     }
 }
 
@@ -314,7 +339,18 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Bias { .. }
         | EngineError::NoMessages
         | EngineError::Template(TemplateFault::Refused | TemplateFault::TooLong) => StatusCode::BAD_REQUEST,
-        EngineError::NoTemplate => StatusCode::NOT_IMPLEMENTED,
+        EngineError::Schema(
+            SchemaFault::NotAnObject
+            | SchemaFault::Refused
+            | SchemaFault::Bytes { .. }
+            | SchemaFault::Nesting { .. }
+            | SchemaFault::Values { .. }
+            | SchemaFault::References { .. }
+            | SchemaFault::Work,
+        ) => StatusCode::BAD_REQUEST,
+        EngineError::NoTemplate | EngineError::Schema(SchemaFault::Unavailable) => {
+            StatusCode::NOT_IMPLEMENTED
+        }
         EngineError::Stopped
         | EngineError::Ended(_)
         | EngineError::Hung { .. }

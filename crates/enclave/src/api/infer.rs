@@ -35,7 +35,7 @@ pub(super) async fn infer(State(state): State<ApiState>, request: Request) -> Re
         // Nobody asked for so many: what the prompt leaves is enough.
         None => TokenBudget::UpTo(state.limits.default_new_tokens),
     };
-    let messages = vec![ChatMessage { role: Role::User, content: prompt.into_inner() }];
+    let messages = vec![ChatMessage::new(Role::User, prompt.into_inner())];
     let running =
         answer::start(&state, GenerateRequest::new(Input::Chat(messages), budget), &entered).await?;
     let answer = running.whole().await?;

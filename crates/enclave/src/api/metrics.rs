@@ -134,6 +134,7 @@ pub(super) enum Route {
     Infer,
     Chat,
     Completions,
+    Messages,
     Models,
     Metrics,
     /// Every path that is none of these, so that clients cannot make labels.
@@ -141,12 +142,13 @@ pub(super) enum Route {
 }
 
 impl Route {
-    const ALL: [Route; 7] = [
+    const ALL: [Route; 8] = [
         Route::Health,
         Route::Attest,
         Route::Infer,
         Route::Chat,
         Route::Completions,
+        Route::Messages,
         Route::Models,
         Route::Metrics,
     ];
@@ -158,6 +160,7 @@ impl Route {
             Route::Infer => "/infer",
             Route::Chat => "/v1/chat/completions",
             Route::Completions => "/v1/completions",
+            Route::Messages => "/v1/messages",
             Route::Models => "/v1/models",
             Route::Metrics => "/metrics",
             Route::Other => "",

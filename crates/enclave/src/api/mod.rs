@@ -7,6 +7,7 @@
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
 //! | `POST /v1/completions` | OpenAI's older shape: texts that are continued as they are |
+//! | `POST /v1/messages` | Anthropic's shape, with and without `stream` |
 //! | `GET /v1/models` | OpenAI's shape |
 //! | `GET /metrics` | Prometheus text: counters, no content |
 //!
@@ -16,14 +17,17 @@
 mod answer;
 mod attest;
 mod body;
+mod calls;
 mod chat;
 mod choosing;
 mod completions;
 mod entry;
 mod error;
 mod infer;
+mod messages;
 mod metrics;
 mod reply;
+mod tools;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -120,6 +124,7 @@ pub fn router(state: ApiState) -> Router {
         .route(Route::Infer.path(), post(infer::infer))
         .route(Route::Chat.path(), post(chat::completions))
         .route(Route::Completions.path(), post(completions::completions))
+        .route(Route::Messages.path(), post(messages::messages))
         .route(Route::Models.path(), get(chat::models))
         .route_layer(from_fn_with_state(state.clone(), entry::enter));
     Router::new()

@@ -12,6 +12,7 @@ use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 use serde_json::{Value, json};
 
 use super::answer::{Next, Running, Whole};
+use super::calls::Call;
 use super::chat::unix_seconds;
 use super::choosing::random;
 use super::error::{ApiError, Shape};
@@ -72,14 +73,21 @@ impl Reply {
 
     fn choice(&self, index: usize, answer: &Whole) -> Value {
         let (text, scores) = (answer.text.expose(), &answer.scores);
-        let finish = answer.completion.finish.as_str();
+        let finish = reason(answer.completion.finish, answer.calls.len());
         match self.family {
-            Family::Chat => json!({
-                "index": index,
-                "message": {"role": "assistant", "content": text, "refusal": null},
-                "logprobs": self.scores(scores, &mut 0),
-                "finish_reason": finish,
-            }),
+            Family::Chat => {
+                let mut message = json!({"role": "assistant", "content": text, "refusal": null});
+                if !answer.calls.is_empty() {
+                    message["content"] = if text.is_empty() { Value::Null } else { text.as_str().into() };
+                    message["tool_calls"] = answer.calls.iter().map(call).collect();
+                }
+                json!({
+                    "index": index,
+                    "message": message,
+                    "logprobs": self.scores(scores, &mut 0),
+                    "finish_reason": finish,
+                })
+            }
             Family::Text => json!({
                 "index": index,
                 "text": text,
@@ -177,6 +185,8 @@ struct Open {
     scores: Vec<Plaintext<TokenScore>>,
     /// Where the next token's text begins, in characters.
     offset: usize,
+    /// Calls of functions so far.
+    calls: usize,
 }
 
 impl Writing {
@@ -208,39 +218,67 @@ impl Writing {
                 self.open.get_mut(index)?.scores.push(score);
                 (Bytes::new(), Some(self))
             }
-            Some((index, Ok(Next::Text(text)))) => (self.piece(index, Some(text), None)?, Some(self)),
+            Some((index, Ok(Next::Text(text)))) => {
+                let delta = match self.reply.family {
+                    Family::Chat => json!({"content": text.expose()}),
+                    Family::Text => text.expose().as_str().into(),
+                };
+                (self.piece(index, delta, None)?, Some(self))
+            }
+            Some((index, Ok(Next::Call(call)))) => (self.call(index, &call)?, Some(self)),
             Some((_, Ok(Next::End(Completion { finish: FinishReason::Cancelled, .. })))) => {
                 (failed(&ApiError::Interrupted), None)
             }
             Some((index, Ok(Next::End(completion)))) => {
                 self.usage.add(index, completion.usage);
-                (self.piece(index, None, Some(completion.finish))?, Some(self))
+                let finish = reason(completion.finish, self.open.get(index)?.calls);
+                let delta = match self.reply.family {
+                    Family::Chat => json!({}),
+                    Family::Text => "".into(),
+                };
+                (self.piece(index, delta, Some(finish))?, Some(self))
             }
             Some((_, Err(error))) => (failed(&error), None),
         })
     }
 
-    fn piece(
-        &mut self,
-        index: usize,
-        text: Option<Plaintext<String>>,
-        finish: Option<FinishReason>,
-    ) -> Option<Bytes> {
+    /// A function's name and then its arguments.
+    fn call(&mut self, index: usize, made: &Call) -> Option<Bytes> {
+        let open = self.open.get_mut(index)?;
+        let number = open.calls;
+        open.calls += 1;
+        let mut first = call(made);
+        first["index"] = number.into();
+        let arguments = std::mem::replace(&mut first["function"]["arguments"], "".into());
+        let second = json!({"index": number, "function": {"arguments": arguments}});
+        let mut bytes = self.piece(index, json!({"tool_calls": [first]}), None)?.to_vec();
+        bytes.extend_from_slice(&self.piece(index, json!({"tool_calls": [second]}), None)?);
+        Some(bytes.into())
+    }
+
+    fn piece(&mut self, index: usize, delta: Value, finish: Option<&'static str>) -> Option<Bytes> {
         let open = self.open.get_mut(index)?;
         let logprobs = self.reply.scores(&std::mem::take(&mut open.scores), &mut open.offset);
-        let finish = finish.map(FinishReason::as_str);
-        let choice = match self.reply.family {
-            Family::Chat => {
-                let delta = text.map_or(json!({}), |text| json!({"content": text.expose()}));
-                json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish})
-            }
-            Family::Text => {
-                let text = text.as_ref().map_or("", |text| text.expose().as_str());
-                json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
-            }
+        let name = match self.reply.family {
+            Family::Chat => "delta",
+            Family::Text => "text",
         };
+        let choice = json!({"index": index, name: delta, "logprobs": logprobs, "finish_reason": finish});
         Some(self.reply.chunk(json!([choice]), Value::Null))
     }
+}
+
+/// OpenAI's `finish_reason`.
+fn reason(finish: FinishReason, calls: usize) -> &'static str {
+    match finish {
+        FinishReason::Stop | FinishReason::StopString(_) if calls > 0 => "tool_calls",
+        finish => finish.as_str(),
+    }
+}
+
+fn call(call: &Call) -> Value {
+    let function = json!({"name": call.name, "arguments": call.arguments.expose()});
+    json!({"id": call.id, "type": "function", "function": function})
 }
 
 /// The steps of one answer, to its end.
@@ -248,7 +286,7 @@ fn steps(index: usize, running: Running) -> impl stream::Stream<Item = (usize, R
     stream::unfold(Some((index, running)), async |state| {
         let (index, mut running) = state?;
         let next = running.next().await;
-        let goes_on = matches!(next, Ok(Next::Text(_) | Next::Token(_)));
+        let goes_on = matches!(next, Ok(Next::Text(_) | Next::Call(_) | Next::Token(_)));
         Some(((index, next), goes_on.then_some((index, running))))
     })
 }

@@ -6,13 +6,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use casemate_engine::{
-    Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo, QUEUE_CAPACITY,
-    TokenBudget, Usage,
+    ChatMessage, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
+    QUEUE_CAPACITY, Schema, TokenBudget, Tools, Usage,
 };
 use zeroize::Zeroize;
 
 use super::process::{Handle, Reply, Waiting};
-use super::wire::{Budget, MAX_TO_ENGINE, Prompt, Request, ToEngine};
+use super::wire::{Budget, MAX_TO_ENGINE, Prompt, Request, Said, ToEngine};
 
 /// An engine in a confined process. Dropping it ends the process.
 pub struct ConfinedEngine {
@@ -131,13 +131,11 @@ fn message(id: u64, request: &GenerateRequest) -> (ToEngine<'_>, usize) {
     let stop: Vec<&str> = request.stop.as_slice().iter().map(String::as_str).collect();
     let input = match &request.input {
         Input::Raw(text) => Prompt::Raw(text),
-        Input::Chat(messages) => {
-            Prompt::Chat(messages.iter().map(|m| (m.role.into(), m.content.as_str())).collect())
-        }
+        Input::Chat(messages) => Prompt::Chat(messages.iter().map(said).collect()),
     };
     let texts = match &input {
         Prompt::Raw(text) => text.len(),
-        Prompt::Chat(messages) => messages.iter().map(|(_, text)| text.len() + BESIDE_TEXT).sum(),
+        Prompt::Chat(messages) => messages.iter().map(size).sum(),
     };
     let bytes = texts + stop.iter().map(|text| text.len() + BESIDE_TEXT).sum::<usize>();
     let budget = match request.budget {
@@ -145,16 +143,40 @@ fn message(id: u64, request: &GenerateRequest) -> (ToEngine<'_>, usize) {
         TokenBudget::UpTo(tokens) => Budget::UpTo(tokens.get()),
     };
     let bytes = bytes + request.sampling.bias.len() * BESIDE_TEXT;
+    let schema = request.schema.as_ref().map(Schema::as_str);
+    let bytes = bytes + schema.map_or(0, |text| text.len() + BESIDE_TEXT);
+    let tools = request.tools.as_ref().map(Tools::as_str);
+    let bytes = bytes + tools.map_or(0, |text| text.len() + BESIDE_TEXT);
     let sampling = (&request.sampling).into();
     let tenant = request.tenant.map(|tenant| tenant.0);
-    let request = Request { input, budget, sampling, stop, logprobs: request.logprobs, tenant };
+    let request =
+        Request { input, budget, sampling, stop, schema, tools, logprobs: request.logprobs, tenant };
     (ToEngine::Generate { id, request }, bytes)
+}
+
+fn said(message: &ChatMessage) -> Said<'_> {
+    Said {
+        speaker: message.role.into(),
+        text: &message.content,
+        calls: message.calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect(),
+        call_id: message.call_id.as_deref(),
+    }
+}
+
+/// Bytes that a message takes at most.
+fn size(said: &Said<'_>) -> usize {
+    let calls =
+        said.calls.iter().map(|(id, name, text)| id.len() + name.len() + text.len() + 3 * BESIDE_TEXT);
+    said.text.len() + said.call_id.map_or(0, str::len) + 3 * BESIDE_TEXT + calls.sum::<usize>()
 }
 
 fn erase(input: &mut Input) {
     match input {
         Input::Raw(text) => text.zeroize(),
-        Input::Chat(messages) => messages.iter_mut().for_each(|message| message.content.zeroize()),
+        Input::Chat(messages) => messages.iter_mut().for_each(|message| {
+            message.content.zeroize();
+            message.calls.iter_mut().for_each(|call| call.arguments.zeroize());
+        }),
     }
 }
 

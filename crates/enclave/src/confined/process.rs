@@ -394,6 +394,7 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                 parallel,
                 trained_context_tokens,
                 chat,
+                tools,
             },
             Stage::Loading,
         ) => {
@@ -414,6 +415,7 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                     Template::Missing => ChatSupport::Missing,
                     Template::Broken => ChatSupport::Broken,
                 },
+                tools: tools.into(),
             }));
         }
         (FromEngine::NotLoaded { code, text }, Stage::Loading) => {

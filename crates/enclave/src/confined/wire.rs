@@ -11,7 +11,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use casemate_engine::{EngineError, FinishReason, Role, Sampling, TemplateFault};
+use casemate_engine::{EngineError, FinishReason, Role, Sampling, SchemaFault, TemplateFault, ToolForm};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -49,6 +49,8 @@ pub(super) struct Request<'a> {
     pub(super) sampling: Choice,
     #[serde(borrow)]
     pub(super) stop: Vec<&'a str>,
+    pub(super) schema: Option<&'a str>,
+    pub(super) tools: Option<&'a str>,
     pub(super) logprobs: Option<u8>,
     pub(super) tenant: Option<[u8; 32]>,
 }
@@ -57,7 +59,18 @@ pub(super) struct Request<'a> {
 pub(super) enum Prompt<'a> {
     Raw(&'a str),
     #[serde(borrow)]
-    Chat(Vec<(Speaker, &'a str)>),
+    Chat(Vec<Said<'a>>),
+}
+
+/// A message of a conversation.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Said<'a> {
+    pub(super) speaker: Speaker,
+    pub(super) text: &'a str,
+    /// Calls of functions: id, name, arguments.
+    #[serde(borrow)]
+    pub(super) calls: Vec<(&'a str, &'a str, &'a str)>,
+    pub(super) call_id: Option<&'a str>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -65,6 +78,7 @@ pub(super) enum Speaker {
     System,
     User,
     Assistant,
+    Tool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -102,6 +116,7 @@ pub(super) enum FromEngine<'a> {
         parallel: u32,
         trained_context_tokens: u32,
         chat: Template,
+        tools: Form,
     },
     /// It is not.
     NotLoaded { code: &'a str, text: &'a str },
@@ -130,8 +145,18 @@ pub(super) enum Template {
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
+pub(super) enum Form {
+    None,
+    Hermes,
+    Llama,
+    Mistral,
+    Other,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
 pub(super) enum Finish {
     Stop,
+    StopString(u8),
     Length,
     Cancelled,
 }
@@ -152,6 +177,7 @@ pub(super) enum Failure {
     NoMessages,
     NoTemplate,
     Template(Fault),
+    Schema(Misfit),
     Context { context_tokens: u32 },
     Compute { status: i32 },
     Stopped,
@@ -163,6 +189,18 @@ pub(super) enum Fault {
     Refused,
     TooLong,
     Failed,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+pub(super) enum Misfit {
+    NotAnObject,
+    Refused,
+    Bytes { bytes: u64, limit: u64 },
+    Nesting { limit: u64 },
+    Values { values: u64, limit: u64 },
+    References { limit: u64 },
+    Work,
+    Unavailable,
 }
 
 // === frames ===
@@ -292,6 +330,7 @@ impl From<Role> for Speaker {
             Role::System => Self::System,
             Role::User => Self::User,
             Role::Assistant => Self::Assistant,
+            Role::Tool => Self::Tool,
         }
     }
 }
@@ -302,6 +341,31 @@ impl From<Speaker> for Role {
             Speaker::System => Self::System,
             Speaker::User => Self::User,
             Speaker::Assistant => Self::Assistant,
+            Speaker::Tool => Self::Tool,
+        }
+    }
+}
+
+impl From<ToolForm> for Form {
+    fn from(form: ToolForm) -> Self {
+        match form {
+            ToolForm::None => Self::None,
+            ToolForm::Hermes => Self::Hermes,
+            ToolForm::Llama => Self::Llama,
+            ToolForm::Mistral => Self::Mistral,
+            ToolForm::Other => Self::Other,
+        }
+    }
+}
+
+impl From<Form> for ToolForm {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::None => Self::None,
+            Form::Hermes => Self::Hermes,
+            Form::Llama => Self::Llama,
+            Form::Mistral => Self::Mistral,
+            Form::Other => Self::Other,
         }
     }
 }
@@ -340,6 +404,7 @@ impl From<FinishReason> for Finish {
     fn from(finish: FinishReason) -> Self {
         match finish {
             FinishReason::Stop => Self::Stop,
+            FinishReason::StopString(number) => Self::StopString(number),
             FinishReason::Length => Self::Length,
             FinishReason::Cancelled => Self::Cancelled,
         }
@@ -350,6 +415,7 @@ impl From<Finish> for FinishReason {
     fn from(finish: Finish) -> Self {
         match finish {
             Finish::Stop => Self::Stop,
+            Finish::StopString(number) => Self::StopString(number),
             Finish::Length => Self::Length,
             Finish::Cancelled => Self::Cancelled,
         }
@@ -385,6 +451,20 @@ impl From<EngineError> for Failure {
                 TemplateFault::Refused => Fault::Refused,
                 TemplateFault::TooLong => Fault::TooLong,
                 TemplateFault::Failed => Fault::Failed,
+            }),
+            EngineError::Schema(fault) => Self::Schema(match fault {
+                SchemaFault::NotAnObject => Misfit::NotAnObject,
+                SchemaFault::Refused => Misfit::Refused,
+                SchemaFault::Bytes { bytes, limit } => {
+                    Misfit::Bytes { bytes: wide(bytes), limit: wide(limit) }
+                }
+                SchemaFault::Nesting { limit } => Misfit::Nesting { limit: wide(limit) },
+                SchemaFault::Values { values, limit } => {
+                    Misfit::Values { values: wide(values), limit: wide(limit) }
+                }
+                SchemaFault::References { limit } => Misfit::References { limit: wide(limit) },
+                SchemaFault::Work => Misfit::Work,
+                SchemaFault::Unavailable => Misfit::Unavailable,
             }),
             EngineError::Context { context_tokens } => Self::Context { context_tokens },
             EngineError::Compute { status } => Self::Compute { status },
@@ -436,6 +516,20 @@ impl From<Failure> for EngineError {
                 Fault::Refused => TemplateFault::Refused,
                 Fault::TooLong => TemplateFault::TooLong,
                 Fault::Failed => TemplateFault::Failed,
+            }),
+            Failure::Schema(fault) => Self::Schema(match fault {
+                Misfit::NotAnObject => SchemaFault::NotAnObject,
+                Misfit::Refused => SchemaFault::Refused,
+                Misfit::Bytes { bytes, limit } => {
+                    SchemaFault::Bytes { bytes: narrow(bytes), limit: narrow(limit) }
+                }
+                Misfit::Nesting { limit } => SchemaFault::Nesting { limit: narrow(limit) },
+                Misfit::Values { values, limit } => {
+                    SchemaFault::Values { values: narrow(values), limit: narrow(limit) }
+                }
+                Misfit::References { limit } => SchemaFault::References { limit: narrow(limit) },
+                Misfit::Work => SchemaFault::Work,
+                Misfit::Unavailable => SchemaFault::Unavailable,
             }),
             Failure::Context { context_tokens } => Self::Context { context_tokens },
             Failure::Compute { status } => Self::Compute { status },
@@ -594,6 +688,14 @@ mod tests {
             EngineError::NoMessages,
             EngineError::NoTemplate,
             EngineError::Template(TemplateFault::Refused),
+            EngineError::Schema(SchemaFault::NotAnObject),
+            EngineError::Schema(SchemaFault::Refused),
+            EngineError::Schema(SchemaFault::Bytes { bytes: 9, limit: 8 }),
+            EngineError::Schema(SchemaFault::Nesting { limit: 8 }),
+            EngineError::Schema(SchemaFault::Values { values: 9, limit: 8 }),
+            EngineError::Schema(SchemaFault::References { limit: 8 }),
+            EngineError::Schema(SchemaFault::Work),
+            EngineError::Schema(SchemaFault::Unavailable),
             EngineError::Context { context_tokens: 8 },
             EngineError::Compute { status: -3 },
             EngineError::Stopped,

@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use casemate_engine::{
     Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, GenerateRequest, Input,
-    LlamaEngine, Scored, StopStrings, Tenant, TokenBudget, TokenScore,
+    LlamaEngine, Schema, Scored, StopStrings, Tenant, TokenBudget, TokenScore, ToolCall, Tools,
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::lockdown::lock_down;
 use super::wire::{
-    Budget, Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TEXT, MAX_TO_ENGINE, Prompt, Request,
+    Budget, Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TEXT, MAX_TO_ENGINE, Prompt, Request, Said,
     Template, ToEngine, Waited, frame, message, start_of,
 };
 
@@ -99,6 +99,7 @@ fn loaded(
                     ChatSupport::Missing => Template::Missing,
                     ChatSupport::Broken => Template::Broken,
                 },
+                tools: info.tools.into(),
             };
             sender.send(&report, name.len() + architecture.len()).ok()?;
             Some(Arc::from(engine))
@@ -200,12 +201,7 @@ fn tell_that_it_lives(engine: Arc<dyn Engine>, sender: Sender) {
 fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
     let input = match request.input {
         Prompt::Raw(text) => Input::Raw(text.to_owned()),
-        Prompt::Chat(messages) => Input::Chat(
-            messages
-                .into_iter()
-                .map(|(speaker, text)| ChatMessage { role: speaker.into(), content: text.to_owned() })
-                .collect(),
-        ),
+        Prompt::Chat(messages) => Input::Chat(messages.into_iter().map(message_of).collect()),
     };
     Some(GenerateRequest {
         input,
@@ -215,10 +211,28 @@ fn request_of(request: Request<'_>) -> Option<GenerateRequest> {
         },
         sampling: request.sampling.into(),
         stop: StopStrings::new(request.stop.into_iter().map(str::to_owned).collect()).ok()?,
+        schema: request.schema.map(|text| Schema::new(text.to_owned())).transpose().ok()?,
+        tools: match request.tools {
+            None => None,
+            Some(text) => Some(Tools::new(text.to_owned())?),
+        },
         logprobs: request.logprobs,
         tenant: request.tenant.map(Tenant),
         cancel: Cancel::new(),
     })
+}
+
+fn message_of(said: Said<'_>) -> ChatMessage {
+    let calls = said.calls.into_iter().map(|(id, name, arguments)| ToolCall {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        arguments: arguments.to_owned(),
+    });
+    ChatMessage {
+        calls: calls.collect(),
+        call_id: said.call_id.map(str::to_owned),
+        ..ChatMessage::new(said.speaker.into(), said.text)
+    }
 }
 
 /// Writes whole messages, from any thread. As a file: the standard library's sockets may use `sendto`, whose address no

@@ -180,6 +180,26 @@ async fn chat_honours_what_it_accepts() {
     .await;
 }
 
+/// SRV-40: the schema reaches the engine as it was written.
+#[tokio::test]
+async fn chat_answers_are_held_to_a_format() {
+    let served = serve(Behaviour::Echo);
+    let asked = async |format: Value| {
+        let answer = served.chat(json!({"response_format": format})).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        served.stub.last().schema.map(|schema| schema.as_str().to_owned())
+    };
+    assert_eq!(asked(json!(null)).await, None);
+    assert_eq!(asked(json!({"type": "text"})).await, None);
+    assert_eq!(asked(json!({"type": "json_object"})).await.as_deref(), Some(r#"{"type":"object"}"#));
+    let schema = json!({"type": "object", "required": ["b", "a"]});
+    for strict in [json!(null), json!(true), json!(false)] {
+        let format = json!({"name": "a-B_1", "description": "x", "strict": strict, "schema": schema});
+        let found = asked(json!({"type": "json_schema", "json_schema": format})).await;
+        assert_eq!(found, Some(schema.to_string()));
+    }
+}
+
 #[tokio::test]
 async fn streams_are_server_sent_events() {
     let served = serve(Behaviour::Echo);

@@ -7,10 +7,10 @@ use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 use axum::body::Body;
 use axum::http::Request;
 use casemate_engine::{EngineError, TemplateFault};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::stub::{Behaviour, CHAT, chat_body, listen, raw_post, serve};
+use crate::stub::{Behaviour, CHAT, MESSAGES, chat_body, listen, raw_post, serve};
 
 /// Everything that any crate of this process traces, at every level: events and spans with all their fields.
 pub(crate) struct Log {
@@ -94,6 +94,8 @@ async fn no_log_holds_a_prompt_or_an_answer() {
             context_tokens: 1,
         }),
     ];
+    let function = |text: &str| json!({"type": "function", "function": {"name": "f", "description": text}});
+    let held = |schema: Value| json!({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}});
     let bodies = [
         ("/infer", json!({"prompt": marker}).to_string()),
         ("/infer", json!({"prompt": marker, "max_new_tokens": 0}).to_string()),
@@ -120,6 +122,13 @@ async fn no_log_holds_a_prompt_or_an_answer() {
         (CHAT, chat_body(json!({"model": marker})).to_string()),
         (CHAT, chat_body(json!({"user": marker, "metadata": {"a": marker}})).to_string()),
         (CHAT, chat_body(json!({"tools": [marker]})).to_string()),
+        (CHAT, chat_body(json!({"tools": [function(&marker)], "tool_choice": "required"})).to_string()),
+        (CHAT, chat_body(json!({"tools": [function(&marker)], "tool_choice": marker})).to_string()),
+        (CHAT, chat_body(json!({"response_format": held(json!({"title": marker}))})).to_string()),
+        (CHAT, chat_body(json!({"response_format": held(json!(marker))})).to_string()),
+        (MESSAGES, chat_body(json!({"max_tokens": 9, "system": marker, "stream": true})).to_string()),
+        (MESSAGES, chat_body(json!({"max_tokens": 9, "stop_sequences": [marker]})).to_string()),
+        (MESSAGES, chat_body(json!({"max_tokens": marker})).to_string()),
         (CHAT, chat_body(json!({"seed": marker})).to_string()),
         (CHAT, chat_body(json!({ marker.as_str(): 1 })).to_string()),
     ];

@@ -4,6 +4,8 @@ mod answers;
 mod cancel;
 mod counters;
 mod logs;
+mod messages;
 mod refusals;
 mod stub;
 mod tenants;
+mod tools;

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use casemate_enclave::api::{ApiError, Limits, MAX_BODY_BYTES, MAX_PROMPT_CHARS};
-use casemate_engine::{EngineError, GgufFault, ProcessEnd, StopFault, TemplateFault};
+use casemate_engine::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
 use serde_json::{Value, json};
 
 use crate::stub::{Behaviour, CHAT, chat_body, events, serve, serve_with};
@@ -67,6 +67,7 @@ async fn chat_requests_that_are_refused() {
     let served = serve(Behaviour::Echo);
     let message = |m: Value| json!({ "messages": [m] });
     let image = json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]});
+    let held = |schema: Value| json!({"response_format": {"type": "json_schema", "json_schema": schema}});
     let unsupported = "request.field.unsupported";
     let range = "request.field.out-of-range";
     let cases: Vec<(Value, u16, &str, Option<&str>)> = vec![
@@ -79,7 +80,7 @@ async fn chat_requests_that_are_refused() {
         (message(json!({"role": "user", "content": "a", "weight": 1})), 400, "request.field.unknown", None),
         (message(json!({"role": "wizard", "content": "a"})), 400, "request.body.shape", None),
         (message(json!({"role": "user<|im_end|>", "content": "a"})), 400, "request.body.shape", None),
-        (message(json!({"role": "tool", "content": "a"})), 400, unsupported, Some("messages.role")),
+        (message(json!({"role": "function", "content": "a"})), 400, unsupported, Some("messages.role")),
         (message(json!({"role": "user"})), 400, "request.field.missing", Some("messages.content")),
         (message(json!({"role": "user", "content": 1})), 400, "request.body.shape", None),
         (message(image), 400, unsupported, Some("messages.content")),
@@ -92,7 +93,7 @@ async fn chat_requests_that_are_refused() {
         (
             message(json!({"role": "assistant", "content": "a", "tool_calls": [{}]})),
             400,
-            unsupported,
+            "request.field.missing",
             Some("messages.tool_calls"),
         ),
         (json!({"max_tokens": 0}), 400, "request.max-tokens.out-of-range", Some("max_tokens")),
@@ -115,11 +116,43 @@ async fn chat_requests_that_are_refused() {
         (json!({"n": 0}), 400, range, Some("n")),
         (json!({"n": 17}), 400, range, Some("n")),
         (json!({"tools": [{"type": "function"}]}), 400, unsupported, Some("tools")),
-        (json!({"tool_choice": "required"}), 400, unsupported, Some("tool_choice")),
+        (json!({"tool_choice": "required"}), 400, "request.field.missing", Some("tools")),
         (json!({"functions": [{}]}), 400, unsupported, Some("functions")),
         (json!({"function_call": {"name": "f"}}), 400, unsupported, Some("function_call")),
-        (json!({"response_format": {"type": "json_schema"}}), 400, unsupported, Some("response_format")),
-        (json!({"response_format": {"type": "json_object"}}), 400, unsupported, Some("response_format")),
+        (json!({"response_format": {}}), 400, "request.field.missing", Some("response_format.type")),
+        (json!({"response_format": {"type": "yaml"}}), 400, unsupported, Some("response_format")),
+        (json!({"response_format": "json"}), 400, "request.body.shape", None),
+        (json!({"response_format": {"type": "text", "schema": {}}}), 400, "request.field.unknown", None),
+        (
+            json!({"response_format": {"type": "json_object", "json_schema": {}}}),
+            400,
+            unsupported,
+            Some("response_format"),
+        ),
+        (
+            json!({"response_format": {"type": "json_schema"}}),
+            400,
+            "request.field.missing",
+            Some("response_format.json_schema"),
+        ),
+        (held(json!({"schema": {}})), 400, "request.field.missing", Some("response_format.json_schema.name")),
+        (
+            held(json!({"name": "a"})),
+            400,
+            "request.field.missing",
+            Some("response_format.json_schema.schema"),
+        ),
+        (held(json!({"name": "a b", "schema": {}})), 400, range, Some("response_format.json_schema.name")),
+        (held(json!({"name": "a", "schema": []})), 400, "engine.schema.invalid", None),
+        (held(json!({"name": "a", "schema": "{}"})), 400, "engine.schema.invalid", None),
+        (held(json!({"name": "a", "schema": {"x-guidance": {}}})), 400, "engine.schema.invalid", None),
+        (held(json!({"name": "a", "schema": {"enum": vec![0; 4096]}})), 400, "engine.schema.too-large", None),
+        (
+            held(json!({"name": "a", "schema": {"title": "x".repeat(1 << 16)}})),
+            400,
+            "engine.schema.too-large",
+            None,
+        ),
         (json!({"top_logprobs": 5}), 400, unsupported, Some("top_logprobs")),
         (json!({"logprobs": true, "top_logprobs": 21}), 400, range, Some("top_logprobs")),
         (json!({"logprobs": 3}), 400, "request.body.shape", None),
@@ -147,6 +180,24 @@ async fn chat_requests_that_are_refused() {
         assert_eq!(error.as_object().unwrap().len(), 4, "message, type, param, code");
     }
     assert!(served.stub.seen.lock().unwrap().is_empty(), "none reached the engine");
+}
+
+/// Deeper than a JSON parser goes, which has no name for it.
+#[tokio::test]
+async fn a_deep_schema_is_refused_by_its_name() {
+    let served = serve(Behaviour::Echo);
+    for depth in [65, 100, 100_000] {
+        let schema = format!("{}true{}", r#"{"items":"#.repeat(depth), "}".repeat(depth));
+        let format = format!(r#"{{"type":"json_schema","json_schema":{{"name":"a","schema":{schema}}}}}"#);
+        let body = chat_body(json!({})).to_string();
+        let body = format!(r#"{},"response_format":{format}}}"#, body.strip_suffix('}').unwrap());
+        let answer = served.post(CHAT, body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (400, "engine.schema.too-large"),
+            "{depth}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -299,6 +350,14 @@ async fn every_engine_error_has_its_status_and_code() {
         (EngineError::Template(TemplateFault::TooLong), 400),
         (EngineError::Template(TemplateFault::Syntax), 500),
         (EngineError::Template(TemplateFault::Failed), 500),
+        (EngineError::Schema(SchemaFault::NotAnObject), 400),
+        (EngineError::Schema(SchemaFault::Refused), 400),
+        (EngineError::Schema(SchemaFault::Bytes { bytes: 9, limit: 8 }), 400),
+        (EngineError::Schema(SchemaFault::Nesting { limit: 8 }), 400),
+        (EngineError::Schema(SchemaFault::Values { values: 9, limit: 8 }), 400),
+        (EngineError::Schema(SchemaFault::References { limit: 8 }), 400),
+        (EngineError::Schema(SchemaFault::Work), 400),
+        (EngineError::Schema(SchemaFault::Unavailable), 501),
         (EngineError::NoTemplate, 501),
         (EngineError::Stopped, 503),
         (EngineError::Ended(ProcessEnd::Signal(9)), 503),

@@ -14,7 +14,7 @@ use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, r
 use casemate_enclave::{EndorsementHealth, EndorsementState, Tenants};
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
-    Scored, TokenBudget, TokenScore, Usage,
+    Scored, TokenBudget, TokenScore, ToolForm, Usage,
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ pub(crate) enum Behaviour {
     EndCancelled,
     /// Panics.
     Panic,
+    /// Answers with this.
+    Say(&'static str),
 }
 
 impl Stub {
@@ -56,6 +58,7 @@ impl Stub {
             parallel: 8,
             trained_context_tokens: 2048,
             chat: ChatSupport::Template,
+            tools: ToolForm::Hermes,
         };
         Arc::new(Self { info, behaviour, seen: Mutex::default(), cancelled: AtomicBool::new(false) })
     }
@@ -102,7 +105,17 @@ impl Engine for Stub {
                 messages.iter().map(|m| m.content.split(' ').count()).sum(),
             ),
         };
-        let text = format!("echo {last}");
+        let mut text = match self.behaviour {
+            Behaviour::Say(text) => text.to_owned(),
+            _ => format!("echo {last}"),
+        };
+        let mut finish = FinishReason::Stop;
+        for (stop, number) in request.stop.as_slice().iter().zip(0..) {
+            if let Some(at) = text.find(stop.as_str()) {
+                text.truncate(at);
+                finish = FinishReason::StopString(number);
+            }
+        }
         let prompt_tokens = u32::try_from(words).unwrap();
         let mut usage = Usage { prompt_tokens, ..Usage::default() };
         let end = |finish, usage| Ok(Completion { finish, usage });
@@ -147,7 +160,7 @@ impl Engine for Stub {
                 return Err(EngineError::Compute { status: -3 });
             }
         }
-        end(FinishReason::Stop, usage)
+        end(finish, usage)
     }
 }
 
@@ -270,12 +283,20 @@ impl Served {
         self.post(COMPLETIONS, body.to_string()).await
     }
 
+    /// A good request in Anthropic's shape, with some fields set.
+    pub(crate) async fn message(&self, extra: Value) -> Answer {
+        let mut body = chat_body(extra);
+        body.as_object_mut().unwrap().entry("max_tokens").or_insert(json!(64));
+        self.post(MESSAGES, body.to_string()).await
+    }
+
     pub(crate) async fn chat(&self, extra: Value) -> Answer {
         self.post(CHAT, chat_body(extra).to_string()).await
     }
 }
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const MESSAGES: &str = "/v1/messages";
 pub(crate) const COMPLETIONS: &str = "/v1/completions";
 
 pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use casemate_engine::{
     ChatSupport, Completion, Engine, EngineError, EngineOptions, Event, FinishReason, GenerateRequest, Input,
-    ModelInfo, TokenBudget, TokenScore, Usage,
+    ModelInfo, TokenBudget, TokenScore, ToolForm, Usage,
 };
 
 use crate::attempts::attempt;
@@ -25,6 +25,7 @@ pub(crate) fn load(_: File, options: EngineOptions) -> Result<Box<dyn Engine>, E
         parallel: options.parallel.get(),
         trained_context_tokens: 0,
         chat: ChatSupport::Missing,
+        tools: ToolForm::None,
     })))
 }
 

@@ -8,17 +8,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::Request;
+use casemate_enclave::EndorsementHealth;
+use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, router};
 use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program};
 use casemate_engine::{
     Cancel, ChatMessage, Engine, EngineError, EngineOptions, Event, FinishReason, GenerateRequest, Input,
-    LlamaEngine, QUEUE_CAPACITY, Role, Sampling, StopStrings, Tenant, TokenBudget,
+    LlamaEngine, QUEUE_CAPACITY, Role, Sampling, Schema, StopStrings, Tenant, TokenBudget, ToolCall, Tools,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::Case;
 
 pub(crate) const CASES: &[(&str, Case)] = &[
     ("the_answers_are_those_of_an_unconfined_engine", the_answers_are_those_of_an_unconfined_engine),
+    ("a_demanded_call_fits_its_function", a_demanded_call_fits_its_function),
     ("refusals_are_those_of_an_unconfined_engine", refusals_are_those_of_an_unconfined_engine),
     ("requests_are_cancelled_in_the_process_too", requests_are_cancelled_in_the_process_too),
     ("a_full_queue_refuses", a_full_queue_refuses),
@@ -62,7 +70,7 @@ fn alone() -> ConfinedEngine {
 }
 
 fn chat(text: &str, tokens: u32) -> GenerateRequest {
-    let messages = vec![ChatMessage { role: Role::User, content: text.into() }];
+    let messages = vec![ChatMessage::new(Role::User, text)];
     GenerateRequest::new(Input::Chat(messages), TokenBudget::Exact(NonZeroU32::new(tokens).unwrap()))
 }
 
@@ -92,6 +100,24 @@ fn requests() -> Vec<GenerateRequest> {
             ..chat("Count from one to nine in words.", 24)
         },
         GenerateRequest::new(Input::Raw("The capital of France is".into()), raw),
+        GenerateRequest {
+            schema: Some(
+                Schema::new(r#"{"type":"object","properties":{"a":{"type":"string","minLength":9}},"required":["a"]}"#.into()).unwrap(),
+            ),
+            ..chat("What is 2+2?", 24)
+        },
+        GenerateRequest {
+            input: Input::Chat(vec![
+                ChatMessage::new(Role::User, "What is 2+2?"),
+                ChatMessage {
+                    calls: vec![ToolCall { id: "c".into(), name: "add".into(), arguments: "{}".into() }],
+                    ..ChatMessage::new(Role::Assistant, "I add.")
+                },
+                ChatMessage { call_id: Some("c".into()), ..ChatMessage::new(Role::Tool, "4") },
+            ]),
+            tools: Tools::new("[]".into()),
+            ..chat("", 12)
+        },
     ]
 }
 
@@ -116,6 +142,92 @@ fn the_answers_are_those_of_an_unconfined_engine() {
         assert!(expected.len() > 2, "request {at} has an answer");
     }
     assert_eq!(confined.queue_depth(), 0);
+}
+
+/// Without evidence, which no case here asks for.
+struct NoEvidence;
+
+impl AttestSource for NoEvidence {
+    fn attestation_document(&self, _: [u8; 32]) -> Result<Bytes, AttestSourceError> {
+        Err(AttestSourceError { code: "attester.no-device" })
+    }
+
+    fn ready_document(&self) -> Result<Bytes, AttestSourceError> {
+        Err(AttestSourceError { code: "attester.no-device" })
+    }
+
+    fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {
+        Err(AttestSourceError { code: "attestation.clock" })
+    }
+}
+
+/// SRV-44, from the API to llama.cpp: the model's template knows nothing of functions, and the call fits in any case.
+fn a_demanded_call_fits_its_function() {
+    let router = router(ApiState::new(Arc::new(confined()), "m".into(), Arc::new(NoEvidence)));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ask = |path: &str, body: Value| -> Value {
+        let request = Request::post(path).header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        runtime.block_on(async {
+            let response = router.clone().oneshot(request).await.unwrap();
+            let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            serde_json::from_slice(&bytes).unwrap()
+        })
+    };
+    let parameters = json!({
+        "type": "object",
+        "properties": {"city": {"$ref": "#/$defs/city"}, "days": {"type": "integer", "minimum": 1, "maximum": 5}},
+        "required": ["city", "days"],
+        "additionalProperties": false,
+        "$defs": {"city": {"enum": ["Berlin", "Lima"]}},
+    });
+    let check = |name: &str, arguments: &Value| match name {
+        "weather" => {
+            assert!(["Berlin", "Lima"].contains(&arguments["city"].as_str().unwrap()), "{arguments}");
+            assert!((1..=5).contains(&arguments["days"].as_u64().unwrap()), "{arguments}");
+            assert_eq!(arguments.as_object().unwrap().len(), 2);
+        }
+        "now" => assert_eq!(*arguments, json!({})),
+        other => panic!("{other}"),
+    };
+    let messages = json!([{"role": "user", "content": "What is the weather in Lima tomorrow?"}]);
+    let functions = json!([
+        {"type": "function", "function": {"name": "weather", "parameters": parameters}},
+        {"type": "function", "function": {"name": "now"}},
+    ]);
+    let named = json!({"type": "function", "function": {"name": "weather"}});
+    for (choice, temperature) in
+        [(json!("required"), 0.0), (json!("required"), 1.5), (named.clone(), 0.0), (named, 1.5)]
+    {
+        let body = json!({
+            "model": "m", "messages": messages, "max_tokens": 200, "tools": functions, "tool_choice": choice,
+            "temperature": temperature, "seed": 7,
+        });
+        let answer = ask("/v1/chat/completions", body);
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls", "{answer}");
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        let arguments = function["arguments"].as_str().unwrap().parse().unwrap();
+        check(function["name"].as_str().unwrap(), &arguments);
+    }
+    let body = json!({
+        "model": "m", "messages": messages, "max_tokens": 200, "tool_choice": {"type": "any"},
+        "tools": [{"name": "weather", "input_schema": parameters}],
+    });
+    let answer = ask("/v1/messages", body);
+    assert_eq!(answer["stop_reason"], "tool_use", "{answer}");
+    check("weather", &answer["content"][0]["input"]);
+    let body = json!({"model": "m", "messages": messages, "tools": functions});
+    let answer = ask("/v1/chat/completions", body);
+    assert_eq!(answer["error"]["code"], "request.field.unsupported", "the model would not know of them");
+    for schema in [json!({"type": "wizard"}), json!({"$ref": "#"})] {
+        let schema = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}});
+        let answer = ask(
+            "/v1/chat/completions",
+            json!({"model": "m", "messages": messages, "response_format": schema}),
+        );
+        assert_eq!(answer["error"]["code"], "engine.schema.invalid");
+    }
 }
 
 fn refusals_are_those_of_an_unconfined_engine() {

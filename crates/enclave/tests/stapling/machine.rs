@@ -18,7 +18,8 @@ use casemate_enclave::{
 };
 use casemate_endorse::{IntelService, Pace, Settings};
 use casemate_engine::{
-    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, ModelInfo, Usage,
+    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, ModelInfo, ToolForm,
+    Usage,
 };
 use casemate_protocol::document::AttestationDocument;
 use casemate_sim::{CrlMistake, Machine, MachineConfig, Vendor};
@@ -254,6 +255,7 @@ impl NoEngine {
             parallel: 0,
             trained_context_tokens: 0,
             chat: ChatSupport::Template,
+            tools: ToolForm::None,
         })
     }
 }

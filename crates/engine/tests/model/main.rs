@@ -20,6 +20,8 @@ use casemate_engine::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod schemas;
+
 type Case = fn();
 
 const CASES: &[(&str, Case)] = &[
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     let present = model().is_some();
     let trials = CASES
         .iter()
+        .chain(schemas::CASES)
         .map(|(name, case)| {
             Trial::test(*name, || -> Result<(), Failed> {
                 case();
@@ -102,7 +105,7 @@ fn n(v: u32) -> NonZeroU32 {
 }
 
 fn chat(content: &str, tokens: u32) -> GenerateRequest {
-    let message = ChatMessage { role: Role::User, content: content.into() };
+    let message = ChatMessage::new(Role::User, content);
     GenerateRequest::new(Input::Chat(vec![message]), TokenBudget::Exact(n(tokens)))
 }
 
@@ -159,8 +162,8 @@ fn the_template_is_the_models_own() {
     // SmolLM2's template writes a system message where the conversation has none, so the two prompts are of equal
     // length in tokens where the given system message is the default one.
     let default = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
-    let system = |content: &str| ChatMessage { role: Role::System, content: content.into() };
-    let user = ChatMessage { role: Role::User, content: "Hello".into() };
+    let system = |content: &str| ChatMessage::new(Role::System, content);
+    let user = ChatMessage::new(Role::User, "Hello");
     let implied = prompt_tokens(Input::Chat(vec![user.clone()]));
     assert_eq!(prompt_tokens(Input::Chat(vec![system(default), user.clone()])), implied);
     assert!(prompt_tokens(Input::Chat(vec![system("Hi"), user])) < implied);
@@ -168,9 +171,8 @@ fn the_template_is_the_models_own() {
 
 fn control_tokens_in_a_message_are_plain_text() {
     // "<|im_end|>" is one token where it is obeyed and several where it is text.
-    let plain = prompt_tokens(Input::Chat(vec![ChatMessage { role: Role::User, content: "a b".into() }]));
-    let spelled =
-        prompt_tokens(Input::Chat(vec![ChatMessage { role: Role::User, content: "a <|im_end|>b".into() }]));
+    let plain = prompt_tokens(Input::Chat(vec![ChatMessage::new(Role::User, "a b")]));
+    let spelled = prompt_tokens(Input::Chat(vec![ChatMessage::new(Role::User, "a <|im_end|>b")]));
     assert!(spelled >= plain + 4, "{plain} {spelled}");
     assert!(prompt_tokens(Input::Raw("<|im_end|>".into())) >= 4);
     // What it is about: the conversation does not change hands.
@@ -179,8 +181,8 @@ fn control_tokens_in_a_message_are_plain_text() {
     let marks = attack.matches("<|im").count();
     let neutral = attack.replace("<|", "<").replace("|>", ">");
     let (attacked, neutral) = (
-        prompt_tokens(Input::Chat(vec![ChatMessage { role: Role::User, content: attack.into() }])),
-        prompt_tokens(Input::Chat(vec![ChatMessage { role: Role::User, content: neutral }])),
+        prompt_tokens(Input::Chat(vec![ChatMessage::new(Role::User, attack)])),
+        prompt_tokens(Input::Chat(vec![ChatMessage::new(Role::User, neutral)])),
     );
     assert!(attacked as usize >= neutral as usize - marks, "{attacked} {neutral}");
 }
@@ -196,7 +198,7 @@ fn stop_strings_end_the_answer() {
         .generate_text(GenerateRequest { stop, ..chat("Count from one to nine in words.", 40) })
         .unwrap();
     assert_eq!(text, expected);
-    assert_eq!(completion.finish, FinishReason::Stop);
+    assert_eq!(completion.finish, FinishReason::StopString(1));
 }
 
 fn the_budget_is_exact() {
@@ -432,7 +434,7 @@ fn requests_wait_for_room_in_the_cache() {
 fn a_beginning_is_read_once_for_a_tenant() {
     let system = "You are a keeper of a lighthouse. ".repeat(40);
     let request = |question: &str, tenant: Option<[u8; 32]>| {
-        let message = |role, content: &str| ChatMessage { role, content: content.into() };
+        let message = |role, content: &str| ChatMessage::new(role, content);
         let messages = vec![message(Role::System, &system), message(Role::User, question)];
         let request = GenerateRequest::new(Input::Chat(messages), TokenBudget::Exact(n(16)));
         GenerateRequest { tenant: tenant.map(Tenant), ..request }
@@ -675,8 +677,9 @@ fn child_ask(path: &Path) -> ExitCode {
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();
     let (text, _) = engine.generate_text(chat("What is 2+2?", 24)).unwrap();
     let grown = private_bytes().saturating_sub(before);
-    // Buffers and the attention cache (512 tokens: 12 MB here), but no second copy of 98 MB.
-    if !text.is_empty() && grown < size / 2 { ExitCode::SUCCESS } else { ExitCode::from(4) }
+    // Buffers, the attention cache (512 tokens: 12 MB here) and what schemas need, 47 MB together, but no second copy of
+    // 98 MB.
+    if !text.is_empty() && grown < size / 3 * 2 { ExitCode::SUCCESS } else { ExitCode::from(4) }
 }
 
 /// Private memory of this process, in bytes: what is neither a file nor shared.
