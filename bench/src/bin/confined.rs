@@ -23,8 +23,7 @@ use std::time::{Duration, Instant};
 use casemate_bench::{Samples, Side, alternate, cores, cpu, print_json, setting};
 use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program, WORKER, worker};
 use casemate_engine::{
-    ChatMessage, Completion, DEFAULT_CONTEXT_TOKENS, Engine, EngineOptions, GenerateRequest, Input,
-    LlamaEngine, Role, TokenBudget,
+    ChatMessage, Completion, Engine, EngineOptions, GenerateRequest, Input, LlamaEngine, Role, TokenBudget,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde_json::json;

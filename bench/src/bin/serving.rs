@@ -82,8 +82,20 @@ async fn run() -> Fallible<()> {
         builder.pool_max_idle_per_host(kept).build()
     };
     let sides = [
-        Side { name: "casemate serve", url: serving.server.url.clone(), key, model: name.clone(), client: client(64)? },
-        Side { name: "llama-server", url: peer.url.clone(), key: String::new(), model: name, client: client(0)? },
+        Side {
+            name: "casemate serve",
+            url: serving.server.url.clone(),
+            key,
+            model: name.clone(),
+            client: client(64)?,
+        },
+        Side {
+            name: "llama-server",
+            url: peer.url.clone(),
+            key: String::new(),
+            model: name,
+            client: client(0)?,
+        },
     ];
     let mut turns: [Vec<Turn>; 2] = Default::default();
     for round in 0..=rounds {
@@ -99,7 +111,8 @@ async fn run() -> Fallible<()> {
 }
 
 async fn turn(side: &Side, round: usize, streams: usize, tokens: usize) -> Fallible<Turn> {
-    let question = |n: usize| format!("Explain in detail how lighthouse number {n} works, and why sailors need it.");
+    let question =
+        |n: usize| format!("Explain in detail how lighthouse number {n} works, and why sailors need it.");
     let single = side.ask(None, &question(round), tokens).await?;
     let started = Instant::now();
     let many = (0..streams).map(|n| {
@@ -142,7 +155,8 @@ impl Side {
         });
         let started = Instant::now();
         let request = self.client.post(format!("{}/v1/chat/completions", self.url)).bearer_auth(&self.key);
-        let response = request.header("content-type", "application/json").body(body.to_string()).send().await?;
+        let response =
+            request.header("content-type", "application/json").body(body.to_string()).send().await?;
         if !response.status().is_success() {
             return Err(format!("{}: {}: {}", self.name, response.status(), response.text().await?).into());
         }
@@ -178,7 +192,9 @@ struct Facts<'a> {
 
 fn report(turns: &[Vec<Turn>; 2], sides: &[Side; 2], facts: &Facts<'_>) -> Fallible<()> {
     let Facts { rounds, streams, tokens, threads, program, model } = facts;
-    println!("serving: {tokens} tokens an answer, {streams} streams, {threads} threads, {rounds} alternating rounds");
+    println!(
+        "serving: {tokens} tokens an answer, {streams} streams, {threads} threads, {rounds} alternating rounds"
+    );
     println!("{}\n", cpu());
     let rows: [(&str, &str, fn(&Turn) -> f64); 5] = [
         ("one stream, tokens/s", "single", |turn| turn.single),
@@ -192,10 +208,14 @@ fn report(turns: &[Vec<Turn>; 2], sides: &[Side; 2], facts: &Facts<'_>) -> Falli
     let mut figures = serde_json::Map::new();
     for (title, name, figure) in rows {
         let of = |turns: &[Turn]| median(turns.iter().map(figure).collect());
-        let ratio = median(ours.iter().zip(theirs).map(|(ours, theirs)| figure(ours) / figure(theirs)).collect());
+        let ratio =
+            median(ours.iter().zip(theirs).map(|(ours, theirs)| figure(ours) / figure(theirs)).collect());
         println!("{title:44} {:15.1} {:15.1} {ratio:15.2}", of(ours), of(theirs));
         let round = |value: f64| (value * 1000.0).round() / 1000.0;
-        figures.insert(name.into(), json!({"ours": round(of(ours)), "peer": round(of(theirs)), "median_ratio": round(ratio)}));
+        figures.insert(
+            name.into(),
+            json!({"ours": round(of(ours)), "peer": round(of(theirs)), "median_ratio": round(ratio)}),
+        );
     }
     println!();
     print_json(
@@ -226,7 +246,8 @@ struct Peer {
 impl Peer {
     async fn start(model: &Path, threads: NonZeroUsize, streams: usize) -> Fallible<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = std::env::var_os("PEER_PYTHON").map_or_else(|| here.join("target/peer/bin/python"), PathBuf::from);
+        let python = std::env::var_os("PEER_PYTHON")
+            .map_or_else(|| here.join("target/peer/bin/python"), PathBuf::from);
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = Command::new(&python)
             .arg(here.join("llama_server.py"))

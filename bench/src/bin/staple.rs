@@ -27,7 +27,8 @@ use casemate_enclave::{
     AttestationService, Attester, AttesterError, Brought, RawEvidence, Source, Stapler, TlsIdentity,
 };
 use casemate_engine::{
-    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, ModelInfo, ToolForm, Usage,
+    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, ModelInfo, ToolForm,
+    Usage,
 };
 use casemate_protocol::document::AttestationDocument;
 use casemate_sim::{Machine, MachineConfig, Vendor};
@@ -212,6 +213,7 @@ impl NoEngine {
             parameters: 0,
             tensor_bytes: 0,
             context_tokens: 0,
+            parallel: 0,
             trained_context_tokens: 0,
             chat: ChatSupport::Template,
             tools: ToolForm::None,

@@ -26,10 +26,12 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let model = PathBuf::from(std::env::var_os("CASEMATE_MODEL").ok_or("CASEMATE_MODEL is not set")?);
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
-    let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 96))?).ok_or("MAX_NEW_TOKENS must not be 0")?;
+    let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 96))?)
+        .ok_or("MAX_NEW_TOKENS must not be 0")?;
     let engine = LlamaEngine::load(model, EngineOptions { threads, ..EngineOptions::default() })?;
     let request = |number: usize| {
-        let content = format!("Explain in detail how lighthouse number {number} works, and why sailors need it.");
+        let content =
+            format!("Explain in detail how lighthouse number {number} works, and why sailors need it.");
         let message = ChatMessage::new(Role::User, content);
         GenerateRequest::new(Input::Chat(vec![message]), TokenBudget::Exact(tokens))
     };
@@ -37,7 +39,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         for streams in [1, 2, 4, 8] {
             let started = Instant::now();
             let total: u32 = std::thread::scope(|scope| {
-                let ask = |n| engine.generate_text(request(n)).map_or(0, |(_, done)| done.usage.completion_tokens);
+                let ask =
+                    |n| engine.generate_text(request(n)).map_or(0, |(_, done)| done.usage.completion_tokens);
                 let asked: Vec<_> = (0..streams).map(|n| scope.spawn(move || ask(n))).collect();
                 asked.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
             });

@@ -53,10 +53,9 @@ fn run() -> Fallible<()> {
     let server = &seal_and_serve.server;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let verified = runtime.block_on(stage.connect(&seal_and_serve))?;
-    let engine =
-        LlamaEngine::load(&model, EngineOptions { threads, ..EngineOptions::default() })?;
+    let engine = LlamaEngine::load(&model, EngineOptions { threads, ..EngineOptions::default() })?;
 
-    let prompt = Plaintext::new(PROMPT);
+    let prompt = Plaintext::new(PROMPT.to_owned());
     let ask = || runtime.block_on(verified.infer(&prompt, max_new_tokens.get(), now()));
     let request = || {
         let message = ChatMessage::new(Role::User, PROMPT);
