@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The verifier on its second cryptographic backend (RustCrypto, for WebAssembly): the same suite natively, in a target
-# folder of its own, and a build for the real target. Sweeps over every bit turn each seventh bit here, because the pure Rust
+# folder of its own, and a build for the real target. Sweeps over every bit turn every 31st bit here, because the pure Rust
 # arithmetic is slower; everything else is the same. Nothing here runs inside WebAssembly.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -11,15 +11,15 @@
 //! `scripts/fetch-model.sh` leaves in the cache folder).
 
 use std::cell::Cell;
-use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use casemate_bench::stage::{Fallible, model};
 use casemate_bench::{Samples, Side, alternate, cores, cpu, print_json, setting};
 use casemate_enclave::confined::{ConfinedEngine, EngineProcess, Patience, Program, WORKER, worker};
 use casemate_engine::{
@@ -34,9 +34,6 @@ const WARM_UP: usize = 1;
 
 /// The argument of a process of this program that loads the model on its standard input and says how long it took.
 const LOAD_ONCE: &str = "load-once";
-
-/// Whatever goes wrong ends the benchmark; what it says is all that counts.
-type Fallible<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     // The engine's process is this program again.
@@ -247,19 +244,4 @@ fn memory(model: &Path) -> Fallible<File> {
 /// The memory file once more, open for reading.
 fn weights(memory: &File) -> File {
     File::open(format!("/proc/self/fd/{}", memory.as_raw_fd())).expect("the memory file opens again")
-}
-
-fn model() -> Fallible<PathBuf> {
-    let cache = || {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-        Some(cache.join("casemate/SmolLM2-135M-Instruct.Q4_1.gguf"))
-    };
-    let model = std::env::var_os("CASEMATE_MODEL").map(PathBuf::from).or_else(cache);
-    let model = model.ok_or("neither CASEMATE_MODEL nor HOME is set")?;
-    if !model.is_file() {
-        let model = model.display();
-        return Err(format!("no model at {model}: run scripts/fetch-model.sh, or set CASEMATE_MODEL").into());
-    }
-    Ok(model)
 }

@@ -1,13 +1,12 @@
 //! Many answers at the same time against one after the other: `casemate_engine::LlamaEngine` in this process.
 //!
-//! Settings: `ROUNDS` (7), `THREADS` (all), `MAX_NEW_TOKENS` (96), `CASEMATE_MODEL`.
+//! Settings: `ROUNDS` (3), `THREADS` (all), `MAX_NEW_TOKENS` (96), `CASEMATE_MODEL`.
 
-use std::error::Error;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use casemate_bench::stage::{Fallible, model};
 use casemate_bench::{cores, setting};
 use casemate_engine::{
     ChatMessage, Engine, EngineOptions, GenerateRequest, Input, LlamaEngine, Role, TokenBudget,
@@ -23,8 +22,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let model = PathBuf::from(std::env::var_os("CASEMATE_MODEL").ok_or("CASEMATE_MODEL is not set")?);
+fn run() -> Fallible<()> {
+    let model = model()?;
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
     let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 96))?)
         .ok_or("MAX_NEW_TOKENS must not be 0")?;

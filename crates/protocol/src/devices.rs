@@ -23,6 +23,7 @@ use casemate_attest::{Check, OcspNonce, OcspResponse, Outcome, Policy, Rule, Uni
 use sha2::{Digest, Sha256};
 
 use crate::document::DocumentDevices;
+use crate::rows::{row, with_rest};
 use crate::statement::{AttestedStatement, RuntimeStatement, Stated};
 
 pub use error::{DevicesError, DevicesRefused};
@@ -137,7 +138,7 @@ pub fn verify(
 
 /// The rows of [`RULES`] as not reached, for a report that ended before devices were looked at.
 pub fn not_reached() -> Vec<Check> {
-    RULES.iter().map(|rule| row(rule, Outcome::NotReached, String::new())).collect()
+    with_rest(Vec::new(), &RULES)
 }
 
 // === impl AttestedMachine ===
@@ -197,7 +198,7 @@ impl Stating<'_> {
             }
             Err(DevicesRefused { reason, checks: of_devices }) => {
                 checks.extend(of_devices);
-                return Err(DevicesRefused { reason, checks: with_rest(checks) });
+                return Err(DevicesRefused { reason, checks: with_rest(checks, &RULES) });
             }
         };
         record(stated, self.stated(&set), &mut checks)?;
@@ -253,21 +254,9 @@ fn record<T>(rule: &'static Rule, step: Step<T>, checks: &mut Vec<Check>) -> Res
         }
         Err(reason) => {
             checks.push(row(rule, Outcome::Fail, reason.to_string()));
-            Err(DevicesRefused { reason, checks: with_rest(std::mem::take(checks)) })
+            Err(DevicesRefused { reason, checks: with_rest(std::mem::take(checks), &RULES) })
         }
     }
-}
-
-/// With those of [`RULES`] that are not among them, as not reached.
-fn with_rest(mut checks: Vec<Check>) -> Vec<Check> {
-    let reached = |rule: &Rule| checks.iter().any(|check| check.rule.id == rule.id);
-    let rest: Vec<_> = RULES.iter().filter(|rule| !reached(rule)).collect();
-    checks.extend(rest.into_iter().map(|rule| row(rule, Outcome::NotReached, String::new())));
-    checks
-}
-
-fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
-    Check { rule, outcome, compared }
 }
 
 fn run(

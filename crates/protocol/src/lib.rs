@@ -25,6 +25,7 @@ pub mod document;
 pub mod jwe;
 pub mod kbs;
 mod plaintext;
+mod rows;
 pub mod statement;
 pub mod vtpm;
 

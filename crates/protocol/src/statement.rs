@@ -13,6 +13,8 @@ use casemate_attest::{Check, Outcome, Platform, Rule, UnixTime, Verified};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512};
 
+use crate::rows::{row, with_rest};
+
 /// The domain separator of the report data.
 pub const DOMAIN: &[u8] = b"casemate/runtime-statement/v1";
 /// The only format that we read and write.
@@ -344,7 +346,7 @@ pub fn check_offline(
 
 /// The rows of [`RULES`] as not reached, for a report that ended before the statement was looked at.
 pub fn not_reached() -> Vec<Check> {
-    RULES.iter().map(|rule| row(rule, Outcome::NotReached, String::new())).collect()
+    with_rest(Vec::new(), &RULES)
 }
 
 // === impl AttestedStatement ===
@@ -420,15 +422,8 @@ impl Transcript {
 
     fn failed(mut self, reason: &StatementError) -> Vec<Check> {
         self.push(Outcome::Fail, reason.to_string());
-        while self.0.len() < RULES.len() {
-            self.push(Outcome::NotReached, String::new());
-        }
-        self.0
+        with_rest(self.0, &RULES)
     }
-}
-
-fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
-    Check { rule, outcome, compared }
 }
 
 /// What evidence binds, and of which platform it is.

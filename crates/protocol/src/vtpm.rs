@@ -20,6 +20,7 @@ use casemate_attest::{
 };
 
 use crate::document::DocumentVtpm;
+use crate::rows::{row, with_rest};
 use crate::statement::{self, AttestedStatement, RuntimeStatement, Stated};
 
 pub use error::{VtpmError, VtpmRefused};
@@ -108,7 +109,7 @@ pub fn check_offline(
 
 /// The rows of [`RULES`] as not reached, for a report that ended before the virtual TPM was looked at.
 pub fn not_reached() -> Vec<Check> {
-    RULES.iter().map(|rule| row(rule, Outcome::NotReached, String::new())).collect()
+    with_rest(Vec::new(), &RULES)
 }
 
 // === impl AttestedVtpm ===
@@ -150,7 +151,7 @@ impl Stating<'_> {
         let mut checks = Vec::new();
         let refuse = |reason: VtpmError, mut checks: Vec<Check>, rule: Option<&'static Rule>| {
             checks.extend(rule.map(|rule| row(rule, Outcome::Fail, reason.to_string())));
-            VtpmRefused { reason, checks: with_rest(checks) }
+            VtpmRefused { reason, checks: with_rest(checks, &RULES) }
         };
         // CH-17
         let shown = self.demanded(vtpm, rule).map_err(|reason| refuse(reason, Vec::new(), Some(demanded)))?;
@@ -218,16 +219,4 @@ fn read(vtpm: &DocumentVtpm) -> Result<Evidence, VtpmError> {
         Platform::GceVtpm => Ok(evidence),
         found => Err(VtpmError::Platform { found }),
     }
-}
-
-/// With those of [`RULES`] that are not among them, as not reached.
-fn with_rest(mut checks: Vec<Check>) -> Vec<Check> {
-    let reached = |rule: &Rule| checks.iter().any(|check| check.rule.id == rule.id);
-    let rest: Vec<_> = RULES.iter().filter(|rule| !reached(rule)).collect();
-    checks.extend(rest.into_iter().map(|rule| row(rule, Outcome::NotReached, String::new())));
-    checks
-}
-
-fn row(rule: &'static Rule, outcome: Outcome, compared: String) -> Check {
-    Check { rule, outcome, compared }
 }
