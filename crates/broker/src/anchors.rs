@@ -3,7 +3,9 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
+use casemate_attest::nvidia::{NvidiaAnchorError, NvidiaAnchors};
 use casemate_attest::{AnchorError, TrustAnchors};
+use casemate_protocol::additional::PartAnchors;
 
 /// Trust anchors with the identity that a key store is created for.
 ///
@@ -11,6 +13,7 @@ use casemate_attest::{AnchorError, TrustAnchors};
 /// other way round: keys of the two kinds do not mix.
 pub struct BrokerAnchors {
     trust: TrustAnchors,
+    nvidia: NvidiaAnchors,
     identity: AnchorIdentity,
 }
 
@@ -27,9 +30,10 @@ pub enum AnchorIdentity {
 }
 
 impl BrokerAnchors {
-    /// The vendors' roots, of AMD, Intel, AWS and Microsoft: the production choice.
+    /// The vendors' roots, of AMD, Intel, AWS, Microsoft, Google and NVIDIA: the production choice.
     pub fn vendors() -> Self {
-        Self { trust: TrustAnchors::vendors(), identity: AnchorIdentity::Vendors }
+        let (trust, nvidia) = (TrustAnchors::vendors(), NvidiaAnchors::nvidia());
+        Self { trust, nvidia, identity: AnchorIdentity::Vendors }
     }
 
     /// Only the roots in `pem`, which somebody named: evidence of simulated hardware is then accepted.
@@ -40,12 +44,28 @@ impl BrokerAnchors {
         let trust = TrustAnchors::danger_only_pem(pem)?;
         let mut bundle_sha256 = [0; 32];
         bundle_sha256.copy_from_slice(digest::digest(&digest::SHA256, pem.as_bytes()).as_ref());
-        Ok(Self { trust, identity: AnchorIdentity::Simulated { bundle_sha256 } })
+        // Beside a simulated machine no device of NVIDIA's passes (REL-20), so that these stand for none.
+        let nvidia = NvidiaAnchors::nvidia();
+        Ok(Self { trust, nvidia, identity: AnchorIdentity::Simulated { bundle_sha256 } })
+    }
+
+    /// With the roots in `pem` for GPUs, which somebody named. The key store's name does not speak of them: genuine machines
+    /// never pass with simulated GPUs, and what a simulator's store holds is a simulator's.
+    ///
+    /// # Errors
+    /// [`NvidiaAnchorError`] if `pem` holds no usable root.
+    pub fn danger_simulated_gpus(self, pem: &str) -> Result<Self, NvidiaAnchorError> {
+        Ok(Self { nvidia: NvidiaAnchors::danger_only_pem(pem)?, ..self })
     }
 
     /// What [`casemate_attest::verify`] needs.
     pub fn trust(&self) -> &TrustAnchors {
         &self.trust
+    }
+
+    /// What [`casemate_protocol::additional::check`] needs.
+    pub fn parts(&self) -> PartAnchors<'_> {
+        PartAnchors { trust: &self.trust, nvidia: &self.nvidia }
     }
 
     /// What the key store records.

@@ -6,7 +6,8 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as B64;
 use casemate_attest::json::{self, JsonError, shorten};
-use casemate_attest::{Authentic, Binding, Evidence, IssuerCache, Policy, UnixTime, verify};
+use casemate_attest::{Authentic, Binding, Evidence, IssuerCache, UnixTime, verify};
+use casemate_protocol::additional;
 use casemate_protocol::jwe::{Jwe, encrypt_to};
 use casemate_protocol::kbs::{
     self, Attestation, Challenge, HASH_ALGORITHM, PrimaryEvidence, Request, RuntimeData, TEES, TokenResponse,
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::anchors::{AnchorIdentity, BrokerAnchors};
+use crate::baseline::Baseline;
 use crate::chance::{Clock, Entropy, random};
 use crate::decide::decide;
 use crate::fault::Fault;
@@ -34,8 +36,8 @@ pub struct BrokerConfig {
     pub store: Store,
     /// The root of trust; the one that the store was created for.
     pub anchors: BrokerAnchors,
-    /// What every machine must be before any key's own policy is asked: see [`baseline`](crate::baseline).
-    pub baseline: Policy,
+    /// What every machine must be before any key's own policy is asked: see [`baseline`](crate::baseline()).
+    pub baseline: Baseline,
     /// This broker's name as an authority, byte for byte as policies write it.
     pub issuer: String,
     /// The time.
@@ -48,7 +50,7 @@ pub struct BrokerConfig {
 pub struct BrokerState {
     store: Store,
     anchors: BrokerAnchors,
-    baseline: Policy,
+    baseline: Baseline,
     issuer: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -163,8 +165,10 @@ impl BrokerState {
         let token = attested.token.clone();
         tracing::info!(
             session = hex::encode(id.log_name()),
-            measurement = hex::encode(attested.verified.claims().measurement()),
-            simulated = attested.verified.simulated(),
+            measurement = hex::encode(attested.composite.machine().claims().measurement()),
+            devices = attested.composite.devices().map_or(0, |devices| devices.devices().len()),
+            vtpm = attested.composite.vtpm().is_some(),
+            simulated = attested.composite.simulated(),
             "attested"
         );
         self.sessions().attested(id, attested, now);
@@ -183,7 +187,7 @@ impl BrokerState {
         let mut entry = AuditEntry::new(now, Call::Resource, AuditOutcome::Refused, "ok");
         entry.session = Some(id.log_name());
         entry.resource = Some(resource.clone());
-        entry.measurement = Some(*attested.verified.claims().measurement());
+        entry.measurement = Some(*attested.composite.machine().claims().measurement());
         entry.evidence_sha256 = Some(attested.evidence_sha256);
         let released = self.release(&attested, &resource, now, &mut entry);
         if let Err(fault) = &released {
@@ -207,9 +211,6 @@ impl BrokerState {
         if init_data.is_some() {
             return Err(Fault::InitData);
         }
-        if !tee_evidence.additional_evidence.is_empty() {
-            return Err(Fault::AdditionalEvidence);
-        }
         if runtime_data.nonce != nonce {
             return Err(Fault::Nonce);
         }
@@ -228,13 +229,17 @@ impl BrokerState {
             self.issuers.during(verification).map_err(|rejected| Fault::Rejected(Box::new(rejected)))?;
         entry.measurement = Some(*authentic.claims().measurement());
         let verified = authentic
-            .appraise(&self.baseline, &Binding::qualifying_data(bound))
+            .appraise(&self.baseline.machine, &Binding::qualifying_data(bound))
             .map_err(|denied| Fault::Denied(Box::new(denied)))?;
+        let beside = &tee_evidence.additional_evidence;
+        let (terms, anchors) = (&self.baseline.parts, self.anchors.parts());
+        let composite = || additional::check(verified, runtime_data, beside, terms, anchors, now);
+        let composite = self.issuers.during(composite).map_err(|it| Fault::Additional(Box::new(it)))?;
 
         self.check_recipient(runtime_data)?;
-        let token = self.tokens.issue(&verified, runtime_data, now, random(&*self.entropy)?)?;
+        let token = self.tokens.issue(&composite, runtime_data, now, random(&*self.entropy)?)?;
         let tee_pubkey = runtime_data.tee_pubkey.clone();
-        Ok(Attested { verified, tee_pubkey, token, evidence_sha256, request_sha256 })
+        Ok(Attested { composite, tee_pubkey, token, evidence_sha256, request_sha256 })
     }
 
     /// Whether a secret can be encrypted to the attested key at all: better known now than at the release.
@@ -255,15 +260,15 @@ impl BrokerState {
         let record = self.store.record(resource)?;
         entry.model = Some(record.model());
         entry.policy_sha256 = Some(record.policy().digest());
-        let permit = decide(&attested.verified, &record, &self.issuer, now)?;
+        let permit = decide(&attested.composite, &record, &self.issuer, now)?;
 
         entry.outcome = AuditOutcome::Released;
         self.store.log(entry)?;
         let jwe = self.store.unwrap(permit)?.encrypt_to(&attested.tee_pubkey, &*self.entropy)?;
         tracing::info!(
             resource = resource.as_str(),
-            measurement = hex::encode(attested.verified.claims().measurement()),
-            simulated = attested.verified.simulated(),
+            measurement = hex::encode(attested.composite.machine().claims().measurement()),
+            simulated = attested.composite.simulated(),
             "released"
         );
         Ok(jwe)

@@ -3,11 +3,17 @@
 //! spec/release.md section 3 has the table. `x-ms-compliance-status` is never among them: it is another party's
 //! judgement about a fleet, and this broker does not make it.
 
+use std::collections::BTreeSet;
+
 use casemate_attest::azure::{AzureClaims, HardwareClaims};
+use casemate_attest::gce::GceClaims;
 use casemate_attest::nitro::NitroClaims;
+use casemate_attest::nvidia::{NvidiaClaims, VerifiedGpu, VerifiedSet};
 use casemate_attest::snp::{GuestPermission, SnpClaims};
 use casemate_attest::tdx::TdxClaims;
+use casemate_attest::tpm::SelectedPcrs;
 use casemate_attest::{Claims, Verified};
+use casemate_protocol::additional::AttestedComposite;
 use serde_json::{Map, Value, json};
 
 /// Claims as a tree of JSON objects. Made from verified evidence only.
@@ -15,11 +21,18 @@ use serde_json::{Map, Value, json};
 pub(crate) struct ClaimSet(Value);
 
 impl ClaimSet {
-    /// The claims of `verified`.
-    pub(crate) fn of(verified: &Verified) -> Self {
-        let claims = verified.claims();
+    /// The claims of a machine and of what stands beside its processor.
+    pub(crate) fn of(composite: &AttestedComposite) -> Self {
+        let claims = composite.machine().claims();
         let mut casemate =
-            json!({ "platform": claims.platform().as_str(), "simulated": verified.simulated() });
+            json!({ "platform": claims.platform().as_str(), "simulated": composite.simulated() });
+        // What a machine did not show has no claims, so that no condition on it is met.
+        if let Some(gce) = composite.vtpm().and_then(|vtpm| vtpm.claims().gce()) {
+            extend(&mut casemate, json!({ "gce": gce_claims(gce) }));
+        }
+        if let Some(devices) = composite.devices() {
+            extend(&mut casemate, json!({ "devices": device_claims(devices) }));
+        }
         let mut isolation = json!({});
         // A platform that has none of these claims meets no condition on them.
         if let Some(snp) = claims.snp() {
@@ -141,16 +154,46 @@ fn azure_claims(claims: &Claims, azure: &AzureClaims) -> Value {
         HardwareClaims::SevSnp(_) => "sev-snp",
         HardwareClaims::Tdx(_) => "tdx",
     };
-    let pcrs = azure.pcrs.indices().into_iter();
-    let mut all: Map<_, _> = pcrs
-        .filter_map(|index| Some((format!("pcr{index}"), hex::encode(azure.pcrs.get(index)?).into())))
-        .collect();
+    let mut all = pcr_claims(&azure.pcrs);
     all.insert("console-enabled".into(), azure.console_enabled.into());
     all.insert("hardware".into(), hardware.into());
     all.insert("paravisor-measurement".into(), hex::encode(claims.measurement()).into());
     all.insert("secure-boot".into(), azure.secure_boot.into());
     all.insert("user-data".into(), azure.user_data.clone().into());
     all.insert("vm-id".into(), azure.vm_id.to_string().into());
+    all.into()
+}
+
+/// Of the virtual TPM beside the hardware: what was booted, and on which instance by Google's word.
+fn gce_claims(gce: &GceClaims) -> Value {
+    let mut all = pcr_claims(&gce.pcrs);
+    all.insert("instance-id".into(), gce.instance.instance_id.to_string().into());
+    all.insert("project-id".into(), gce.instance.project_id.as_str().into());
+    all.insert("zone".into(), gce.instance.zone.as_str().into());
+    all.into()
+}
+
+fn pcr_claims(pcrs: &SelectedPcrs) -> Map<String, Value> {
+    let pcrs = pcrs.indices().into_iter().filter_map(|index| Some((index, pcrs.get(index)?)));
+    pcrs.map(|(index, value)| (format!("pcr{index}"), hex::encode(value).into())).collect()
+}
+
+/// How many of each kind; and the versions that all GPUs have in common, where they do. (A switch has no driver.)
+fn device_claims(devices: &VerifiedSet) -> Value {
+    let devices: Vec<_> = devices.devices().iter().map(VerifiedGpu::claims).collect();
+    let mut all = Map::new();
+    all.insert("count".into(), devices.len().into());
+    for kind in devices.iter().map(|it| it.architecture).collect::<BTreeSet<_>>() {
+        let count = devices.iter().filter(|it| it.architecture == kind).count();
+        all.insert(kind.as_str().into(), count.into());
+    }
+    let common = |of: fn(&NvidiaClaims) -> Option<&String>| {
+        let gpus = devices.iter().filter(|it| !it.architecture.is_switch());
+        let mut values: BTreeSet<_> = gpus.map(|it| of(it)).collect();
+        values.pop_first().flatten().filter(|_| values.is_empty()).cloned()
+    };
+    all.insert("driver-version".into(), common(|it| it.driver_version.as_ref()).into());
+    all.insert("vbios-version".into(), common(|it| it.vbios_version.as_ref()).into());
     all.into()
 }
 

@@ -1,9 +1,10 @@
 //! The decision: the only place where a [`Permit`] comes into being.
 //!
-//! A pure function of verified evidence, the key's record, the issuer's name and the time (spec/release.md section 5).
+//! A pure function of the verified evidence of a machine's processor and of what stands beside it, the key's record, the issuer's name and the time (spec/release.md section 5).
 
-use casemate_attest::{Check, Outcome, UnixTime, Verified};
+use casemate_attest::{Check, Outcome, UnixTime};
 use casemate_protocol::ModelId;
+use casemate_protocol::additional::AttestedComposite;
 
 use crate::claims::ClaimSet;
 use crate::policy::{NotMet, PolicyError, Scalar};
@@ -74,18 +75,23 @@ pub enum Denial {
     },
 }
 
-/// Decides whether the machine behind `verified` may have the key of `key`, now.
+/// Decides whether the machine behind `composite` may have the key of `key`, now.
 ///
 /// `issuer` is this broker's name as an authority.
 ///
 /// # Errors
 /// [`Denial`], the first reason that applies, in the order of its variants.
-pub fn decide(verified: &Verified, key: &KeyRecord, issuer: &str, now: UnixTime) -> Result<Permit, Denial> {
+pub fn decide(
+    composite: &AttestedComposite,
+    key: &KeyRecord,
+    issuer: &str,
+    now: UnixTime,
+) -> Result<Permit, Denial> {
     let case = Case {
-        bound: verified.checks().iter().any(is_binding),
-        simulated: verified.simulated(),
-        valid_until: verified.valid_until(),
-        claims: ClaimSet::of(verified),
+        bound: composite.machine().checks().iter().any(is_binding),
+        simulated: composite.simulated(),
+        valid_until: composite.valid_until(),
+        claims: ClaimSet::of(composite),
     };
     case.judge(key, issuer, now)?;
     Ok(Permit { resource: key.resource.clone(), policy_sha256: key.policy.digest(), model: key.model })

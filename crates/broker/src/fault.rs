@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use casemate_attest::{Denied, ParseError, Rejected};
+use casemate_protocol::additional::AdditionalError;
 use casemate_protocol::jwe::JweError;
 use casemate_protocol::kbs::{ErrorInformation, KbsError};
 
@@ -36,8 +37,8 @@ pub(crate) enum Fault {
     HashAlgorithm,
     #[error("initialisation data is not part of this profile, and nothing binds it")]
     InitData,
-    #[error("evidence of further devices cannot be verified by this broker")]
-    AdditionalEvidence,
+    #[error("{0}")]
+    Additional(Box<AdditionalError>),
     #[error("the request names no session")]
     NoSession,
     #[error("the request names two sessions")]
@@ -93,7 +94,7 @@ impl Fault {
             Self::Tee { .. } => "kbs.tee",
             Self::HashAlgorithm => "kbs.hash-algorithm",
             Self::InitData => "kbs.init-data",
-            Self::AdditionalEvidence => "kbs.additional-evidence",
+            Self::Additional(error) => error.code(),
             Self::NoSession => "kbs.session.missing",
             Self::TwoSessions => "kbs.session.ambiguous",
             Self::Session(SessionFault::Unknown) => "kbs.session.unknown",
@@ -135,7 +136,7 @@ impl Fault {
                 (StatusCode::UNAUTHORIZED, "TokenNotFound")
             }
             Self::InitData
-            | Self::AdditionalEvidence
+            | Self::Additional(_)
             | Self::Nonce
             | Self::NonceUsed
             | Self::Evidence(_)

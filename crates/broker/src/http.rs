@@ -18,8 +18,8 @@ use crate::session::{SESSION_SECONDS, SessionFault, SessionId};
 /// The longest body of `auth`, in bytes.
 pub const MAX_AUTH_BODY: usize = 16 * 1024;
 /// The longest body of `attest`, in bytes. AMD's endorsements need about 10 KiB, Intel's collateral with its
-/// certificate chains several times as much.
-pub const MAX_ATTEST_BODY: usize = 256 * 1024;
+/// certificate chains several times as much; GPUs bring some 100 KiB of manifests and 20 KiB each, a virtual TPM its event log.
+pub const MAX_ATTEST_BODY: usize = 1024 * 1024;
 
 /// The broker's HTTP interface.
 pub fn router(state: Arc<BrokerState>) -> Router {

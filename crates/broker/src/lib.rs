@@ -37,7 +37,7 @@ pub mod store;
 mod token;
 
 pub use anchors::{AnchorIdentity, BrokerAnchors};
-pub use baseline::{PCRS, baseline};
+pub use baseline::{Baseline, BaselineError, PCRS, baseline};
 pub use broker::{BrokerConfig, BrokerState, DEFAULT_ISSUER, StartError};
 pub use chance::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
 pub use decide::{Denial, Permit, decide};

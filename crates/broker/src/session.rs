@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use casemate_attest::{UnixTime, Verified};
+use casemate_attest::UnixTime;
+use casemate_protocol::additional::AttestedComposite;
 use casemate_protocol::kbs::TeePubKey;
 
 /// How long a session, and after attestation its token, lasts: seconds.
@@ -16,9 +17,9 @@ pub const MAX_SESSIONS: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId([u8; 16]);
 
-/// A machine whose evidence is genuine, meets the baseline and binds `tee_pubkey`.
+/// A machine whose evidence, with that of what stands beside its processor, is genuine, meets the baseline and binds `tee_pubkey`.
 pub(crate) struct Attested {
-    pub(crate) verified: Verified,
+    pub(crate) composite: AttestedComposite,
     /// The key that the evidence binds, and the only one to which a secret is encrypted.
     pub(crate) tee_pubkey: TeePubKey,
     /// The attestation result.

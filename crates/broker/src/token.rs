@@ -10,7 +10,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use aws_lc_rs::{digest, signature::ECDSA_P256_SHA256_FIXED_SIGNING as ES256};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD as B64, BASE64_URL_SAFE_NO_PAD as B64URL};
-use casemate_attest::{UnixTime, Verified};
+use casemate_attest::UnixTime;
+use casemate_protocol::additional::AttestedComposite;
 use casemate_protocol::kbs::RuntimeData;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -70,10 +71,10 @@ impl TokenSigner {
         json!({ "keys": [self.jwk] })
     }
 
-    /// An attestation result about `verified`, valid for five minutes from `now`.
+    /// An attestation result about a machine, valid for five minutes from `now`.
     pub(crate) fn issue(
         &self,
-        verified: &Verified,
+        machine: &AttestedComposite,
         runtime: &RuntimeData,
         now: UnixTime,
         token_id: [u8; 16],
@@ -81,12 +82,18 @@ impl TokenSigner {
         let mut header = Header::new(Algorithm::ES256);
         header.kid.clone_from(&self.jwk.common.key_id);
         header.jwk = Some(self.jwk.clone());
-        let claims = self.claims(verified, runtime, now, token_id);
+        let claims = self.claims(machine, runtime, now, token_id);
         jsonwebtoken::encode(&header, &claims, &self.key).map_err(|_| TokenError)
     }
 
-    fn claims(&self, verified: &Verified, runtime: &RuntimeData, now: UnixTime, token_id: [u8; 16]) -> Value {
-        let mut evidence = ClaimSet::of(verified).into_json();
+    fn claims(
+        &self,
+        machine: &AttestedComposite,
+        runtime: &RuntimeData,
+        now: UnixTime,
+        token_id: [u8; 16],
+    ) -> Value {
+        let mut evidence = ClaimSet::of(machine).into_json();
         if let Value::Object(members) = &mut evidence {
             members.insert(
                 "runtime_data_claims".into(),
@@ -94,7 +101,7 @@ impl TokenSigner {
             );
         }
         // A simulator's hardware is recognised and not genuine: never affirming, whoever reads this token.
-        let (status, hardware) = if verified.simulated() { ("warning", 32) } else { ("affirming", 2) };
+        let (status, hardware) = if machine.simulated() { ("warning", 32) } else { ("affirming", 2) };
         json!({
             "iss": self.issuer,
             "iat": now.0,
@@ -108,7 +115,7 @@ impl TokenSigner {
                 "build": concat!("casemate-broker ", env!("CARGO_PKG_VERSION")),
             },
             "cnf": { "jwk": runtime.tee_pubkey },
-            "casemate": { "simulated": verified.simulated() },
+            "casemate": { "simulated": machine.simulated() },
             "submods": {
                 "cpu0": {
                     "ear.status": status,

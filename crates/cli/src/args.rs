@@ -210,9 +210,12 @@ pub(crate) enum BrokerCommand {
         /// Address to listen on
         #[arg(long, default_value = "127.0.0.1:8080")]
         listen: SocketAddr,
-        /// Platform policy (TOML, spec/attest.md) that evidence must meet before any key's own policy is asked
+        /// Platform policy (TOML, spec/release.md section 2.4) that evidence must meet before any key's own policy is asked
         #[arg(long)]
         platform_policy: Option<PathBuf>,
+        /// Why certificates of a Google virtual TPM's key that name no revocation list are accepted, as Google's newer ones
+        #[arg(long, value_name = "REASON", value_parser = reason, conflicts_with = "platform_policy")]
+        danger_vtpm_unlisted: Option<String>,
         /// Issuer name in attestation results and release policies
         #[arg(long, default_value = casemate_broker::DEFAULT_ISSUER)]
         issuer: String,
@@ -227,6 +230,8 @@ pub(crate) enum BrokerCommand {
         stop_on_stdin_eof: bool,
         #[command(flatten)]
         anchors: AnchorArgs,
+        #[command(flatten)]
+        gpu_anchors: GpuAnchorArgs,
     },
 }
 
@@ -606,6 +611,9 @@ pub(crate) enum PolicyCommand {
         /// A claim of spec/release.md section 3 and the value that it must have, CLAIM=VALUE; can be repeated
         #[arg(long, value_name = "CLAIM=VALUE", value_parser = claim_and_value)]
         equals: Vec<(String, String)>,
+        /// How many GPUs and switches the machine must show, each genuine and as NVIDIA's manifests say
+        #[arg(long, value_name = "N")]
+        devices: Option<u64>,
         /// The broker's issuer name
         #[arg(long, default_value = casemate_broker::DEFAULT_ISSUER)]
         issuer: String,
@@ -712,6 +720,11 @@ pub(crate) struct DemoArgs {
     /// The question
     #[arg(long, default_value = "What is 2+2?")]
     pub(crate) prompt: String,
+}
+
+/// A decision is written down with words.
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("write down the reason".into()) } else { Ok(text.into()) }
 }
 
 /// `CLAIM=VALUE`, both not empty. The value is a text; the texts `true` and `false` are read as booleans by the broker.

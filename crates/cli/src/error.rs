@@ -79,6 +79,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     PlatformPolicy(#[from] casemate_attest::PolicyError),
     #[error(transparent)]
+    Baseline(#[from] casemate_broker::BaselineError),
+    #[error(transparent)]
     Parse(#[from] casemate_attest::ParseError),
     #[error(transparent)]
     EventLog(#[from] casemate_attest::eventlog::LogError),
@@ -204,6 +206,7 @@ impl CliError {
             Self::Anchor(e) => e.code(),
             Self::Policy(e) => e.code(),
             Self::PlatformPolicy(e) => e.code(),
+            Self::Baseline(e) => e.code(),
             Self::ReleasePolicy(e) => e.code(),
             Self::Resource(e) => e.code(),
             Self::Store(e) => e.code(),

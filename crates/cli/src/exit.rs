@@ -86,6 +86,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::NoCacheFolder
         | CliError::Policy(_)
         | CliError::PlatformPolicy(_)
+        | CliError::Baseline(_)
         | CliError::ReleasePolicy(_)
         | CliError::Resource(_)
         | CliError::Config(_) => Exit::Usage,

@@ -187,7 +187,8 @@ impl AttestationService {
         self.vtpm.as_ref().map_or(Ok(()), |vtpm| vtpm.in_date(now))?;
         let nonce = nonce.map_or(Stated::None, Stated::Is);
         // The GPUs answer before the statement that names their evidence is bound into the CPU's.
-        let devices = self.gpus.as_ref().map(|gpus| gpus.evidence(nonce, now)).transpose()?;
+        let devices =
+            self.gpus.as_ref().map(|gpus| gpus.evidence(&devices::nonce(nonce), now)).transpose()?;
         let (device_evidence_sha256, devices) = devices.map_or((Stated::None, None), |(d, e)| (d, Some(e)));
         let statement = RuntimeStatement {
             format: statement::FORMAT,
@@ -226,14 +227,9 @@ impl AttestationService {
 
     /// How the endorsements of the whole machine stand: nobody believes it without those of its virtual TPM and its GPUs.
     fn health(&self, now: UnixTime) -> EndorsementHealth {
-        let mut health = self.staples.health(now);
-        if let Some(vtpm) = &self.vtpm {
-            health.state = vtpm.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
-            health.valid_until = health.valid_until.min(vtpm.valid_until());
-        }
-        let Some(gpus) = &self.gpus else { return health };
-        let state = gpus.in_date(now).map_or(EndorsementState::Expired, |()| health.state);
-        EndorsementHealth { state, valid_until: health.valid_until.min(gpus.valid_until()), ..health }
+        let vtpm = self.vtpm.as_ref().map(|vtpm| vtpm.health(now));
+        let gpus = self.gpus.as_ref().map(|gpus| gpus.health(now));
+        [vtpm, gpus].into_iter().flatten().fold(self.staples.health(now), EndorsementHealth::with)
     }
 
     fn now(&self) -> Result<UnixTime, AttestationError> {

@@ -17,6 +17,7 @@ use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
 use crate::clock::Clock;
+use crate::composite::CompositeAttester;
 use crate::config::{MachineSource, ServeConfig, TlsSource};
 use crate::confined::{ConfineError, EngineProcess, Patience, Program, Restart, SupervisedEngine};
 use crate::endorsed;
@@ -24,7 +25,7 @@ use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
-use crate::staple::{RefreshError, StapleError, Staples};
+use crate::staple::{RefreshError, StapleError};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
@@ -172,6 +173,8 @@ pub async fn serve(
         MachineSource::Hardware => detect(&Roots::system())?,
     };
     let source = endorsed::source(&config)?;
+    let (gpus_source, vtpm_source) =
+        (endorsed::of_gpus(&config, &source), endorsed::of_vtpm(&config, &source));
     let vtpm =
         vtpm::start(&config.vtpm, attester.platform(), Clock::system().now().ok_or(BootError::Clock)?)?;
     tracing::info!(platform = %attester.platform(), "machine found");
@@ -215,7 +218,9 @@ pub async fn serve(
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
     }
     let broker = BrokerClient::new(&config.broker, config.broker_path, authorities)?;
-    let released = release(&broker, attester.as_ref(), &staples, &resource).await?;
+    let machine = CompositeAttester::new(attester.clone(), staples.clone());
+    let machine = machine.with_gpus(gpus.clone()).with_vtpm(vtpm.clone());
+    let released = release(&broker, &machine, &resource).await?;
     let key = model_key(&released.secret)?;
     drop(released.secret);
     tracing::info!(resource, memory = %key.locked_by(), "broker released the model key");
@@ -253,8 +258,9 @@ pub async fn serve(
         id: manifest.name().to_owned(),
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
-    let service = AttestationService::new(attester.clone(), staples.clone(), &tls, models);
-    let service = Arc::new(service.with_gpus(gpus).with_vtpm(vtpm));
+    let service = AttestationService::new(attester, staples, &tls, models);
+    let service = Arc::new(service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()));
+    let (gpus, vtpm) = (gpus.map(|it| (it, gpus_source)), vtpm.map(|it| (it, vtpm_source)));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.restaple()?;
@@ -262,8 +268,9 @@ pub async fn serve(
     state.tenants = tenants.map(Arc::new);
     let listening = socket.listen()?;
     let renewals = [
-        tokio::spawn(renew_token(broker, attester, staples, service.clone())),
+        tokio::spawn(renew_token(broker, machine, service.clone())),
         tokio::spawn(endorsed::renew(stapler, service.clone())),
+        tokio::spawn(endorsed::renew_parts(gpus, vtpm, service.clone())),
         tokio::spawn(endorsed::renew_document(service)),
     ];
     ready(&Ready {
@@ -283,13 +290,12 @@ pub async fn serve(
 /// is final.
 async fn release(
     broker: &BrokerClient,
-    attester: &dyn Attester,
-    staples: &Staples,
+    machine: &CompositeAttester,
     resource: &str,
 ) -> Result<Released, ReleaseError> {
     let deadline = Instant::now() + BROKER_PATIENCE;
     loop {
-        match broker.release(attester, staples, resource).await {
+        match broker.release(machine, resource).await {
             Err(error) if error.may_pass() && Instant::now() < deadline => {
                 tracing::info!(code = error.code(), "broker cannot be reached yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -300,15 +306,10 @@ async fn release(
 }
 
 /// Keeps the broker's attestation result fresh. A failure is logged; the document then goes without a token.
-async fn renew_token(
-    broker: BrokerClient,
-    attester: Arc<dyn Attester>,
-    staples: Staples,
-    service: Arc<AttestationService>,
-) {
+async fn renew_token(broker: BrokerClient, machine: CompositeAttester, service: Arc<AttestationService>) {
     loop {
         tokio::time::sleep(TOKEN_RENEWAL).await;
-        match broker.renew_token(attester.as_ref(), &staples).await {
+        match broker.renew_token(&machine).await {
             Ok(token) => {
                 if let Err(e) = service.set_token(token) {
                     tracing::info!(code = e.code(), "attestation result not renewed");

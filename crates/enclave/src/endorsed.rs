@@ -10,14 +10,20 @@ use crate::attestation::{AttestationService, RESTAPLE};
 use crate::attester::Attester;
 use crate::boot::BootError;
 use crate::clock::Clock;
-use crate::config::{EndorsementSource, ServeConfig};
-use crate::staple::{Source, Stapler, read_bundle};
+use crate::config::{EndorsementSource, GpuSource, ServeConfig, VtpmSource};
+use crate::gpu::Gpus;
+use crate::staple::{Part, PartSource, Source, Stapler, keep, read_bundle};
+use crate::vtpm::Vtpm;
 
 /// What was written about endorsements, with every file read.
 pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
     match &config.endorsements {
         EndorsementSource::Machine => Ok(Source::Given(Box::default())),
-        EndorsementSource::File(path) => Ok(Source::Given(Box::new(read_bundle(path)?))),
+        EndorsementSource::File(path) => {
+            // What is wrong with it is said at the start, and not where the machine's own evidence is checked with it.
+            read_bundle(path)?;
+            Ok(Source::File(path.clone()))
+        }
         EndorsementSource::Vendors { cache, kds, pccs, crl_mirror, authorities } => {
             let mut settings = Settings::vendors(cache.clone());
             settings.kds = kds.clone().unwrap_or(settings.kds);
@@ -65,6 +71,55 @@ pub(crate) async fn renew(stapler: Stapler, service: Arc<AttestationService>) {
                 let step = stapler.step(now).await;
                 if step.renewed {
                     restaple(&service).await;
+                }
+                Duration::from_secs(step.wait)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Where newer endorsements of the GPUs come from: the vendors' services where they may be asked, else the file.
+pub(crate) fn of_gpus(config: &ServeConfig, source: &Source) -> PartSource {
+    match (&config.gpus, source) {
+        (GpuSource::None | GpuSource::Simulated { .. }, _) => PartSource::Nobody,
+        (GpuSource::Hardware { .. }, Source::Vendors(settings)) => PartSource::Vendors(settings.clone()),
+        (GpuSource::Hardware { endorsements: Some(path), .. }, _) => PartSource::File(path.clone()),
+        (GpuSource::Hardware { endorsements: None, .. }, _) => PartSource::Nobody,
+    }
+}
+
+/// As [`of_gpus`], of the virtual TPM.
+pub(crate) fn of_vtpm(config: &ServeConfig, source: &Source) -> PartSource {
+    match (&config.vtpm, source) {
+        (VtpmSource::None, _) => PartSource::Nobody,
+        (VtpmSource::Google { .. }, Source::Vendors(settings)) => PartSource::Vendors(settings.clone()),
+        (VtpmSource::Google { endorsements, .. }, _) => PartSource::File(endorsements.clone()),
+    }
+}
+
+/// Keeps the endorsements of what stands beside the processor in date (STAPLE-11).
+pub(crate) async fn renew_parts(
+    gpus: Option<(Arc<Gpus>, PartSource)>,
+    vtpm: Option<(Arc<Vtpm>, PartSource)>,
+    service: Arc<AttestationService>,
+) {
+    tokio::join!(renew_part(gpus, &service), renew_part(vtpm, &service));
+}
+
+async fn renew_part<P: Part + 'static>(
+    part: Option<(Arc<P>, PartSource)>,
+    service: &Arc<AttestationService>,
+) {
+    let Some((part, source)) = part else { return };
+    let clock = Clock::system();
+    loop {
+        let wait = match clock.now() {
+            None => RESTAPLE,
+            Some(now) => {
+                let step = keep(&part, &source, now).await;
+                if step.renewed {
+                    restaple(service).await;
                 }
                 Duration::from_secs(step.wait)
             }

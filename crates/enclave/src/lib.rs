@@ -9,6 +9,7 @@ mod attestation;
 mod attester;
 mod boot;
 mod clock;
+mod composite;
 mod config;
 pub mod confined;
 pub mod doctor;
@@ -34,6 +35,7 @@ pub use attester::{
 };
 pub use boot::{BootError, Ready, broker_authorities, serve};
 pub use clock::Clock;
+pub use composite::CompositeAttester;
 pub use config::{
     ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, MachineSource, ServeConfig, ServeSettings,
     TlsSource, VtpmSource, broker_path,

@@ -14,8 +14,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use casemate_attest::Platform;
 use casemate_protocol::jwe::{Jwe, JweError, TeePrivateKey};
 use casemate_protocol::kbs::{
-    self, Attestation, BASE_PATH, Challenge, CompositeEvidence, ErrorInformation, KbsError, PrimaryEvidence,
-    RuntimeData, TokenResponse,
+    self, Attestation, BASE_PATH, Challenge, ErrorInformation, KbsError, RuntimeData, TokenResponse,
 };
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -25,9 +24,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::attester::{Attester, AttesterError};
-use crate::staple::{StapleError, Staples};
+use crate::attester::AttesterError;
+use crate::clock::Clock;
+use crate::composite::CompositeAttester;
+use crate::gpu::GpuError;
+use crate::staple::StapleError;
 use crate::transport::{BrokerPath, Connector, VsockError};
+use crate::vtpm::VtpmError;
 
 /// The broker, as this enclave reaches it.
 pub(crate) struct BrokerClient {
@@ -106,9 +109,18 @@ pub enum ReleaseError {
     /// There is no evidence.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// There is no evidence of the GPUs.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// There is no evidence of the virtual TPM.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmError),
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
+    /// No verification without a time.
+    #[error("the machine's clock is before 1970")]
+    Clock,
     /// Key brokers take no evidence of this platform.
     #[error("evidence of {platform} opens no key at a key broker")]
     Platform {
@@ -134,7 +146,10 @@ impl ReleaseError {
             Self::Message(e) => e.code(),
             Self::Jwe(e) => e.code(),
             Self::Attester(e) => e.code(),
+            Self::Gpu(e) => e.code(),
+            Self::Vtpm(e) => e.code(),
             Self::Staple(e) => e.code(),
+            Self::Clock => "release.clock",
             Self::Platform { .. } => "release.platform",
             Self::Randomness => "release.randomness",
         }
@@ -193,13 +208,12 @@ impl BrokerClient {
     /// Attests and fetches the key at `resource` (`kbs:///repository/type/tag`).
     pub(crate) async fn release(
         &self,
-        attester: &dyn Attester,
-        staples: &Staples,
+        machine: &CompositeAttester,
         resource: &str,
     ) -> Result<Released, ReleaseError> {
         let path = resource_path(resource)?;
         let key = tee_key()?;
-        let session = self.attest(attester, staples, &key).await?;
+        let session = self.attest(machine, &key).await?;
 
         let url = format!("{}{BASE_PATH}/resource/{path}", self.base);
         let request = get(&url, Some(&session.cookie))?;
@@ -208,22 +222,17 @@ impl BrokerClient {
     }
 
     /// Attests anew and returns a fresh attestation result.
-    pub(crate) async fn renew_token(
-        &self,
-        attester: &dyn Attester,
-        staples: &Staples,
-    ) -> Result<String, ReleaseError> {
-        Ok(self.attest(attester, staples, &tee_key()?).await?.token)
+    pub(crate) async fn renew_token(&self, machine: &CompositeAttester) -> Result<String, ReleaseError> {
+        Ok(self.attest(machine, &tee_key()?).await?.token)
     }
 
     async fn attest(
         &self,
-        attester: &dyn Attester,
-        staples: &Staples,
+        machine: &CompositeAttester,
         key: &TeePrivateKey,
     ) -> Result<Session, ReleaseError> {
         // 1. Ask for a nonce.
-        let platform = attester.platform();
+        let platform = machine.platform();
         let wish = kbs::Request::of(platform).ok_or(ReleaseError::Platform { platform })?;
         let url = format!("{}{BASE_PATH}/auth", self.base);
         let auth = post(&url, None, &wish, "auth")?;
@@ -235,17 +244,11 @@ impl BrokerClient {
             return Err(ReleaseError::Protocol { call: "auth" });
         }
 
-        // 2. Bind nonce and key into evidence.
+        // 2. Bind nonce and key into evidence, of every part of the machine.
         let runtime_data = RuntimeData { nonce: challenge.nonce, tee_pubkey: key.public() };
-        let raw = attester.evidence(&kbs::report_data(&runtime_data, "")?)?;
-        let evidence = PrimaryEvidence::new(&raw.evidence, staples.complete(&raw)?);
-        let primary_evidence =
-            serde_json::to_value(evidence).map_err(|_| ReleaseError::Protocol { call: "attest" })?;
-        let attestation = Attestation {
-            init_data: None,
-            runtime_data,
-            tee_evidence: CompositeEvidence { primary_evidence, additional_evidence: String::new() },
-        };
+        let now = Clock::system().now().ok_or(ReleaseError::Clock)?;
+        let tee_evidence = machine.evidence(&runtime_data, now)?;
+        let attestation = Attestation { init_data: None, runtime_data, tee_evidence };
 
         // 3. Present it.
         let url = format!("{}{BASE_PATH}/attest", self.base);

@@ -8,20 +8,28 @@ use std::sync::Arc;
 
 use casemate_attest::endorse::EndorsementBundle;
 use casemate_attest::{Danger, Evidence, Platform, Rejected, TrustAnchors, UnixTime, verify};
+use casemate_endorse::{Known, Settings, fetch};
 use casemate_protocol::document::{DocumentEndorsements, DocumentError, DocumentVtpm};
 use casemate_protocol::statement::Stated;
 use casemate_protocol::vtpm;
 
 use crate::attester::{Attester, AttesterError, GceError, RawEvidence, Roots, gce, google_vtpm};
 use crate::config::VtpmSource;
-use crate::staple::{StapleError, read_bundle};
+use crate::staple::{EndorsementHealth, Part, RefreshError, Said, StapleError, notify, read_bundle};
 
 /// A virtual TPM with what its provider says of its key. Only [`Vtpm::start`] makes one.
 pub struct Vtpm {
     attester: Arc<dyn Attester>,
-    endorsements: DocumentEndorsements,
     key_sha256: [u8; 32],
-    valid_until: UnixTime,
+    unlisted: Danger,
+    anchors: TrustAnchors,
+    said: Said<VtpmSaid>,
+}
+
+/// What Google says of its key, as it is carried and as it is renewed.
+pub(crate) struct VtpmSaid {
+    endorsements: DocumentEndorsements,
+    chain: Vec<Vec<u8>>,
 }
 
 /// Why there is no evidence of the virtual TPM.
@@ -55,7 +63,7 @@ pub(crate) fn start(
     let vtpm = Vtpm::start(attester, &bundle, unlisted, &TrustAnchors::vendors(), now)?;
     tracing::info!(
         key = hex::encode(vtpm.key_sha256),
-        valid_until = vtpm.valid_until.0,
+        valid_until = vtpm.valid_until().0,
         "virtual TPM verified"
     );
     Ok(Some(Arc::new(vtpm)))
@@ -86,16 +94,9 @@ impl Vtpm {
     ) -> Result<Self, VtpmError> {
         let raw = attester.evidence(&UNBOUND)?;
         let (evidence, key_sha256) = read(&raw)?;
-        let what = "the certificates above Google's attestation key, and their revocation lists";
-        let chain = bundle.google_ak_chain().ok_or(StapleError::Missing { what })?;
-        let lists = bundle.google_lists().unwrap_or_default();
-        let endorsements = DocumentEndorsements::default()
-            .with_ak(chain.iter().map(Vec::as_slice))
-            .with_lists(lists.iter().map(Vec::as_slice));
-        let judged = vtpm::with_unlisted(endorsements.of(&evidence)?, unlisted);
-        let authentic = verify(&evidence, &judged, anchors, now);
-        let authentic = authentic.map_err(|rejected| VtpmError::Rejected(Box::new(rejected)))?;
-        Ok(Self { attester, endorsements, key_sha256, valid_until: authentic.valid_until() })
+        let (said, valid_until) = judge(&evidence, bundle, unlisted, anchors, now)?;
+        let said = Said::new(said, now, valid_until);
+        Ok(Self { attester, key_sha256, unlisted: unlisted.clone(), anchors: anchors.clone(), said })
     }
 
     /// What the statement names of it.
@@ -113,7 +114,7 @@ impl Vtpm {
         if found != self.key_sha256 {
             return Err(AttesterError::from(GceError::KeyChanged).into());
         }
-        Ok(DocumentVtpm::new(&raw.evidence, self.endorsements.clone()))
+        Ok(DocumentVtpm::new(&raw.evidence, self.said.get().endorsements.clone()))
     }
 
     /// That its endorsements have not run out: a verifier would refuse a document with them (ATT-86).
@@ -121,13 +122,55 @@ impl Vtpm {
     /// # Errors
     /// [`StapleError::Expired`].
     pub fn in_date(&self, now: UnixTime) -> Result<(), StapleError> {
-        let valid_until = self.valid_until;
+        let valid_until = self.valid_until();
         if now > valid_until { Err(StapleError::Expired { valid_until }) } else { Ok(()) }
     }
 
-    /// Last second at which certificates and revocation lists are all valid. They are not renewed.
+    /// Last second at which certificates and revocation lists are all valid.
     pub fn valid_until(&self) -> UnixTime {
-        self.valid_until
+        self.said.valid_until()
+    }
+
+    /// How its endorsements stand.
+    pub(crate) fn health(&self, now: UnixTime) -> EndorsementHealth {
+        self.said.health(now)
+    }
+}
+
+impl Part for Vtpm {
+    const NAME: &'static str = "virtual TPM";
+    type Error = VtpmError;
+    type Said = VtpmSaid;
+
+    fn said(&self) -> &Said<VtpmSaid> {
+        &self.said
+    }
+
+    async fn fetch(&self, settings: &Settings, now: UnixTime) -> Result<EndorsementBundle, RefreshError> {
+        let attester = self.attester.clone();
+        let raw = tokio::task::spawn_blocking(move || attester.evidence(&UNBOUND)).await;
+        // The device's code panicked.
+        let raw = raw.map_err(|_| AttesterError::Stopped)??;
+        let evidence = Evidence::parse(&raw.evidence).map_err(AttesterError::Evidence)?;
+        let danger_unlisted = match &self.unlisted {
+            Danger::Refuse => None,
+            Danger::Allow { reason } => Some(reason.clone()),
+        };
+        let ak_chain = Some(self.said.get().chain.clone());
+        let known = Known { ak_chain, danger_unlisted, ..Known::default() };
+        Ok(fetch(&evidence, &known, &self.anchors, now, settings, &notify).await?.bundle)
+    }
+
+    fn judge(&self, bundle: &EndorsementBundle, now: UnixTime) -> Result<(VtpmSaid, UnixTime), VtpmError> {
+        let (evidence, found) = read(&self.attester.evidence(&UNBOUND)?)?;
+        if found != self.key_sha256 {
+            return Err(AttesterError::from(GceError::KeyChanged).into());
+        }
+        judge(&evidence, bundle, &self.unlisted, &self.anchors, now)
+    }
+
+    fn code(error: &VtpmError) -> &'static str {
+        error.code()
     }
 }
 
@@ -160,6 +203,26 @@ impl VtpmError {
             Self::Document(_) => None,
         }
     }
+}
+
+/// Whether the evidence is genuine with these, and until when.
+fn judge(
+    evidence: &Evidence,
+    bundle: &EndorsementBundle,
+    unlisted: &Danger,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Result<(VtpmSaid, UnixTime), VtpmError> {
+    let what = "the certificates above Google's attestation key, and their revocation lists";
+    let chain = bundle.google_ak_chain().ok_or(StapleError::Missing { what })?;
+    let lists = bundle.google_lists().unwrap_or_default();
+    let endorsements = DocumentEndorsements::default()
+        .with_ak(chain.iter().map(Vec::as_slice))
+        .with_lists(lists.iter().map(Vec::as_slice));
+    let judged = vtpm::with_unlisted(endorsements.of(evidence)?, unlisted);
+    let authentic = verify(evidence, &judged, anchors, now);
+    let authentic = authentic.map_err(|rejected| VtpmError::Rejected(Box::new(rejected)))?;
+    Ok((VtpmSaid { endorsements, chain: chain.to_vec() }, authentic.valid_until()))
 }
 
 /// The evidence, and what a statement names of the key that signed it.

@@ -27,7 +27,7 @@ use crate::rows::{row, with_rest};
 use crate::statement::{AttestedStatement, RuntimeStatement, Stated};
 
 pub use error::{DevicesError, DevicesRefused};
-pub use rule::{DeviceRule, DeviceRuleError, DevicesTable};
+pub use rule::{DeviceRule, DeviceRuleError, DevicesTable, MAX_DEVICES};
 
 /// The domain separator of the devices' nonce.
 pub const NONCE_DOMAIN: &[u8] = b"casemate/device-nonce/v1";

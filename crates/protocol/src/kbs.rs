@@ -118,7 +118,7 @@ pub enum TeePubKey {
 pub struct CompositeEvidence {
     /// The machine's evidence: [`PrimaryEvidence`] as JSON.
     pub primary_evidence: Value,
-    /// A JSON string with the evidence of further devices; empty when there is none.
+    /// [`AdditionalEvidence`](crate::additional::AdditionalEvidence) as text; empty when there is none.
     pub additional_evidence: String,
 }
 
@@ -209,7 +209,12 @@ pub fn report_data(runtime: &RuntimeData, additional_evidence: &str) -> Result<[
         "nonce": runtime.nonce,
         "tee-pubkey": runtime.tee_pubkey,
     });
-    let canonical = serde_json_canonicalizer::to_vec(&bound).map_err(|_| KbsError::NotCanonical)?;
+    padded_digest(&bound)
+}
+
+/// `SHA-384(JCS(value)) || 16 zero bytes`.
+pub(crate) fn padded_digest(value: &Value) -> Result<[u8; 64], KbsError> {
+    let canonical = serde_json_canonicalizer::to_vec(value).map_err(|_| KbsError::NotCanonical)?;
     let mut data = [0u8; 64];
     for (to, from) in data.iter_mut().zip(Sha384::digest(&canonical)) {
         *to = from;

@@ -5,6 +5,7 @@
 //! * [`vtpm`]: a virtual TPM beside a machine's hardware (CH-17, CH-18);
 //! * [`document`]: the attestation document that a server hands to a client (CH-7);
 //! * [`kbs`]: the messages of the confidential-containers Key Broker Service, RCAR 0.4.0 (spec/release.md);
+//! * [`additional`]: GPUs and a virtual TPM in a key release (REL-16 to REL-20);
 //! * [`jwe`]: encryption of a released key to the key that the evidence binds (RFC 7516, RFC 7518);
 //! * [`Plaintext`]: the only type that a prompt or an answer has outside the engine.
 //!
@@ -20,6 +21,7 @@
     )
 )]
 
+pub mod additional;
 pub mod devices;
 pub mod document;
 pub mod jwe;

@@ -162,18 +162,12 @@ impl Stating<'_> {
         let evidence = read(vtpm).map_err(|reason| refuse(reason, Vec::new(), Some(demanded)))?;
         checks.push(row(demanded, Outcome::Pass, format!("{} demanded", evidence.platform())));
         // GV-01 to GV-15; the qualifying data of GV-15 is the statement's.
-        let endorsements = vtpm.endorsements.of(&evidence);
-        let endorsements = endorsements.map_err(|error| refuse(error.into(), checks.clone(), None))?;
-        let endorsements = with_unlisted(endorsements, unlisted);
-        let authentic = verify(&evidence, &endorsements, anchors, now).map_err(|rejected| {
-            let checks = [&checks[..], &rejected.checks].concat();
-            refuse(VtpmError::Rejected(Box::new(rejected)), checks, None)
-        })?;
-        let bound = statement::bound(evidence.platform(), &statement::report_data(self.document));
-        let verified = authentic.appraise(policy, &Binding::qualifying_data(bound)).map_err(|denied| {
-            let checks = [&checks[..], &denied.checks].concat();
-            refuse(VtpmError::Denied(Box::new(denied)), checks, None)
-        })?;
+        let asked = statement::report_data(self.document);
+        let verified =
+            appraise(&evidence, vtpm, policy, unlisted, &asked, anchors, now).map_err(|(reason, rows)| {
+                let checks = [&checks[..], &rows].concat();
+                refuse(reason, checks, None)
+            })?;
         checks.extend(verified.checks().iter().cloned());
         // CH-18
         match self.named(&evidence) {
@@ -212,8 +206,32 @@ impl Stating<'_> {
     }
 }
 
+/// Whether `evidence` is genuine with the endorsements of `vtpm`, is what `policy` asks for, and quotes for the SHA-256 of these 64
+/// bytes. To whom it belongs is another question. A refusal comes with the rows of its rules.
+pub(crate) fn appraise(
+    evidence: &Evidence,
+    vtpm: &DocumentVtpm,
+    policy: &Policy,
+    unlisted: &Danger,
+    asked: &[u8; 64],
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Result<Verified, (VtpmError, Vec<Check>)> {
+    let endorsements = vtpm.endorsements.of(evidence).map_err(|error| (error.into(), Vec::new()))?;
+    let endorsements = with_unlisted(endorsements, unlisted);
+    let authentic = verify(evidence, &endorsements, anchors, now).map_err(|rejected| {
+        let rows = rejected.checks.clone();
+        (VtpmError::Rejected(Box::new(rejected)), rows)
+    })?;
+    let bound = statement::bound(evidence.platform(), asked);
+    authentic.appraise(policy, &Binding::qualifying_data(bound)).map_err(|denied| {
+        let rows = denied.checks.clone();
+        (VtpmError::Denied(Box::new(denied)), rows)
+    })
+}
+
 /// Evidence of a virtual TPM, and of nothing else: no hardware's evidence takes its place.
-fn read(vtpm: &DocumentVtpm) -> Result<Evidence, VtpmError> {
+pub(crate) fn read(vtpm: &DocumentVtpm) -> Result<Evidence, VtpmError> {
     let evidence = Evidence::parse(&vtpm.evidence_bytes()?)?;
     match evidence.platform() {
         Platform::GceVtpm => Ok(evidence),

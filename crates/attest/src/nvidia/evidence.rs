@@ -17,7 +17,7 @@ const MAX_CHAIN: usize = 64 * 1024;
 const EVIDENCE_DOMAIN: &[u8] = b"casemate/device-evidence/v1";
 
 /// A kind of device that is known here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
     /// GH100.

@@ -43,14 +43,22 @@ pub const CLAIM_NITRO_IMAGE: &str = "casemate.nitro.pcr0";
 /// options (PCR 9) or the parts of a unified kernel image (PCR 11): 32 bytes each in lower-case hex.
 pub const CLAIMS_AZURE: [&str; 3] = ["casemate.azure.pcr4", "casemate.azure.pcr9", "casemate.azure.pcr11"];
 
+/// As [`CLAIMS_AZURE`], of a Google instance's virtual TPM.
+pub const CLAIMS_GCE: [&str; 3] = ["casemate.gce.pcr4", "casemate.gce.pcr9", "casemate.gce.pcr11"];
+
+/// The claim that counts the GPUs and switches that a machine showed: a number; missing where it showed none.
+pub const CLAIM_DEVICES: &str = "casemate.devices.count";
+
 /// Claims that together say what runs, each set enough by itself.
-const PINS: [&[&str]; 6] = [
+const PINS: [&[&str]; 8] = [
     &[CLAIM_MEASUREMENT],
     &[CLAIM_HOST_DATA],
     &CLAIMS_TDX,
     &[CLAIM_NITRO_IMAGE],
     &[CLAIMS_AZURE[0], CLAIMS_AZURE[1]],
     &[CLAIMS_AZURE[0], CLAIMS_AZURE[2]],
+    &[CLAIMS_GCE[0], CLAIMS_GCE[1]],
+    &[CLAIMS_GCE[0], CLAIMS_GCE[2]],
 ];
 
 /// A release policy that follows the grammar. It may still pin nothing: see [`ReleasePolicy::require_pinned`].
@@ -359,7 +367,7 @@ fn is_whole(required: &[&str]) -> bool {
 /// The claim's canonical name and its number of hex digits, for the claims that pin a workload, alone or with others.
 fn pin_digits(claim: &str) -> Option<(&'static str, usize)> {
     let name = *PINS.into_iter().flatten().find(|name| **name == claim)?;
-    let short = name == CLAIM_HOST_DATA || CLAIMS_AZURE.contains(&name);
+    let short = name == CLAIM_HOST_DATA || CLAIMS_AZURE.contains(&name) || CLAIMS_GCE.contains(&name);
     Some((name, if short { 64 } else { 96 }))
 }
 

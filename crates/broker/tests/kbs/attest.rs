@@ -200,7 +200,7 @@ async fn what_nobody_verifies_is_refused() {
     let broker = Broker::new();
     for (pointer, value, code) in [
         ("/init-data", json!({ "format": "toml", "body": "" }), "kbs.init-data"),
-        ("/tee-evidence/additional_evidence", json!("{}"), "kbs.additional-evidence"),
+        ("/tee-evidence/additional_evidence", json!("{}"), "binding.report-data"),
         ("/tee-evidence/primary_evidence/endorsements/amd/vek", json!("?"), "kbs.endorsements"),
         ("/tee-evidence/primary_evidence/endorsements/amd/crl", json!("?"), "kbs.endorsements"),
         ("/tee-evidence/primary_evidence/endorsements/amd", json!(null), "kbs.endorsements"),

@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
-use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
+use casemate_attest::{Danger, UnixTime};
 use casemate_broker::policy::CLAIM_MEASUREMENT;
 use casemate_broker::{
-    BrokerAnchors, BrokerConfig, BrokerState, Clock, DEFAULT_ISSUER, NewKey, Overwrite, ReleasePolicy, Store,
-    SystemEntropy, baseline, router,
+    Baseline, BrokerAnchors, BrokerConfig, BrokerState, Clock, DEFAULT_ISSUER, NewKey, Overwrite,
+    ReleasePolicy, Store, SystemEntropy, baseline, router,
 };
 use casemate_protocol::document::DocumentEndorsements;
 use casemate_protocol::jwe::{Jwe, TeePrivateKey};
@@ -85,6 +85,10 @@ impl Broker {
     }
 
     pub(crate) fn with_anchors(anchors: BrokerAnchors) -> Self {
+        Self::with(anchors, baseline(Danger::Refuse))
+    }
+
+    pub(crate) fn with(anchors: BrokerAnchors, baseline: Baseline) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (db, root) = (dir.path().join("keys.db"), dir.path().join("root.key"));
         let entropy = Arc::new(SystemEntropy::default());
@@ -93,7 +97,7 @@ impl Broker {
         let config = BrokerConfig {
             store,
             anchors,
-            baseline: baseline(),
+            baseline,
             issuer: DEFAULT_ISSUER.into(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy,

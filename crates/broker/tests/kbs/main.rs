@@ -8,5 +8,6 @@ mod logs;
 #[path = "../../../attest/tests/nitro/vendor.rs"]
 #[allow(dead_code)] // the cases of attest use more of it
 mod nitro;
+mod parts;
 mod platforms;
 mod resource;

@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use casemate_attest::Policy;
+use casemate_attest::Danger;
 use casemate_broker::{
-    BrokerAnchors, BrokerConfig, BrokerState, NewKey, Overwrite, ReleasePolicy, ResourcePath, Store,
-    SystemClock, SystemEntropy,
+    Baseline, BrokerAnchors, BrokerConfig, BrokerState, NewKey, Overwrite, ReleasePolicy, ResourcePath,
+    Store, SystemClock, SystemEntropy,
 };
 use casemate_enclave::TlsIdentity;
 use casemate_seal::{KeyFile, ModelId};
@@ -38,21 +38,26 @@ pub(crate) fn run(command: BrokerCommand) -> Result<(), CliError> {
             store,
             listen,
             platform_policy,
+            danger_vtpm_unlisted,
             issuer,
             tls_cert,
             tls_key,
             stop_on_stdin_eof,
             anchors,
+            gpu_anchors,
         } => {
             let tls = match (&tls_cert, &tls_key) {
                 (Some(certificate), Some(key)) => Some(TlsIdentity::from_files(certificate, key)?),
                 _ => None,
             };
             let baseline = match platform_policy {
-                Some(path) => Policy::from_toml(&files::read_text(&path)?)?,
-                None => casemate_broker::baseline(),
+                Some(path) => Baseline::from_toml(&files::read_text(&path)?)?,
+                None => casemate_broker::baseline(unlisted(danger_vtpm_unlisted)),
             };
-            let anchors = broker_anchors(&anchors)?;
+            let mut anchors = broker_anchors(&anchors)?;
+            if let Some(path) = &gpu_anchors.danger_simulated_gpu_root {
+                anchors = anchors.danger_simulated_gpus(&files::read_text(path)?)?;
+            }
             let store = open_with(&store, &anchors)?;
             let config = BrokerConfig {
                 store,
@@ -191,6 +196,10 @@ fn broker_anchors(args: &AnchorArgs) -> Result<BrokerAnchors, CliError> {
         None => Ok(BrokerAnchors::vendors()),
         Some(path) => Ok(BrokerAnchors::danger_simulated(&files::read_text(path)?)?),
     }
+}
+
+fn unlisted(reason: Option<String>) -> Danger {
+    reason.map_or(Danger::Refuse, |reason| Danger::Allow { reason })
 }
 
 /// Database and root key of the store in `dir`.

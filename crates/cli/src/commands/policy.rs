@@ -1,7 +1,8 @@
 //! `casemate policy`: policies to start from, with every value written down.
 
 use casemate_broker::ReleasePolicy;
-use casemate_broker::policy::CLAIM_MEASUREMENT;
+use casemate_broker::policy::{CLAIM_DEVICES, CLAIM_MEASUREMENT};
+use serde_json::{Value, json};
 
 use crate::args::PolicyCommand;
 use crate::error::CliError;
@@ -10,13 +11,15 @@ use crate::output;
 
 pub(crate) fn run(command: PolicyCommand) -> Result<(), CliError> {
     let text = match command {
-        PolicyCommand::Release { measurement, equals, issuer } => {
+        PolicyCommand::Release { measurement, equals, devices, issuer } => {
             if let Some(measurement) = &measurement {
                 files::hex_bytes::<48>("--measurement", measurement)?;
             }
             let launch = measurement.iter().flat_map(|measurement| launched(measurement));
             let named = equals.iter().map(|(claim, value)| (claim.as_str(), value.as_str()));
-            let text = release(launch.chain(named), &issuer);
+            let named = named.map(|(claim, value)| (claim, Value::from(value)));
+            let devices = devices.map(|count| (CLAIM_DEVICES, count.into()));
+            let text = release(launch.chain(named).chain(devices), &issuer);
             // What the broker would refuse to store is no policy to start from.
             ReleasePolicy::parse(text.as_bytes())?.require_pinned()?;
             text
@@ -32,10 +35,10 @@ pub(crate) fn run(command: PolicyCommand) -> Result<(), CliError> {
 }
 
 /// A release policy: these claims with these values, all of them.
-pub(crate) fn release<'a>(equals: impl Iterator<Item = (&'a str, &'a str)>, issuer: &str) -> String {
+pub(crate) fn release<'a>(equals: impl Iterator<Item = (&'a str, Value)>, issuer: &str) -> String {
     let conditions: Vec<_> =
-        equals.map(|(claim, value)| serde_json::json!({ "claim": claim, "equals": value })).collect();
-    let policy = serde_json::json!({
+        equals.map(|(claim, value)| json!({ "claim": claim, "equals": value })).collect();
+    let policy = json!({
         "version": "1.0.0",
         "anyOf": [{ "authority": issuer, "allOf": conditions }],
     });
@@ -43,8 +46,8 @@ pub(crate) fn release<'a>(equals: impl Iterator<Item = (&'a str, &'a str)>, issu
 }
 
 /// The claims of an SEV-SNP guest that was launched with this.
-pub(crate) fn launched(measurement: &str) -> [(&str, &str); 2] {
-    [("x-ms-isolation-tee.x-ms-attestation-type", "sevsnpvm"), (CLAIM_MEASUREMENT, measurement)]
+pub(crate) fn launched(measurement: &str) -> [(&'static str, Value); 2] {
+    [("x-ms-isolation-tee.x-ms-attestation-type", "sevsnpvm".into()), (CLAIM_MEASUREMENT, measurement.into())]
 }
 
 /// A client's policy: this measurement, this model, firmware that the makers of this software have seen sound.

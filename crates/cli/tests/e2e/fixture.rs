@@ -113,6 +113,10 @@ impl Fixture {
     }
 
     pub fn broker(&self, store: &str) -> Server {
+        self.broker_with(store, &[])
+    }
+
+    pub fn broker_with(&self, store: &str, more: &[&str]) -> Server {
         let root = self.root();
         let args = [
             "broker",
@@ -124,6 +128,7 @@ impl Fixture {
             "--danger-simulated-root",
             &root,
         ];
+        let args = [&args[..], more].concat();
         Server::start(&casemate(), &args, &[], None).unwrap_or_else(|run| panic!("broker: {}", run.stderr))
     }
 

@@ -7,12 +7,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::Case;
-use crate::fixture::{Fixture, Run, Server, casemate, run};
+use crate::fixture::{Fixture, KEY_URI, Run, Server, casemate, run};
 use crate::path::http;
 
 pub const CASES: &[(&str, Case)] = &[
     ("gpus::a_client_gets_exactly_the_gpus_that_it_demands", exactly_the_gpus_that_it_demands),
     ("gpus::a_document_with_other_gpus_or_none_is_refused", other_gpus_or_none),
+    ("gpus::a_key_that_demands_gpus_is_released_where_they_are_shown", released_where_they_are_shown),
     ("gpus::a_server_whose_gpus_do_not_meet_its_policy_does_not_start", does_not_start),
 ];
 
@@ -54,6 +55,11 @@ impl<'a> Gpus<'a> {
         self.write(&format!("client-{count}.toml"), &format!("{client}\n[devices]\ncount = {count}\n{TERMS}"))
     }
 
+    /// A broker that was told of this vendor.
+    fn broker(&self, store: &str) -> Server {
+        self.f.broker_with(store, &["--danger-simulated-gpu-root", &self.path("vendor/roots.pem")])
+    }
+
     fn try_serve(&self, broker: &str, policy: &str, terms: &str) -> Result<Server, Run> {
         let policy = self.write(policy, terms);
         let vendor = self.path("vendor");
@@ -82,7 +88,7 @@ impl<'a> Gpus<'a> {
 
 fn exactly_the_gpus_that_it_demands(f: &Fixture) {
     let gpus = Gpus::new(f, "gpus-demanded");
-    let broker = f.broker(&f.path("store"));
+    let broker = gpus.broker(&f.path("store"));
     let server = gpus.serve(&broker.url, 1);
     let (one, two, none) = (gpus.client(1), gpus.client(2), f.path("client.toml"));
     let root = gpus.path("vendor/roots.pem");
@@ -120,10 +126,35 @@ fn exactly_the_gpus_that_it_demands(f: &Fixture) {
     assert_eq!(gpus.verify(&bare.url, &none).exit, Some(0));
 }
 
+/// The broker's side: the model's owner demands GPUs, and the key stays where none are shown.
+fn released_where_they_are_shown(f: &Fixture) {
+    let gpus = Gpus::new(f, "gpus-released");
+    let root = f.root();
+    let release = f.ok(&["policy", "release", "--measurement", &f.measurement, "--devices", "1"]).stdout;
+    let (policy, store, key) =
+        (gpus.write("release.json", &release), gpus.path("store"), f.path("model.key"));
+    let anchors = ["--danger-simulated-root", &root];
+    f.ok(&[&["broker", "init", &store], &anchors[..]].concat());
+    let put = ["broker", "put", "--store", &store, "--key", &key, "--uri", KEY_URI, "--policy", &policy];
+    f.ok(&[&put[..], &anchors].concat());
+
+    let broker = gpus.broker(&store);
+    let server = gpus.serve(&broker.url, 1);
+    assert!(http(&server.url).get("/health").status == 200);
+    let bare = f.try_serve(&casemate(), &broker.url, &f.path("sealed"));
+    bare.err().expect("it showed no GPU").refused(4, "[release.refused]");
+    // A broker to whom nobody named the vendor of the GPUs refuses them, whatever the key's policy.
+    let stranger = f.broker(&f.path("store"));
+    let terms = format!("[devices]\ncount = 1\n{TERMS}");
+    let refused = gpus.try_serve(&stranger.url, "stranger.toml", &terms).err().expect("it was refused");
+    refused.refused(4, "[release.refused]");
+    assert!(refused.stderr.contains("devices.mixed"), "{}", refused.stderr);
+}
+
 /// What a host or a network can do to a document: each of its parts is bound to the others.
 fn other_gpus_or_none(f: &Fixture) {
     let gpus = Gpus::new(f, "gpus-swapped");
-    let broker = f.broker(&f.path("store"));
+    let broker = gpus.broker(&f.path("store"));
     let server = gpus.serve(&broker.url, 1);
     let one = gpus.client(1);
     let get = |nonce: &str| -> Value { http(&server.url).get(&format!("/attest{nonce}")).json() };
@@ -187,7 +218,7 @@ fn nonce_of_gpu(byte: &str) -> String {
 
 fn does_not_start(f: &Fixture) {
     let gpus = Gpus::new(f, "gpus-refused");
-    let broker = f.broker(&f.path("store"));
+    let broker = gpus.broker(&f.path("store"));
     let good = format!("[devices]\ncount = 1\n{TERMS}");
     let refused = |name: &str, terms: &str, exit: i32, code: &str| {
         let run =

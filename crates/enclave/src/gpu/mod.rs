@@ -15,14 +15,16 @@ mod simulated;
 use std::sync::Arc;
 
 use casemate_attest::UnixTime;
-use casemate_attest::endorse::DeviceEndorsements;
+use casemate_attest::endorse::{DeviceEndorsements, EndorsementBundle};
 use casemate_attest::nvidia::{GpuEvidence, NvidiaAnchors, VerifiedSet, set_sha256};
+use casemate_endorse::{Settings, fetch_devices};
 use casemate_protocol::devices;
 use casemate_protocol::document::DocumentDevices;
 use casemate_protocol::statement::Stated;
 
+use crate::attester::AttesterError;
 use crate::config::GpuSource;
-use crate::staple::read_bundle;
+use crate::staple::{EndorsementHealth, Part, RefreshError, Said, notify, read_bundle};
 
 pub use error::GpuError;
 pub use nvml::NvmlGpus;
@@ -64,9 +66,9 @@ pub trait GpuAttester: Send + Sync {
 /// The machine's GPUs, which met the operator's policy at the start and may work. Only [`Gpus::start`] makes them.
 pub struct Gpus {
     attester: Arc<dyn GpuAttester>,
+    policy: GpuPolicy,
     /// Without a device: what is said of them.
-    endorsements: DocumentDevices,
-    valid_until: UnixTime,
+    said: Said<DocumentDevices>,
 }
 
 /// The GPUs that the operator wrote down, ready to work; `None` where nobody wrote that there are any.
@@ -91,7 +93,7 @@ pub(crate) fn start(source: &GpuSource, now: UnixTime) -> Result<Option<Arc<Gpus
     let gpus = Gpus::start(attester, &policy, endorsements, random_nonce()?, now)?;
     tracing::info!(
         gpus = policy.count(),
-        valid_until = gpus.valid_until.0,
+        valid_until = gpus.valid_until().0,
         "GPUs verified, and ready to work"
     );
     Ok(Some(Arc::new(gpus)))
@@ -109,24 +111,22 @@ impl Gpus {
         nonce: [u8; 32],
         now: UnixTime,
     ) -> Result<Self, GpuError> {
-        let raw = attester.evidence(&nonce)?;
-        let shown = with_evidence(&endorsements, &raw);
-        let (verified, _) =
-            devices::verify(&shown, policy.count(), policy.terms(), &attester.anchors(), &nonce, now)?;
+        let verified = judge(&*attester, policy, &endorsements, &nonce, now)?;
         attester.let_work(&verified)?;
-        Ok(Self { attester, endorsements, valid_until: verified.valid_until() })
+        let said = Said::new(endorsements, now, verified.valid_until());
+        Ok(Self { attester, policy: policy.clone(), said })
     }
 
-    /// Fresh evidence for a statement with this nonce: the digest that the statement names, and the document's member.
+    /// Fresh evidence, each device with an answer to this nonce: the digest that a statement names, and the document's member.
     ///
     /// # Errors
     /// GPUs that make no evidence, or endorsements that have run out: no client would believe them.
-    pub fn evidence(&self, stated: Stated, now: UnixTime) -> Result<(Stated, DocumentDevices), GpuError> {
+    pub fn evidence(&self, nonce: &[u8; 32], now: UnixTime) -> Result<(Stated, DocumentDevices), GpuError> {
         self.in_date(now)?;
-        let raw = self.attester.evidence(&devices::nonce(stated))?;
+        let raw = self.attester.evidence(nonce)?;
         let digests = raw.iter().map(|gpu| Ok(GpuEvidence::parse(&gpu.report, &gpu.chain)?.sha256()));
         let digests = digests.collect::<Result<Vec<_>, GpuError>>()?;
-        Ok((Stated::Is(set_sha256(digests)), with_evidence(&self.endorsements, &raw)))
+        Ok((Stated::Is(set_sha256(digests)), with_evidence(&self.said.get(), &raw)))
     }
 
     /// That what is said of them has not run out: a verifier would refuse a document with it (ATT-75).
@@ -134,16 +134,75 @@ impl Gpus {
     /// # Errors
     /// [`GpuError::Expired`].
     pub fn in_date(&self, now: UnixTime) -> Result<(), GpuError> {
-        if now > self.valid_until {
-            return Err(GpuError::Expired { valid_until: self.valid_until });
-        }
-        Ok(())
+        let valid_until = self.valid_until();
+        if now > valid_until { Err(GpuError::Expired { valid_until }) } else { Ok(()) }
     }
 
     /// Last second at which their certificates, manifests and the answers about revocation are all valid.
     pub fn valid_until(&self) -> UnixTime {
-        self.valid_until
+        self.said.valid_until()
     }
+
+    /// How their endorsements stand.
+    pub(crate) fn health(&self, now: UnixTime) -> EndorsementHealth {
+        self.said.health(now)
+    }
+}
+
+impl Part for Gpus {
+    const NAME: &'static str = "GPUs";
+    type Error = GpuError;
+    type Said = DocumentDevices;
+
+    fn said(&self) -> &Said<DocumentDevices> {
+        &self.said
+    }
+
+    async fn fetch(&self, settings: &Settings, now: UnixTime) -> Result<EndorsementBundle, RefreshError> {
+        fetch_for(self.attester.clone(), settings, now).await
+    }
+
+    fn judge(
+        &self,
+        bundle: &EndorsementBundle,
+        now: UnixTime,
+    ) -> Result<(DocumentDevices, UnixTime), GpuError> {
+        let said = endorsed(bundle.devices().map_err(GpuError::Bundle)?);
+        let verified = judge(&*self.attester, &self.policy, &said, &random_nonce()?, now)?;
+        Ok((said, verified.valid_until()))
+    }
+
+    fn code(error: &GpuError) -> &'static str {
+        error.code()
+    }
+}
+
+/// The GPUs' fresh evidence with these endorsements, through a client's eyes.
+fn judge(
+    attester: &dyn GpuAttester,
+    policy: &GpuPolicy,
+    endorsements: &DocumentDevices,
+    nonce: &[u8; 32],
+    now: UnixTime,
+) -> Result<VerifiedSet, GpuError> {
+    let shown = with_evidence(endorsements, &attester.evidence(nonce)?);
+    let verified = devices::verify(&shown, policy.count(), policy.terms(), &attester.anchors(), nonce, now);
+    Ok(verified.map(|(set, _)| set)?)
+}
+
+/// What NVIDIA's services say of these GPUs.
+async fn fetch_for(
+    attester: Arc<dyn GpuAttester>,
+    settings: &Settings,
+    now: UnixTime,
+) -> Result<EndorsementBundle, RefreshError> {
+    let asked = attester.clone();
+    let raw = tokio::task::spawn_blocking(move || asked.evidence(&random_nonce()?)).await;
+    // The driver's code panicked.
+    let raw = raw.map_err(|_| AttesterError::Stopped)??;
+    let parse = |gpu: &RawGpu| GpuEvidence::parse(&gpu.report, &gpu.chain).map_err(GpuError::from);
+    let devices = raw.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    Ok(fetch_devices(&devices, &attester.anchors(), now, settings, &notify).await?.bundle)
 }
 
 fn with_evidence(endorsements: &DocumentDevices, raw: &[RawGpu]) -> DocumentDevices {

@@ -126,14 +126,14 @@ fn gpus_work_after_they_were_verified() {
     let (gpus, let_work) = Watched::new(2).start(&policy(2));
     assert_eq!(let_work, 1);
     let gpus = gpus.unwrap();
-    let (stated, shown) = gpus.evidence(Stated::Is([7; 32]), NOW).unwrap();
+    let (stated, shown) = gpus.evidence(&devices::nonce(Stated::Is([7; 32])), NOW).unwrap();
     assert_eq!(shown.evidence.len(), 2);
     let nonce = devices::nonce(Stated::Is([7; 32]));
     let anchors = NvidiaAnchors::danger_only_pem(&VENDOR.root_pem()).unwrap();
     let (set, _) = devices::verify(&shown, 2, policy(2).terms(), &anchors, &nonce, NOW).unwrap();
     assert_eq!(Stated::Is(set.evidence_sha256()), stated);
     // The document without a nonce has GPUs that answer nobody's.
-    let (_, ahead) = gpus.evidence(Stated::None, NOW).unwrap();
+    let (_, ahead) = gpus.evidence(&devices::nonce(Stated::None), NOW).unwrap();
     let nobodys = devices::nonce(Stated::None);
     assert!(devices::verify(&ahead, 2, policy(2).terms(), &anchors, &nobodys, NOW).is_ok());
 }
@@ -184,10 +184,10 @@ fn a_file_of_endorsements_says_the_same() {
 fn gpus_that_fail_later_have_no_substitute() {
     let once = Watched { answers: AtomicUsize::new(2), ..Watched::new(1) };
     let gpus = once.start(&policy(1)).0.unwrap();
-    assert!(gpus.evidence(Stated::None, gpus.valid_until()).is_ok());
-    assert_eq!(gpus.evidence(Stated::None, NOW).unwrap_err().code(), "gpu.off");
+    assert!(gpus.evidence(&devices::nonce(Stated::None), gpus.valid_until()).is_ok());
+    assert_eq!(gpus.evidence(&devices::nonce(Stated::None), NOW).unwrap_err().code(), "gpu.off");
     let late = UnixTime(gpus.valid_until().0 + 1);
-    assert_eq!(gpus.evidence(Stated::None, late).unwrap_err().code(), "gpu.expired");
+    assert_eq!(gpus.evidence(&devices::nonce(Stated::None), late).unwrap_err().code(), "gpu.expired");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! would one with an endorsement that is not of this machine: the server checks its own evidence with every set before it
 //! carries it, and [`Staples`] exist only after that.
 
+mod part;
 mod schedule;
 mod stapler;
 
@@ -17,7 +18,9 @@ use casemate_protocol::document::DocumentEndorsements;
 
 use crate::attester::RawEvidence;
 
+pub(crate) use part::{Part, PartSource, Said, keep};
 pub use schedule::{EndorsementHealth, EndorsementState};
+pub(crate) use stapler::notify;
 pub use stapler::{RefreshError, Source, Stapler, Step};
 
 use schedule::State;
@@ -50,6 +53,9 @@ pub enum StapleError {
         /// Which endorsement.
         what: &'static str,
     },
+    /// The file holds nothing that ends later than what is carried.
+    #[error("the file of endorsements holds nothing newer than what is carried")]
+    NotNewer,
     /// The set that is carried has run out, and there is no newer one.
     #[error("the endorsements of this machine ran out at {valid_until}")]
     Expired {
@@ -65,6 +71,7 @@ impl StapleError {
             Self::Unreadable => "staple.unreadable",
             Self::Bundle(e) => e.code(),
             Self::Missing { .. } => "staple.missing",
+            Self::NotNewer => "staple.not-newer",
             Self::Expired { .. } => "staple.expired",
         }
     }

@@ -74,6 +74,22 @@ pub struct EndorsementHealth {
     pub failures_total: u64,
 }
 
+impl EndorsementHealth {
+    /// Of two parts of one machine, which is as good as the worse of them.
+    #[must_use]
+    pub(crate) fn with(self, other: Self) -> Self {
+        let failures_total = self.failures_total.saturating_add(other.failures_total);
+        let (worse, better) = if other.state > self.state { (other, self) } else { (self, other) };
+        Self {
+            state: worse.state,
+            valid_until: worse.valid_until.min(better.valid_until),
+            last_success: worse.last_success.min(better.last_success),
+            last_error_code: worse.last_error_code.or(better.last_error_code),
+            failures_total,
+        }
+    }
+}
+
 impl Span {
     /// Of a set with these parts, that was checked at `now` and is good until `valid_until`.
     pub(crate) fn of(parts: &[DatedPart], now: UnixTime, valid_until: UnixTime) -> Self {

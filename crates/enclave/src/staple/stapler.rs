@@ -1,6 +1,7 @@
 //! Obtains endorsements, checks the machine's own evidence with them, and only then has them carried (spec/stapling.md,
 //! STAPLE-01 to STAPLE-04, STAPLE-08).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use casemate_attest::endorse::{AnswerError, EndorsementBundle};
@@ -9,14 +10,17 @@ use casemate_endorse::{EndorseError, Known, Notice, Settings, fetch};
 use casemate_protocol::document::{AttestationDocument, DocumentError};
 
 use super::schedule::{self, Action, Jitter, LONGEST_SLEEP, Span, State};
-use super::{StapleError, Staples, complete, document};
+use super::{StapleError, Staples, complete, document, read_bundle};
 use crate::attester::{Attester, AttesterError, RawEvidence};
+use crate::gpu::GpuError;
 
 /// Who has what the machine does not bring.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A file that was read, or nobody (an empty bundle). Nobody is asked.
+    /// What was read, or nobody (an empty bundle). Nobody is asked.
     Given(Box<EndorsementBundle>),
+    /// A file, which is read anew whenever newer ones are due: somebody else renews it.
+    File(PathBuf),
     /// The vendors' services, or caches in front of them.
     Vendors(Box<Settings>),
 }
@@ -47,6 +51,9 @@ pub enum RefreshError {
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
+    /// There is no evidence of the GPUs to check.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A vendor's service did not give one, or gave a wrong one.
     #[error(transparent)]
     Fetch(Box<EndorseError>),
@@ -73,6 +80,7 @@ impl RefreshError {
         match self {
             Self::Attester(e) => e.code(),
             Self::Staple(e) => e.code(),
+            Self::Gpu(e) => e.code(),
             Self::Fetch(e) => e.code(),
             Self::Document(e) => e.code(),
             Self::Rejected(e) => e.code(),
@@ -161,6 +169,7 @@ async fn obtain(
     let evidence = Evidence::parse(&raw.evidence).map_err(AttesterError::Evidence)?;
     let bundle = match source {
         Source::Given(bundle) => (**bundle).clone(),
+        Source::File(path) => read_bundle(path)?,
         Source::Vendors(settings) if lacks(&raw) => {
             let known = Known { vek: raw.endorsements.vek.clone(), ..Known::default() };
             let settings = Settings { renew, ..Settings::clone(settings) };
@@ -202,7 +211,7 @@ fn check(
     Ok(authentic.valid_until())
 }
 
-fn notify(notice: &Notice) {
+pub(crate) fn notify(notice: &Notice) {
     match notice {
         Notice::Waiting { host, seconds } => {
             tracing::info!(host, seconds, "waiting before a vendor's service is asked");
@@ -212,7 +221,7 @@ fn notify(notice: &Notice) {
 }
 
 /// Where the system gives no random bytes, machines may ask at the same time; nothing else rests on it.
-fn jitter() -> Jitter {
+pub(super) fn jitter() -> Jitter {
     let mut bytes = [0; 2];
     let drawn = aws_lc_rs::rand::fill(&mut bytes);
     Jitter(drawn.map_or(u16::MAX / 2, |()| u16::from_be_bytes(bytes)))

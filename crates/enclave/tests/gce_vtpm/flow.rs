@@ -38,7 +38,7 @@ fn shown(attester: Arc<dyn Attester>, bundle: &EndorsementBundle, unlisted: &Dan
     Arc::new(vtpm.unwrap_or_else(|e| panic!("{}: {e}", e.code())))
 }
 
-fn usual(vm: &Vm) -> Arc<Vtpm> {
+pub(crate) fn usual(vm: &Vm) -> Arc<Vtpm> {
     shown(vm.attester(), &GOOGLE.bundle(&[]), &Danger::Refuse)
 }
 
@@ -61,7 +61,7 @@ fn document(vtpm: Option<Arc<Vtpm>>, tls: &TlsIdentity, nonce: [u8; 32]) -> Atte
 // === the client's side ===
 
 /// These values of all sixteen registers, on any instance of one project in one zone.
-fn terms(values: &[(u8, [u8; 32])]) -> GcePolicy {
+pub(crate) fn terms(values: &[(u8, [u8; 32])]) -> GcePolicy {
     GcePolicy {
         memory_encryption_unproven: Danger::Allow { reason: "the report names the key".into() },
         project_id: Expected::OneOf(vec![PROJECT.into()]),
@@ -120,7 +120,7 @@ fn ids(checks: &[Check], outcome: Outcome) -> Vec<&'static str> {
     checks.iter().filter(|check| check.outcome == outcome).map(|check| check.rule.id).collect()
 }
 
-fn pcrs(vm: &Vm) -> Vec<(u8, [u8; 32])> {
+pub(crate) fn pcrs(vm: &Vm) -> Vec<(u8, [u8; 32])> {
     vm.0.tpm().pcr_values(&(0..16).collect::<Vec<_>>()).expect("values")
 }
 

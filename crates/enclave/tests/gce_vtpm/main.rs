@@ -3,6 +3,7 @@
 
 mod flow;
 mod google;
+mod release;
 #[path = "../swtpm/mod.rs"]
 mod swtpm;
 mod vm;
@@ -32,6 +33,12 @@ fn main() {
         trial("the boot's log is carried, and appraised where it is demanded", flow::log),
         trial("a server's own check refuses what every client would", flow::own_check),
         trial("a TPM that is none of Google's has a name", flow::provisioning),
+        trial("a broker is shown the virtual TPM, bound to the exchange", release::shown),
+        trial("a broker refuses another machine's virtual TPM, and one for another key", release::borrowed),
+        trial(
+            "a broker refuses a virtual TPM that nobody vouches for, or that is not as demanded",
+            release::refused,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -6,7 +6,7 @@ use casemate_attest::{PlatformPolicy, Policy};
 use serde::Deserialize;
 
 /// More devices are refused; the largest machines have 8 GPUs and 4 switches.
-const MAX_DEVICES: usize = 64;
+pub const MAX_DEVICES: usize = 64;
 
 /// What a relying party demands of a machine's devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
