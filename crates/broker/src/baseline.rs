@@ -65,9 +65,8 @@ pub fn baseline(unlisted: Danger) -> Baseline {
     machine.tdx = PlatformPolicy::Accepted(tdx());
     machine.nitro = PlatformPolicy::Accepted(nitro());
     machine.azure = PlatformPolicy::Accepted(azure());
-    let devices = Policy { nvidia: PlatformPolicy::Accepted(nvidia()), ..Policy::deny_all() };
     let parts = PartTerms {
-        devices: DeviceTerms::WhereShown(Box::new(devices)),
+        devices: DeviceTerms::WhereShown(Box::new(Policy::for_nvidia(nvidia()))),
         vtpm: VtpmTerms::WhereShown { policy: Box::new(Policy::for_gce(gce())), unlisted },
     };
     Baseline { machine, parts }

@@ -12,7 +12,7 @@ use casemate_attest::nvidia::{NvidiaClaims, VerifiedGpu, VerifiedSet};
 use casemate_attest::snp::{GuestPermission, SnpClaims};
 use casemate_attest::tdx::TdxClaims;
 use casemate_attest::tpm::SelectedPcrs;
-use casemate_attest::{Claims, Verified};
+use casemate_attest::Claims;
 use casemate_protocol::additional::AttestedComposite;
 use serde_json::{Map, Value, json};
 

@@ -301,9 +301,10 @@ fn attestation(error: &AttestationError) -> Exit {
 fn staple(error: &StapleError) -> Exit {
     match error {
         StapleError::Unreadable => Exit::Usage,
-        StapleError::Bundle(_) | StapleError::Missing { .. } | StapleError::Expired { .. } => {
-            Exit::Undecidable
-        }
+        StapleError::Bundle(_)
+        | StapleError::Missing { .. }
+        | StapleError::NotNewer
+        | StapleError::Expired { .. } => Exit::Undecidable,
     }
 }
 
@@ -312,6 +313,7 @@ fn endorsements(error: &RefreshError) -> Exit {
         RefreshError::Staple(e) => staple(e),
         RefreshError::Fetch(e) => endorse(e),
         RefreshError::Rejected(e) => rejected(e),
+        RefreshError::Gpu(e) => gpu(e),
         RefreshError::Attester(_)
         | RefreshError::Document(_)
         | RefreshError::Unreadable(_)
@@ -361,7 +363,9 @@ fn release(error: &ReleaseError) -> Exit {
         | ReleaseError::Staple(_)
         | ReleaseError::Platform { .. } => Exit::Undecidable,
         ReleaseError::Jwe(_) => Exit::NotGenuine,
-        ReleaseError::Randomness => Exit::Internal,
+        ReleaseError::Gpu(e) => gpu(e),
+        ReleaseError::Vtpm(e) => own_vtpm(e),
+        ReleaseError::Randomness | ReleaseError::Clock => Exit::Internal,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use casemate_attest::UnixTime;
+use casemate_protocol::devices;
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{
     self, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError,
@@ -15,7 +16,7 @@ use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
 use crate::clock::Clock;
 use crate::gpu::{GpuError, Gpus};
-use crate::staple::{EndorsementHealth, EndorsementState, StapleError, Staples};
+use crate::staple::{EndorsementHealth, StapleError, Staples};
 use crate::tls::TlsIdentity;
 use crate::vtpm::{Vtpm, VtpmError};
 

@@ -218,7 +218,7 @@ measurements = { any = "test" }
     asked(&none, 1).await.1.assert_refused(401, "devices.not-expected");
     let code = |text: &str| Baseline::from_toml(text).unwrap_err().code();
     assert_eq!(code(hopper), "policy.devices-without-count");
-    assert_eq!(code("[devices]\ncount = 1"), "policy.devices-without-terms");
+    assert_eq!(code(&format!("{snp}\n[devices]\ncount = 1")), "policy.devices-without-terms");
     assert_eq!(code(&format!("{snp}\n[vtpm]\nprovider = \"google\"")), "policy.vtpm-without-terms");
     assert_eq!(code("["), "policy.malformed");
 }

@@ -16,13 +16,15 @@ use casemate_protocol::jwe::TeePrivateKey;
 use casemate_protocol::kbs::{CompositeEvidence, PrimaryEvidence, RuntimeData, report_data};
 use casemate_protocol::vtpm::VtpmRule;
 
+use zeroize::Zeroizing;
+
 use crate::flow::{pcrs, terms, usual};
 use crate::google::KEY_SERIAL;
 use crate::vm::{CHIP, Chip, FIRMWARE, GOOGLE, NOW, Vm, anchors};
 
 /// An exchange with a key of its own.
 fn runtime(byte: u8) -> RuntimeData {
-    let key = TeePrivateKey::from_random(&[byte; 32]).expect("a key");
+    let key = TeePrivateKey::from_random(&Zeroizing::new([byte; 32])).expect("a key");
     RuntimeData { nonce: "bm9uY2U=".into(), tee_pubkey: key.public() }
 }
 
