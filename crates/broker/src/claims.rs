@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use casemate_attest::Claims;
 use casemate_attest::azure::{AzureClaims, HardwareClaims};
 use casemate_attest::gce::GceClaims;
 use casemate_attest::nitro::NitroClaims;
@@ -12,7 +13,6 @@ use casemate_attest::nvidia::{NvidiaClaims, VerifiedGpu, VerifiedSet};
 use casemate_attest::snp::{GuestPermission, SnpClaims};
 use casemate_attest::tdx::TdxClaims;
 use casemate_attest::tpm::SelectedPcrs;
-use casemate_attest::Claims;
 use casemate_protocol::additional::AttestedComposite;
 use serde_json::{Map, Value, json};
 

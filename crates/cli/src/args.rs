@@ -308,6 +308,9 @@ pub(crate) struct ServeArgs {
     /// A mirror of the hosts that have AWS's revocation lists: /HOST/PATH below it is asked for
     #[arg(long, value_name = "URL", env = "CASEMATE_CRL_MIRROR")]
     crl_mirror: Option<String>,
+    /// Reach the vendors' services through this HTTP proxy: http://HOST:PORT, or vsock:CID:PORT (3 is the parent of a Nitro enclave)
+    #[arg(long, value_name = "ADDRESS", env = "CASEMATE_ENDORSEMENT_PROXY")]
+    endorsement_proxy: Option<String>,
     /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
     endorsement_ca: Option<PathBuf>,
@@ -372,6 +375,7 @@ impl ServeArgs {
             kds: self.kds,
             pccs: self.pccs,
             crl_mirror: self.crl_mirror,
+            endorsement_proxy: self.endorsement_proxy,
             endorsement_ca: self.endorsement_ca,
             gpu_policy: self.gpu_policy,
             gpu_endorsements: self.gpu_endorsements,

@@ -281,6 +281,7 @@ fn boot(error: &BootError) -> Exit {
         | BootError::KeyMemory(_)
         | BootError::Engine(_)
         | BootError::Clock
+        | BootError::Forward(_)
         | BootError::Listen(ListenError::Tcp { .. }) => Exit::Internal,
     }
 }

@@ -85,6 +85,9 @@ pub enum BootError {
     /// Step 2: the file of endorsements.
     #[error(transparent)]
     Staple(#[from] StapleError),
+    /// Step 2: the way over vsock to the vendors' services.
+    #[error("no port of this machine's loopback can be opened for the vendors' services: {0}")]
+    Forward(#[source] std::io::Error),
     /// Step 4: the machine's own evidence, as clients will see it.
     #[error(transparent)]
     Endorsements(#[from] RefreshError),
@@ -134,6 +137,7 @@ impl BootError {
             Self::Vtpm(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Endorsements(e) => e.code(),
+            Self::Forward(_) => "boot.forward",
             Self::Clock => "boot.clock",
             Self::Tls(e) => e.code(),
             Self::Confine(e) => e.code(),

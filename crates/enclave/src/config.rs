@@ -44,6 +44,8 @@ pub struct ServeSettings {
     pub pccs: Option<String>,
     /// A mirror of the hosts that have AWS's revocation lists.
     pub crl_mirror: Option<String>,
+    /// HTTP proxy that leads to the vendors' services, http://HOST:PORT or vsock:CID:PORT.
+    pub endorsement_proxy: Option<String>,
     /// PEM file with the only authorities that the services' TLS may have.
     pub endorsement_ca: Option<PathBuf>,
     /// Policy file that the machine's GPUs must meet.
@@ -173,6 +175,15 @@ pub enum VtpmSource {
     },
 }
 
+/// Through whom the vendors' services are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndorsementProxy {
+    /// An HTTP proxy, `http://HOST:PORT`.
+    Http(String),
+    /// An HTTP proxy at a vsock address, as a Nitro enclave's parent has it.
+    Vsock(VsockAddress),
+}
+
 /// Who has the endorsements that the machine itself does not bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndorsementSource {
@@ -190,6 +201,8 @@ pub enum EndorsementSource {
         pccs: Option<String>,
         /// A mirror of the hosts that have AWS's revocation lists.
         crl_mirror: Option<String>,
+        /// Through whom they are reached, where not directly.
+        proxy: Option<EndorsementProxy>,
         /// PEM file with the authorities of their TLS.
         authorities: Option<PathBuf>,
     },
@@ -292,6 +305,7 @@ impl ServeSettings {
             kds: self.kds.or(below.kds),
             pccs: self.pccs.or(below.pccs),
             crl_mirror: self.crl_mirror.or(below.crl_mirror),
+            endorsement_proxy: self.endorsement_proxy.or(below.endorsement_proxy),
             endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
             gpu_policy: self.gpu_policy.or(below.gpu_policy),
             gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
@@ -440,12 +454,14 @@ impl ServeSettings {
     /// Nobody is asked unless a person wrote that somebody may be (STAPLE-01).
     fn endorsement_source(&self) -> Result<EndorsementSource, ConfigError> {
         const FETCH: &str = "--fetch-endorsements";
+        const PROXY: &str = "--endorsement-proxy";
         if self.fetch_endorsements != Some(true) {
             let given = [
                 ("--endorsement-cache", self.endorsement_cache.is_some()),
                 ("--kds", self.kds.is_some()),
                 ("--pccs", self.pccs.is_some()),
                 ("--crl-mirror", self.crl_mirror.is_some()),
+                (PROXY, self.endorsement_proxy.is_some()),
                 ("--endorsement-ca", self.endorsement_ca.is_some()),
             ];
             if let Some((given, _)) = given.into_iter().find(|(_, given)| *given) {
@@ -463,6 +479,7 @@ impl ServeSettings {
             kds: self.kds.clone(),
             pccs: self.pccs.clone(),
             crl_mirror: self.crl_mirror.clone(),
+            proxy: self.endorsement_proxy.as_deref().map(endorsement_proxy).transpose()?,
             authorities: self.endorsement_ca.clone(),
         })
     }
@@ -474,6 +491,15 @@ impl ServeSettings {
 /// [`ConfigError::Address`]; see spec/channel.md, CH-13.
 pub fn broker_path(text: &str) -> Result<BrokerPath, ConfigError> {
     VsockAddress::parse_destination(text).map(BrokerPath::Vsock).map_err(wrong_address("--broker-via"))
+}
+
+/// What `--endorsement-proxy` says. The form of an HTTP proxy's address is looked at where it is used (endorse.md, END-25).
+fn endorsement_proxy(text: &str) -> Result<EndorsementProxy, ConfigError> {
+    if text.starts_with("vsock:") {
+        let address = VsockAddress::parse_destination(text).map_err(wrong_address("--endorsement-proxy"))?;
+        return Ok(EndorsementProxy::Vsock(address));
+    }
+    Ok(EndorsementProxy::Http(text.to_owned()))
 }
 
 fn wrong_address(setting: &'static str) -> impl Fn(AddressError) -> ConfigError {
@@ -536,8 +562,19 @@ mod tests {
             kds: None,
             pccs: Some("https://p".into()),
             crl_mirror: None,
+            proxy: None,
             authorities: None,
         };
+        let proxied = |proxy: &str| {
+            let settings = ServeSettings { endorsement_proxy: Some(proxy.into()), ..vendors.clone() };
+            match settings.resolve(CORES).unwrap().endorsements {
+                EndorsementSource::Vendors { proxy, .. } => proxy.unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let vsock = VsockAddress { cid: 3, port: 8001 };
+        assert_eq!(proxied("vsock:3:8001"), EndorsementProxy::Vsock(vsock));
+        assert_eq!(proxied("http://proxy:3128"), EndorsementProxy::Http("http://proxy:3128".into()));
         assert_eq!(vendors.resolve(CORES).unwrap().endorsements, expected);
         // What is switched off is off.
         let off = ServeSettings { fetch_endorsements: Some(false), ..complete() };
@@ -599,7 +636,7 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 30] = [
+        let cases: [(Edit, &str); 31] = [
             (|s| s.listen = Some("8443".into()), "address.form"),
             (|s| s.listen = Some("vsock:x".into()), "address.number"),
             (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),
@@ -635,6 +672,7 @@ mod tests {
             (|s| s.kds = Some("https://k".into()), "config.unpaired"),
             (|s| s.pccs = Some("https://p".into()), "config.unpaired"),
             (|s| s.crl_mirror = Some("https://m".into()), "config.unpaired"),
+            (|s| s.endorsement_proxy = Some("http://p:1".into()), "config.unpaired"),
             (|s| s.endorsement_ca = Some("a".into()), "config.unpaired"),
             (
                 |s| {

@@ -10,12 +10,13 @@ use crate::attestation::{AttestationService, RESTAPLE};
 use crate::attester::Attester;
 use crate::boot::BootError;
 use crate::clock::Clock;
-use crate::config::{EndorsementSource, GpuSource, ServeConfig, VtpmSource};
+use crate::config::{EndorsementProxy, EndorsementSource, GpuSource, ServeConfig, VtpmSource};
 use crate::gpu::Gpus;
 use crate::staple::{Part, PartSource, Source, Stapler, keep, read_bundle};
+use crate::transport::forward;
 use crate::vtpm::Vtpm;
 
-/// What was written about endorsements, with every file read.
+/// What was written about endorsements, with every file read. Within the runtime: a way over vsock is opened.
 pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
     match &config.endorsements {
         EndorsementSource::Machine => Ok(Source::Given(Box::default())),
@@ -24,11 +25,19 @@ pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
             read_bundle(path)?;
             Ok(Source::File(path.clone()))
         }
-        EndorsementSource::Vendors { cache, kds, pccs, crl_mirror, authorities } => {
+        EndorsementSource::Vendors { cache, kds, pccs, crl_mirror, proxy, authorities } => {
             let mut settings = Settings::vendors(cache.clone());
             settings.kds = kds.clone().unwrap_or(settings.kds);
             settings.intel = pccs.clone().map_or(settings.intel, IntelService::Pccs);
             settings.lists = crl_mirror.clone();
+            settings.proxy = match proxy {
+                None => None,
+                Some(EndorsementProxy::Http(url)) => Some(url.clone()),
+                // Whatever the fetcher says over TCP goes on over vsock: TLS is above both.
+                Some(EndorsementProxy::Vsock(to)) => {
+                    Some(format!("http://{}", forward(*to).map_err(BootError::Forward)?))
+                }
+            };
             let read = |path: &PathBuf| {
                 let unreadable = |_| BootError::File { path: path.clone(), reason: "it cannot be read" };
                 std::fs::read(path).map_err(unreadable)

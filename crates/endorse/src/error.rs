@@ -30,6 +30,12 @@ pub enum EndorseError {
         /// What was given.
         url: String,
     },
+    /// Not a proxy's address.
+    #[error("`{url}` is not a proxy's address of the form http://HOST:PORT")]
+    Proxy {
+        /// What was given.
+        url: String,
+    },
     /// The certificates above that of the attestation key are neither in the evidence nor fetched.
     #[error("the certificates above that of the attestation key were not given")]
     ChainNotGiven,
@@ -243,6 +249,7 @@ impl EndorseError {
             Self::Platform { .. } => "endorse.platform",
             Self::VlekNotServed => "endorse.vlek-not-served",
             Self::Address { .. } => "endorse.address",
+            Self::Proxy { .. } => "endorse.proxy",
             Self::ChainNotGiven => "endorse.ak-chain",
             Self::ListAddress { .. } => "endorse.list-address",
             Self::Client { .. } => "endorse.client",
@@ -275,6 +282,7 @@ impl EndorseError {
         match self {
             Self::Needs(NeedsError::LineUnknown | NeedsError::LineDiffers { .. })
             | Self::Address { .. }
+            | Self::Proxy { .. }
             | Self::ChainNotGiven
             | Self::Client { .. } => EndorseKind::Usage,
             Self::CacheFile { .. } => EndorseKind::Local,

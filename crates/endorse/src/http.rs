@@ -12,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::error::EndorseError;
 use super::pace::{Queue, Turn};
-use super::settings::Settings;
+use super::settings::{Settings, proxy};
 use super::{Answer, Notice, Question, Request};
 
 /// The longest answer that is read. Certificates have 2 KiB, lists and Intel's documents up to 15 KiB; lists may grow.
@@ -103,10 +103,15 @@ pub(super) fn client(settings: &Settings) -> Result<Client, EndorseError> {
         .map_err(|error| failed(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Client::builder()
+    // What the environment names is not used.
+    let client = Client::builder().no_proxy();
+    let client = match &settings.proxy {
+        None => client,
+        Some(url) => client.proxy(proxy(url)?),
+    };
+    client
         .use_preconfigured_tls(tls)
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
         .user_agent(concat!("casemate/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| failed(error.to_string()))

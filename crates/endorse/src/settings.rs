@@ -22,6 +22,9 @@ pub struct Settings {
     pub lists: Option<String>,
     /// Certificate authorities (PEM) of the services' TLS instead of Mozilla's.
     pub authorities: Option<Vec<u8>>,
+    /// An HTTP proxy, `http://HOST:PORT`, through which every service is reached but those of this machine and Azure's metadata
+    /// service. With `https` it sees which hosts are asked, and nothing else.
+    pub proxy: Option<String>,
     /// The cache folder.
     pub cache: PathBuf,
     /// Use nothing but the cache folder.
@@ -91,6 +94,7 @@ impl Settings {
             nvidia: NvidiaServices { rim: NVIDIA_RIM.to_owned(), ocsp: NVIDIA_OCSP.to_owned(), nonce: true },
             lists: None,
             authorities: None,
+            proxy: None,
             cache,
             offline: false,
             renew: false,
@@ -141,6 +145,25 @@ pub(super) fn base(url: &str) -> Result<String, EndorseError> {
     Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
+/// A proxy's address: a host and a port, and nothing that would be ignored.
+pub(super) fn proxy(url: &str) -> Result<reqwest::Proxy, EndorseError> {
+    let refused = || EndorseError::Proxy { url: url.to_owned() };
+    let parsed = Url::parse(url).map_err(|_| refused())?;
+    let bare = parsed.username().is_empty()
+        && parsed.password().is_none()
+        && parsed.path() == "/"
+        && parsed.query().is_none()
+        && parsed.fragment().is_none();
+    if parsed.scheme() != "http" || parsed.host_str().is_none() || !bare {
+        return Err(refused());
+    }
+    let proxy = reqwest::Proxy::all(parsed).map_err(|_| refused())?;
+    Ok(proxy.no_proxy(reqwest::NoProxy::from_string(NOT_PROXIED)))
+}
+
+/// What is on this machine, or answers this machine only.
+const NOT_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.169.254";
+
 /// AMD 57230 §4.
 const AMD_KDS: &str = "https://kdsintf.amd.com";
 /// Intel SGX and TDX services, API version 4.
@@ -157,6 +180,30 @@ pub(super) const METADATA_HOST: &str = "169.254.169.254";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::EndorseKind;
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port() {
+        for good in
+            ["http://proxy.example:3128", "http://127.0.0.1:8001/", "http://[::1]:3128", "http://proxy"]
+        {
+            assert!(proxy(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "proxy.example:3128",
+            "https://proxy.example:3128",
+            "socks5://proxy.example:1080",
+            "http://user@proxy.example",
+            "http://user:secret@proxy.example",
+            "http://proxy.example/path",
+            "http://proxy.example/?a=b",
+            "http://proxy.example/#a",
+        ] {
+            let error = proxy(bad).expect_err(bad);
+            assert_eq!((error.code(), error.kind()), ("endorse.proxy", EndorseKind::Usage), "{bad}");
+        }
+    }
 
     #[test]
     fn plain_http_only_to_this_machine_and_the_metadata_service() {

@@ -72,6 +72,9 @@ pub(crate) struct EndorseFetchArgs {
     /// A mirror of the hosts that have AWS's and Google's revocation lists: /HOST/PATH below it is asked for
     #[arg(long, value_name = "URL")]
     pub(crate) crl_mirror: Option<String>,
+    /// Reach the services through this HTTP proxy, http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
     /// AMD's Key Distribution Service, or a mirror [default: https://kdsintf.amd.com]
     #[arg(long, value_name = "URL")]
     pub(crate) kds: Option<String>,

@@ -170,6 +170,7 @@ fn settings(args: &EndorseFetchArgs) -> Result<Settings, CliError> {
     }
     settings.nvidia.nonce = !args.ocsp_without_nonce;
     settings.lists.clone_from(&args.crl_mirror);
+    settings.proxy.clone_from(&args.proxy);
     settings.authorities = args.tls_authority.as_deref().map(files::read).transpose()?;
     settings.offline = args.offline;
     Ok(settings)

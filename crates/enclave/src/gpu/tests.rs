@@ -17,6 +17,8 @@ use casemate_sim::nvidia::NvidiaVendor;
 
 use super::driver::{Asked, Driver};
 use super::nvml::State;
+use crate::staple::{EndorsementState, PartSource, keep};
+
 use super::{GpuAttester, GpuError, GpuPolicy, Gpus, RawGpu, SimulatedGpus, endorsed};
 
 const NOW: UnixTime = UnixTime(1_795_478_400);
@@ -194,6 +196,81 @@ fn gpus_that_fail_later_have_no_substitute() {
 fn a_directory_without_a_vendor_of_gpus_has_none() {
     let missing = PathBuf::from("/nonexistent/vendor");
     assert!(SimulatedGpus::launch(&missing, 1, NOW).is_err());
+}
+
+// === renewal ===
+
+/// One GPU of a vendor whose answers the test makes.
+struct One(casemate_sim::nvidia::Gpu, NvidiaAnchors);
+
+impl GpuAttester for One {
+    fn evidence(&self, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, GpuError> {
+        Ok(vec![RawGpu { report: self.0.report(nonce)?, chain: self.0.chain_pem().into() }])
+    }
+
+    fn let_work(&self, _verified: &VerifiedSet) -> Result<(), GpuError> {
+        Ok(())
+    }
+
+    fn anchors(&self) -> NvidiaAnchors {
+        self.1.clone()
+    }
+}
+
+/// STAPLE-11: from a file that somebody else renews. NVIDIA's answers last for a month here.
+#[tokio::test]
+async fn what_is_said_of_gpus_is_renewed_from_its_file() {
+    let mut vendor = NvidiaVendor::create(NOW).unwrap();
+    let one = One(vendor.gpu().unwrap(), NvidiaAnchors::danger_only_pem(&vendor.root_pem()).unwrap());
+    let bundle = |vendor: &NvidiaVendor| {
+        let manifests = vendor.manifests().unwrap().map(String::into_bytes).to_vec();
+        EndorsementBundle::default().with_nvidia(vendor.answers([&one.0]).unwrap(), manifests)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("endorsements");
+    let write = |bundle: &EndorsementBundle| std::fs::write(&path, bundle.to_bytes().unwrap()).unwrap();
+    let first = bundle(&vendor);
+    let (later, mut stranger) = (UnixTime(NOW.0 + 25 * DAY), NvidiaVendor::create(NOW).unwrap());
+    vendor.renew(later).unwrap();
+    stranger.renew(later).unwrap();
+    let newer = bundle(&vendor);
+    let theirs = EndorsementBundle::default()
+        .with_nvidia(stranger.answers([&stranger.gpu().unwrap()]).unwrap(), Vec::new());
+
+    let said = endorsed(first.devices().unwrap());
+    let gpus = Arc::new(Gpus::start(Arc::new(one), &policy(1), said, NONCE, NOW).unwrap());
+    let source = PartSource::File(path.clone());
+    let ends = gpus.valid_until();
+    // Nothing is due yet: the file is not even there.
+    let step = keep(&gpus, &source, NOW).await;
+    assert!(!step.renewed && step.wait > 0);
+    assert_eq!(gpus.health(NOW).state, EndorsementState::Fresh);
+    // Every attempt comes later than the waits of the one before it.
+    let mut now = later;
+    let mut fails = async |code: &str| {
+        assert!(!keep(&gpus, &source, now).await.renewed);
+        assert_eq!(gpus.health(now).last_error_code, Some(code));
+        assert!(gpus.health(now).state >= EndorsementState::RefreshFailing);
+        assert_eq!(gpus.valid_until(), ends, "what is carried stays");
+        now = UnixTime(now.0 + 3601);
+    };
+    fails("staple.unreadable").await;
+    write(&first);
+    fails("staple.not-newer").await;
+    std::fs::write(&path, "{}").unwrap();
+    fails("endorse.bundle.form").await;
+    write(&theirs);
+    fails("ocsp.missing").await;
+    write(&newer);
+    assert!(keep(&gpus, &source, now).await.renewed);
+    assert!(gpus.valid_until() > ends);
+    let health = gpus.health(now);
+    assert_eq!((health.state, health.last_error_code), (EndorsementState::Fresh, None));
+    // What is carried in documents is the newer one: it is good when the first is not.
+    let after = UnixTime(ends.0 + DAY);
+    let (_, shown) = gpus.evidence(&NONCE, after).unwrap();
+    let anchors = NvidiaAnchors::danger_only_pem(&vendor.root_pem()).unwrap();
+    assert!(devices::verify(&shown, 1, policy(1).terms(), &anchors, &NONCE, after).is_ok());
 }
 
 // === the driver's thread ===

@@ -6,6 +6,7 @@
 mod address;
 mod dial;
 mod error;
+mod forward;
 mod listen;
 #[allow(unsafe_code)]
 mod registered;
@@ -14,6 +15,7 @@ mod socket;
 pub use address::{AddressError, BrokerPath, ListenAddress, VsockAddress};
 pub(crate) use dial::Connector;
 pub use error::VsockError;
+pub(crate) use forward::forward;
 pub(crate) use listen::Bound;
 pub use listen::ListenError;
 

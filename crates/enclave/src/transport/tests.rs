@@ -10,6 +10,7 @@ use socket2::{Domain, SockAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::socket::{self, Listener, Stream};
+
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -237,4 +238,36 @@ fn a_vsock_port_that_nobody_has_is_an_error_with_a_name() {
     let error = VsockError::of(address, &ended.unwrap_err());
     let known = ["vsock.absent", "vsock.refused", "vsock.timed-out", "vsock.no-route", "vsock.not-permitted"];
     assert!(known.contains(&error.code()), "{error}");
+}
+
+/// CH-19, over a family that every machine has.
+#[tokio::test]
+async fn a_port_of_the_loopback_leads_to_the_other_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = SockAddr::unix(folder.path().join("proxy")).unwrap();
+    let to = forward::forward_to(Domain::UNIX, there.clone()).unwrap();
+    assert!(to.ip().is_loopback());
+    // Nobody is there yet: the connection is closed, and the next one finds somebody.
+    let mut early = tokio::net::TcpStream::connect(to).await.unwrap();
+    assert_eq!(early.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    let listener = Listener::listen(socket::bind(Domain::UNIX, &there).unwrap(), 8).unwrap();
+    let echo = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).await.unwrap();
+        stream.write_all(&said).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let said = vec![7; 300_000];
+    let mut here = tokio::net::TcpStream::connect(to).await.unwrap();
+    let (mut reading, mut writing) = here.split();
+    let mut heard = Vec::new();
+    let both = async {
+        writing.write_all(&said).await.unwrap();
+        writing.shutdown().await.unwrap();
+        reading.read_to_end(&mut heard).await.unwrap();
+    };
+    tokio::time::timeout(LIMIT, both).await.unwrap();
+    assert_eq!(heard, said);
+    echo.await.unwrap();
 }

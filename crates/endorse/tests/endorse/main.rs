@@ -15,6 +15,7 @@ mod devices_recorded;
 mod lists;
 mod machine;
 mod polite;
+mod proxy;
 mod recorded;
 mod renewal;
 mod replay;
@@ -29,6 +30,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let absent = recorded::folder().is_none();
     let polite = polite::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
+    let proxied = proxy::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let renewal = renewal::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let devices = devices::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
     let lists = lists::CASES.iter().map(|(name, run)| Trial::test(*name, *run));
@@ -40,7 +42,14 @@ fn main() {
         .map(|(name, run)| Trial::test(*name, *run).with_ignored_flag(absent));
     libtest_mimic::run(
         &arguments,
-        polite.chain(renewal).chain(devices).chain(lists).chain([specified]).chain(recorded).collect(),
+        polite
+            .chain(proxied)
+            .chain(renewal)
+            .chain(devices)
+            .chain(lists)
+            .chain([specified])
+            .chain(recorded)
+            .collect(),
     )
     .exit();
 }
