@@ -54,8 +54,16 @@ pub(crate) enum CliError {
     NotJson { command: &'static str },
     #[error("stage {stage} of the demo did not end as it must: expected {expected}")]
     Demo { stage: u32, expected: &'static str },
-    #[error("the broker cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}")]
     Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error(
+        "{address} can be reached from other machines, and what programs send to the proxy is not encrypted"
+    )]
+    ProxyAddress { address: std::net::SocketAddr },
+    #[error("`{url}` is not the https address of a server")]
+    ProxyServer { url: String },
+    #[error("{} holds no key", path.display())]
+    ProxyKey { path: PathBuf },
     #[error("{}: {source}", path.display())]
     KeyFile { path: PathBuf, source: casemate_seal::KeyFileError },
     #[error(transparent)]
@@ -195,6 +203,9 @@ impl CliError {
             Self::NotJson { .. } => "cli.not-json",
             Self::Demo { .. } => "cli.demo",
             Self::Listen { .. } => "cli.listen",
+            Self::ProxyAddress { .. } => "proxy.address",
+            Self::ProxyServer { .. } => "connect.address",
+            Self::ProxyKey { .. } => "proxy.api-key",
             Self::Tls(e) => e.code(),
             Self::KeyFile { source, .. } => source.code(),
             Self::Uuid(_) => "cli.uuid",
@@ -262,6 +273,9 @@ impl CliError {
                 "nothing is overwritten: choose another name or remove it first"
             }
             Self::ProductLine { .. } => "choose milan, genoa or turin",
+            Self::ProxyAddress { .. } => {
+                "listen on 127.0.0.1, or write with --danger-listen why others may read along"
+            }
             Self::SimulatedPlatform { .. } => "choose sev-snp, tdx, nitro, azure-snp, azure-tdx or nvidia",
             Self::MissingFlag { flag } if ["--nonce", "--report-data"].contains(flag) => {
                 "say what the evidence binds; see `casemate help verify` and `casemate help simulate report`"

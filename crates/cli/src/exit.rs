@@ -85,6 +85,9 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::KeySet(_)
         | CliError::NoCacheFolder
         | CliError::Policy(_)
+        | CliError::ProxyAddress { .. }
+        | CliError::ProxyServer { .. }
+        | CliError::ProxyKey { .. }
         | CliError::PlatformPolicy(_)
         | CliError::Baseline(_)
         | CliError::ReleasePolicy(_)

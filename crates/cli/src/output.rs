@@ -13,7 +13,7 @@ use crate::error::CliError;
 /// Logs go to stderr; `RUST_LOG` chooses, default `info` for our own crates.
 pub(crate) fn start_logs(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("warn,casemate_broker=info,casemate_enclave=info,casemate_engine=info,casemate=info")
+        EnvFilter::new("warn,casemate_broker=info,casemate_enclave=info,casemate_engine=info,casemate_client=info,casemate=info")
     });
     let logs =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);

@@ -26,6 +26,7 @@ use crate::tls::OneKey;
 pub struct VerifiedServer {
     http: reqwest::Client,
     base: String,
+    tls_spki_sha256: [u8; 32],
     verified: Verified,
     vtpm: AttestedVtpm,
     machine: AttestedMachine,
@@ -239,7 +240,7 @@ pub async fn connect(
                 error: Box::new(refused.into()),
             }
         })?;
-    Ok(VerifiedServer { http, base, verified, vtpm, machine, token: document.token })
+    Ok(VerifiedServer { http, base, tls_spki_sha256: spki, verified, vtpm, machine, token: document.token })
 }
 
 /// What is not looked at once the machine or its statement is refused.
@@ -296,6 +297,30 @@ impl VerifiedServer {
     /// The moment after which nothing more is sent.
     pub fn valid_until(&self) -> UnixTime {
         self.machine.valid_until().min(self.vtpm.valid_until())
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo of the TLS key at which every connection ends.
+    pub fn tls_spki_sha256(&self) -> [u8; 32] {
+        self.tls_spki_sha256
+    }
+
+    /// Sends a request to `target`, a path with its query, and waits for the beginning of the answer.
+    ///
+    /// # Errors
+    /// [`SendError::Expired`] and [`SendError::Broken`].
+    pub(crate) async fn request(
+        &self,
+        method: reqwest::Method,
+        target: &str,
+        headers: reqwest::header::HeaderMap,
+        body: impl Into<reqwest::Body>,
+        now: UnixTime,
+    ) -> Result<Response, SendError> {
+        if now >= self.valid_until() {
+            return Err(SendError::Expired { valid_until: self.valid_until(), now });
+        }
+        let request = self.http.request(method, format!("{}{target}", self.base)).headers(headers).body(body);
+        request.send().await.map_err(|error| SendError::Broken(error.without_url()))
     }
 
     /// Sends a prompt and waits for the whole answer (`POST /infer`).

@@ -1,0 +1,138 @@
+//! The address on this machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use casemate_protocol::Plaintext;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::ProxyError;
+use super::{MOST_REQUESTS, Proxy, headers};
+use crate::forward;
+use crate::peer::PeerState;
+
+/// The proxy's HTTP interface.
+pub fn router(proxy: Arc<Proxy>) -> Router {
+    Router::new().route("/health", get(health)).fallback(forwarded).with_state(proxy)
+}
+
+async fn forwarded(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    let anthropic = request.uri().path().starts_with(MESSAGES);
+    match forward_one(&proxy, request).await {
+        Ok(response) => response,
+        Err(error) => error.answer(anthropic),
+    }
+}
+
+async fn forward_one(proxy: &Proxy, request: Request) -> Result<Response, ProxyError> {
+    let (parts, body) = request.into_parts();
+    // Before a byte of the body is read.
+    permitted(proxy, &parts.headers)?;
+    if !parts.uri.path().starts_with(API) {
+        return Err(ProxyError::Path);
+    }
+    let place = proxy.places.clone().try_acquire_owned();
+    let place = place.map_err(|_| ProxyError::Busy { most: MOST_REQUESTS })?;
+    let body = read(body, &parts.headers, proxy.max_body).await?;
+    let mut headers = headers::for_server(&parts.headers);
+    if let Some(key) = &proxy.api_key {
+        headers.remove("x-api-key");
+        headers.insert(header::AUTHORIZATION, key.0.clone());
+    }
+    let target = parts.uri.path_and_query().map_or_else(|| API.to_owned(), ToString::to_string);
+    let request = forward::Request { method: parts.method, target, headers, body: Arc::new(body) };
+    let answer = proxy.pool.send(&request).await?;
+    let mut response = Response::new(Body::from_stream(held(answer.body, place)));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = headers::for_application(&answer.headers);
+    Ok(response)
+}
+
+/// The stream, whose place is free again when it ends.
+fn held<S: futures_util::Stream>(
+    body: S,
+    place: OwnedSemaphorePermit,
+) -> impl futures_util::Stream<Item = S::Item> {
+    body.map(move |chunk| {
+        let _held = &place;
+        chunk
+    })
+}
+
+/// Programs call the proxy by this machine's own names. A page in a browser that was led here by another name, or that is of another
+/// site, is not the person's program (PRX-02).
+fn permitted(proxy: &Proxy, headers: &HeaderMap) -> Result<(), ProxyError> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if proxy.loopback && !text(header::HOST).is_some_and(is_here) {
+        return Err(ProxyError::Host);
+    }
+    match text(header::ORIGIN) {
+        None => Ok(()),
+        Some(origin) if origin.split_once("://").is_some_and(|(_, authority)| is_here(authority)) => Ok(()),
+        Some(_) => Err(ProxyError::Origin),
+    }
+}
+
+/// Whether a host and port are of this machine's loopback.
+fn is_here(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<axum::http::uri::Authority>() else { return false };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Plaintext<Vec<u8>>, ProxyError> {
+    let stated =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if stated.is_some_and(|stated| stated > limit) {
+        return Err(ProxyError::TooLong { limit });
+    }
+    let slow = |_| ProxyError::Slow { seconds: BODY_LIMIT.as_secs() };
+    let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, limit)).await.map_err(slow)?;
+    match read {
+        Ok(bytes) => Ok(Plaintext::new(Vec::from(bytes))),
+        Err(error) if is_too_long(&error) => Err(ProxyError::TooLong { limit }),
+        Err(_) => Err(ProxyError::Cut),
+    }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+async fn health(State(proxy): State<Arc<Proxy>>, uri: Uri) -> Response {
+    let _ = uri;
+    let servers: Vec<Value> =
+        proxy.pool.peers().iter().map(|peer| described(peer.url(), &peer.state())).collect();
+    axum::Json(json!({ "schema": "casemate.proxy.health/1", "servers": servers })).into_response()
+}
+
+fn described(url: &str, state: &PeerState) -> Value {
+    match state {
+        PeerState::Unverified => json!({ "url": url, "state": "unverified" }),
+        PeerState::Verified { valid_until, simulated } => {
+            json!({ "url": url, "state": "verified", "valid_until": valid_until.0, "simulated": simulated })
+        }
+        PeerState::Failed { code } => json!({ "url": url, "state": "failed", "code": code }),
+    }
+}
+
+const API: &str = "/v1/";
+const MESSAGES: &str = "/v1/messages";
+/// A program on this machine that has something to say says it at once.
+const BODY_LIMIT: Duration = Duration::from_secs(60);
