@@ -8,6 +8,7 @@ mod fixture;
 mod gpus;
 mod machine;
 mod path;
+mod proxy;
 mod refusals;
 mod vsock;
 
@@ -23,7 +24,8 @@ fn main() {
     let mut args = Arguments::from_args();
     // Two servers at once are enough for two cores.
     args.test_threads.get_or_insert(2);
-    let cases: Vec<(&str, Case)> = [path::CASES, refusals::CASES, machine::CASES, gpus::CASES].concat();
+    let cases: Vec<(&str, Case)> =
+        [path::CASES, refusals::CASES, machine::CASES, gpus::CASES, proxy::CASES].concat();
     let model = fixture::model();
     let shared: Arc<OnceLock<Fixture>> = Arc::default();
     let vsock = vsock::trials(model.as_deref(), &shared);

@@ -247,6 +247,12 @@ impl Answer {
         self.body
     }
 
+    /// The whole body of an error with this status.
+    pub fn error_text(self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
     /// The code of an error with this status.
     pub fn refused(self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.body);
