@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Verify a server, then ask it
     Ask(AskArgs),
-    /// An address on this machine for any OpenAI or Anthropic library: verifies the servers first, and sends to no other
+    /// Local address for OpenAI and Anthropic libraries, in front of verified servers
     Proxy(ProxyArgs),
     /// Check evidence, or a running server, against a policy
     Verify(Box<VerifyArgs>),
@@ -467,7 +467,7 @@ pub(crate) struct AskArgs {
     pub(crate) gpu_anchors: GpuAnchorArgs,
 }
 
-/// An address on this machine for any OpenAI or Anthropic library: verifies the servers first, and sends to no other
+/// Local address for OpenAI and Anthropic libraries, in front of verified servers
 #[derive(clap::Args)]
 #[command(after_help = "\
 Programs then use http://127.0.0.1:8337/v1 as they would use their provider's address:
@@ -658,6 +658,15 @@ pub(crate) enum PolicyCommand {
         #[arg(long, default_value = casemate_broker::DEFAULT_ISSUER)]
         issuer: String,
     },
+    /// A client's policy from what a server shows today: trust on first use (TOML)
+    Init(PolicyInitArgs),
+    /// What is different in another client's policy, a line each: - for what is gone, + for what is new
+    Diff {
+        /// A policy file
+        old: PathBuf,
+        /// Another
+        new: PathBuf,
+    },
     /// A client's policy: this measurement, this model, current firmware (TOML)
     Client {
         /// The launch measurement, 48 bytes hex
@@ -667,6 +676,17 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         manifest: String,
     },
+}
+
+/// A client's policy from what a server shows today: trust on first use (TOML)
+#[derive(clap::Args)]
+pub(crate) struct PolicyInitArgs {
+    /// The server, https://HOST:PORT
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
 }
 
 /// Print the launch measurement of a program on the simulated machine

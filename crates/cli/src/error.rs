@@ -62,6 +62,12 @@ pub(crate) enum CliError {
     ProxyAddress { address: std::net::SocketAddr },
     #[error("`{url}` is not the https address of a server")]
     ProxyServer { url: String },
+    #[error("no policy is written from evidence of {platform} yet")]
+    InitPlatform { platform: casemate_attest::Platform },
+    #[error("the server shows GPUs or a virtual TPM, and no policy is written from them yet")]
+    InitParts,
+    #[error("the server states a model without a manifest")]
+    InitModel,
     #[error("{} holds no key", path.display())]
     ProxyKey { path: PathBuf },
     #[error("{}: {source}", path.display())]
@@ -206,6 +212,9 @@ impl CliError {
             Self::ProxyAddress { .. } => "proxy.address",
             Self::ProxyServer { .. } => "connect.address",
             Self::ProxyKey { .. } => "proxy.api-key",
+            Self::InitPlatform { .. } => "policy.init-platform",
+            Self::InitParts => "policy.init-parts",
+            Self::InitModel => "policy.init-model",
             Self::Tls(e) => e.code(),
             Self::KeyFile { source, .. } => source.code(),
             Self::Uuid(_) => "cli.uuid",
@@ -344,6 +353,7 @@ impl CliError {
                 ConnectError::Tls(_)
                 | ConnectError::NoDocument { .. }
                 | ConnectError::Document(_)
+                | ConnectError::Unreadable(_)
                 | ConnectError::Malformed(_) => return None,
             },
             Self::Vtpm(e) => return vtpm_hint(e.reason.code()),

@@ -96,6 +96,9 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::BrokerSilent => Exit::Unreachable,
         CliError::Undecided { .. }
         | CliError::UnknownKind { .. }
+        | CliError::InitPlatform { .. }
+        | CliError::InitParts
+        | CliError::InitModel
         | CliError::FileTooLarge { .. }
         | CliError::Parse(_)
         | CliError::EventLog(_)
@@ -159,6 +162,7 @@ fn connect(error: &ConnectError) -> Exit {
         ConnectError::Rejected(e) => rejected(e),
         ConnectError::Denied(_) => Exit::Refused,
         ConnectError::Statement(e) => statement(&e.reason),
+        ConnectError::Unreadable(e) => statement(e),
         ConnectError::Vtpm(e) => vtpm(&e.reason),
         ConnectError::Devices(e) => devices(&e.reason),
     }

@@ -17,5 +17,6 @@ pub use peer::{FAILURE_KEPT, Peer, PeerError, PeerState, Session, Verifier};
 pub use policy::{ClientPolicy, ClientPolicyError};
 pub use pool::{Pool, PoolError};
 pub use server::{
-    Anchors, Answer, ConnectError, ConnectFailure, SendError, VerifiedServer, connect, unverified_get,
+    Anchors, Answer, ConnectError, ConnectFailure, Observed, SendError, VerifiedServer, connect, observe,
+    unverified_get,
 };

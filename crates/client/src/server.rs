@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use casemate_attest::nvidia::NvidiaAnchors;
 use casemate_attest::{
-    Check, Denied, Evidence, ParseError, Rejected, TrustAnchors, UnixTime, Verified, verify,
+    Check, Claims, Denied, Evidence, ParseError, Rejected, TrustAnchors, UnixTime, Verified, verify,
 };
 use casemate_protocol::Plaintext;
 use casemate_protocol::devices::{self, AttestedMachine, DevicesRefused};
 use casemate_protocol::document::{self, AttestationDocument, DocumentError};
-use casemate_protocol::statement::{self, AttestedStatement, Expectation, StatementRefused};
+use casemate_protocol::statement::{
+    self, AttestedStatement, Expectation, RuntimeStatement, StatementError, StatementRefused,
+};
 use casemate_protocol::vtpm::{self, AttestedVtpm, VtpmRefused};
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -80,6 +82,9 @@ pub enum ConnectError {
     /// Genuine, but not what the policy asks for.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The runtime statement cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] StatementError),
     /// The runtime statement is not acceptable.
     #[error(transparent)]
     Statement(#[from] StatementRefused),
@@ -103,6 +108,7 @@ impl ConnectError {
             Self::Malformed(e) => e.code(),
             Self::Rejected(e) => e.code(),
             Self::Denied(e) => e.code(),
+            Self::Unreadable(e) => e.code(),
             Self::Statement(e) => e.reason.code(),
             Self::Vtpm(e) => e.reason.code(),
             Self::Devices(e) => e.reason.code(),
@@ -176,22 +182,10 @@ pub async fn connect(
     now: UnixTime,
 ) -> Result<VerifiedServer, ConnectFailure> {
     let early = |error: ConnectError| ConnectFailure { error: Box::new(error), checks: Vec::new() };
-    let base = url.trim_end_matches('/').to_owned();
-    if !base.starts_with("https://") {
-        return Err(early(ConnectError::Address { url: url.to_owned() }));
-    }
 
     // 1. Connect and remember the key that the connection ends at.
-    let key = OneKey::new();
-    let http = http_client(&key, &base).map_err(early)?;
-    let bytes = fetch_document(&http, &base, &nonce).await.map_err(early)?;
-    let spki =
-        key.spki_sha256().ok_or_else(|| early(ConnectError::Tls(rustls::Error::NoCertificatesPresented)))?;
-
     // 2. Parse; believe nothing yet.
-    let document = AttestationDocument::parse(&bytes).map_err(|e| early(e.into()))?;
-    let evidence = document.evidence_bytes().map_err(|e| early(e.into()))?;
-    let evidence = Evidence::parse(&evidence).map_err(|e| early(e.into()))?;
+    let Shown { http, base, spki, document, evidence } = show(url, &nonce).await.map_err(early)?;
     let endorsements = document.endorsements(&evidence).map_err(|e| early(e.into()))?;
 
     // 3. Genuine?
@@ -241,6 +235,71 @@ pub async fn connect(
             }
         })?;
     Ok(VerifiedServer { http, base, tls_spki_sha256: spki, verified, vtpm, machine, token: document.token })
+}
+
+/// What a server shows to somebody who has no policy yet. Its hardware is genuine; what it states is not held against anything, so that it
+/// takes no prompt: a policy is written from it, and then [`connect`] looks at everything.
+#[derive(Debug)]
+pub struct Observed {
+    claims: Claims,
+    statement: RuntimeStatement,
+}
+
+impl Observed {
+    /// What the genuine hardware says.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// What it states. Believed by nobody.
+    pub fn statement(&self) -> &RuntimeStatement {
+        &self.statement
+    }
+}
+
+/// What the server at `url` shows, if its hardware is genuine under `anchors`.
+///
+/// # Errors
+/// As [`connect`], but for what a policy would refuse.
+pub async fn observe(
+    url: &str,
+    anchors: &Anchors,
+    nonce: [u8; 32],
+    now: UnixTime,
+) -> Result<Observed, ConnectFailure> {
+    let early = |error: ConnectError| ConnectFailure { error: Box::new(error), checks: Vec::new() };
+    let shown = show(url, &nonce).await.map_err(early)?;
+    let Shown { document, evidence, .. } = &shown;
+    let endorsements = document.endorsements(evidence).map_err(|e| early(e.into()))?;
+    let authentic = verify(evidence, &endorsements, &anchors.machines, now).map_err(|rejected| {
+        ConnectFailure { checks: rejected.checks.clone(), error: Box::new(rejected.into()) }
+    })?;
+    let statement = RuntimeStatement::parse(&document.statement).map_err(|error| early(error.into()))?;
+    Ok(Observed { claims: authentic.claims().clone(), statement })
+}
+
+/// A document, and the connection that it came over. Believed by nobody.
+struct Shown {
+    http: reqwest::Client,
+    base: String,
+    spki: [u8; 32],
+    document: AttestationDocument,
+    evidence: Evidence,
+}
+
+/// Connects, remembers the key that the connection ends at, and reads the document.
+async fn show(url: &str, nonce: &[u8; 32]) -> Result<Shown, ConnectError> {
+    let base = url.trim_end_matches('/').to_owned();
+    if !base.starts_with("https://") {
+        return Err(ConnectError::Address { url: url.to_owned() });
+    }
+    let key = OneKey::new();
+    let http = http_client(&key, &base)?;
+    let bytes = fetch_document(&http, &base, nonce).await?;
+    let spki = key.spki_sha256().ok_or(ConnectError::Tls(rustls::Error::NoCertificatesPresented))?;
+    let document = AttestationDocument::parse(&bytes)?;
+    let evidence = Evidence::parse(&document.evidence_bytes()?)?;
+    Ok(Shown { http, base, spki, document, evidence })
 }
 
 /// What is not looked at once the machine or its statement is refused.

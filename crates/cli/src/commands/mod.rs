@@ -12,6 +12,7 @@ pub(crate) mod keys;
 mod kind;
 pub(crate) mod measure;
 pub(crate) mod policy;
+mod policy_init;
 pub(crate) mod proxy;
 pub(crate) mod seal;
 pub(crate) mod serve;

@@ -4,6 +4,7 @@ use casemate_broker::ReleasePolicy;
 use casemate_broker::policy::{CLAIM_DEVICES, CLAIM_MEASUREMENT};
 use serde_json::{Value, json};
 
+use super::policy_init;
 use crate::args::PolicyCommand;
 use crate::error::CliError;
 use crate::files;
@@ -24,6 +25,8 @@ pub(crate) fn run(command: PolicyCommand) -> Result<(), CliError> {
             ReleasePolicy::parse(text.as_bytes())?.require_pinned()?;
             text
         }
+        PolicyCommand::Init(args) => return policy_init::init(&args),
+        PolicyCommand::Diff { old, new } => return policy_init::diff(&old, &new),
         PolicyCommand::Client { measurement, manifest } => {
             files::hex_bytes::<48>("--measurement", &measurement)?;
             files::hex_bytes::<32>("--manifest", &manifest)?;

@@ -99,7 +99,7 @@ fn verdict(error: &ConnectError) -> &'static str {
             | DevicesError::NotStated { .. }
             | DevicesError::Mixed => "denied",
         },
-        ConnectError::Document(_) | ConnectError::Malformed(_) => "malformed",
+        ConnectError::Document(_) | ConnectError::Malformed(_) | ConnectError::Unreadable(_) => "malformed",
         ConnectError::Address { .. }
         | ConnectError::Tls(_)
         | ConnectError::Unreachable { .. }

@@ -27,6 +27,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("proxy::another_server_answers_where_one_is_gone", another_server_answers),
     ("proxy::only_programs_of_this_machine_may_ask", only_programs_of_this_machine),
     ("proxy::the_persons_key_takes_the_place_of_the_programs", the_persons_key),
+    ("proxy::a_policy_is_written_from_what_a_server_shows", a_policy_from_what_a_server_shows),
     ("proxy::no_answer_outlives_the_evidence", no_answer_outlives_the_evidence),
 ];
 
@@ -409,6 +410,39 @@ fn the_persons_key(f: &Fixture) {
     let args =
         ["proxy", "--policy", &policy, "--danger-simulated-root", &root, &server.url, "--api-key-file"];
     run(&[&args[..], &[key.to_str().unwrap()]].concat()).refused(2, "[proxy.api-key]");
+}
+
+// === the policy ===
+
+fn a_policy_from_what_a_server_shows(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let server = f.serve(&broker.url);
+    let root = f.root();
+    let init = |url: &str, more: &[&str]| run(&[&["policy", "init", url], more].concat());
+    let written = init(&server.url, &["--danger-simulated-root", &root]);
+    assert_eq!(written.exit, Some(0), "{}", written.stderr);
+    for expected in ["trust on first use", "SIMULATED", &f.measurement, &f.manifest] {
+        assert!(written.stdout.contains(expected), "{expected} missing in {}", written.stdout);
+    }
+    let policy = f.path("first-use.toml");
+    fs::write(&policy, &written.stdout).unwrap();
+    let proxy = f.proxy(&[&server.url], &policy, &[]);
+    model_of(&proxy);
+    // Under no root that anybody named there is nothing genuine to write down; and an impostor has no evidence.
+    init(&server.url, &[]).refused(3, "[");
+    let impostor = Impostor::start(Box::new(|_| ok("{}")));
+    init(&impostor.url, &["--danger-simulated-root", &root]).refused(5, "[document.malformed]");
+    let old = http(&server.url).get("/attest").text();
+    let replaying = Impostor::start(Box::new(move |_| ok(&old)));
+    init(&replaying.url, &["--danger-simulated-root", &root]).refused(4, "[statement.");
+
+    let other = f.client_policy("other-model.toml", &f.measurement, &"ab".repeat(32));
+    let diff = f.ok(&["policy", "diff", &f.path("client.toml"), &other]).stdout;
+    let expected =
+        format!("- model.manifests = [\"{}\"]\n+ model.manifests = [\"{}\"]\n", f.manifest, "ab".repeat(32));
+    assert_eq!(diff, expected);
+    assert_eq!(f.ok(&["policy", "diff", &other, &other]).stdout, "");
+    run(&["policy", "diff", &other, &f.path("publisher.pub")]).refused(2, "[policy.");
 }
 
 // === time ===
