@@ -280,6 +280,7 @@ fn boot(error: &BootError) -> Exit {
         | BootError::KeyMemory(_)
         | BootError::Engine(_)
         | BootError::Clock
+        | BootError::Memory(_)
         | BootError::Listen(ListenError::Tcp { .. }) => Exit::Internal,
     }
 }
