@@ -16,3 +16,12 @@ fi
 scripts/test-backends.sh
 
 cargo test --release --locked --workspace "$@"
+
+# OpenAI's own Python client against a real server.
+if [ $# -eq 0 ]; then
+  if python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    scripts/sdk-test.sh
+  else
+    echo "test: not run: scripts/sdk-test.sh (needs Python's venv)" >&2
+  fi
+fi

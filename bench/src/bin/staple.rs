@@ -217,6 +217,7 @@ impl NoEngine {
             trained_context_tokens: 0,
             chat: ChatSupport::Template,
             tools: ToolForm::None,
+            dimensions: None,
         })
     }
 }

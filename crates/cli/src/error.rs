@@ -368,6 +368,9 @@ impl CliError {
             Self::Gpu(e) => return e.hint().map(ToOwned::to_owned),
             Self::Attester(e) => return e.hint().map(ToOwned::to_owned),
             Self::Boot(e) => match e {
+                BootError::Memory(_) => {
+                    "ask for less with --cache-tokens, --context or --parallel, or give this machine more memory"
+                }
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }

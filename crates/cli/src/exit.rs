@@ -289,6 +289,7 @@ fn boot(error: &BootError) -> Exit {
         | BootError::Engine(_)
         | BootError::Clock
         | BootError::Forward(_)
+        | BootError::Memory(_)
         | BootError::Listen(ListenError::Tcp { .. }) => Exit::Internal,
     }
 }

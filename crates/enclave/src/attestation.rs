@@ -250,6 +250,13 @@ impl AttestSource for AttestationService {
         self.ready().map_err(|error| AttestSourceError { code: error.code() })
     }
 
+    fn evidence_age(&self) -> Option<u64> {
+        let now = self.now().ok()?;
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
+        let made = ready.as_ref()?.not_after.0.saturating_sub(STATEMENT_LIFETIME);
+        Some(now.0.saturating_sub(made))
+    }
+
     fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {
         let now = self.now().map_err(|error| AttestSourceError { code: error.code() })?;
         Ok(self.health(now))

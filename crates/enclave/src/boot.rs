@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use casemate_engine::{Engine, EngineError, EngineOptions};
+use casemate_engine::{Engine, EngineError, EngineOptions, MemoryNeed};
 use casemate_protocol::statement::{ModelStatement, Stated};
 use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
 use rustls::pki_types::CertificateDer;
@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
 use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
+use crate::budget::{self, MemoryError};
 use crate::clock::Clock;
 use crate::composite::CompositeAttester;
 use crate::config::{MachineSource, ServeConfig, TlsSource};
@@ -26,7 +27,7 @@ use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::staple::{RefreshError, StapleError};
-use crate::tenants::{ApiKeysFile, KeysError, Tenants};
+use crate::tenants::{ApiKeysFile, KeysError, Tenants, watch};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
 use crate::vtpm::{self, VtpmError};
@@ -48,6 +49,9 @@ pub struct Ready {
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
+    /// Step 2 or 6: the model does not fit.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// Step 3.
     #[error(transparent)]
     Hardening(#[from] HardeningError),
@@ -127,6 +131,7 @@ impl BootError {
     /// The stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Memory(_) => "boot.memory",
             Self::Hardening(e) => e.code(),
             Self::Weights(e) => e.code(),
             Self::File { .. } => "boot.file",
@@ -165,6 +170,8 @@ pub async fn serve(
     let sealed = SealedFiles::read(&config.model)?;
     let manifest = Manifest::verify(sealed.envelope(), &[publisher])?;
     let gguf = sealed.gguf(&manifest)?;
+    // A model whose weights alone do not fit needs no key; how large its cache is, only its header says (step 6).
+    budget::check(MemoryNeed { weights: gguf.size(), ..MemoryNeed::default() }, 0)?;
     let Some(Recipient::Kbs { uri: resource }) = manifest.recipients().first().cloned() else {
         return Err(BootError::File {
             path: config.model,
@@ -246,6 +253,15 @@ pub async fn serve(
         cache_tokens: config.cache_tokens,
         parallel: config.parallel,
     };
+    // The weights are there already. The rest is counted before it is taken.
+    let need = MemoryNeed::of(&memory.read_only()?, options)?;
+    budget::check(need, need.weights)?;
+    tracing::info!(
+        weights = need.weights,
+        cache = need.cache,
+        buffers = need.buffers,
+        "the model fits, in bytes"
+    );
     let engine = process.load(memory.read_only()?, options)?;
     // The engine has its own mapping. The memory file is held for its successor, should it end.
     let restart = Restart {
@@ -270,13 +286,15 @@ pub async fn serve(
     service.restaple()?;
     let mut state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
     state.tenants = tenants.map(Arc::new);
+    let keys = config.api_keys.zip(state.tenants.clone());
     let listening = socket.listen()?;
-    let renewals = [
+    let mut renewals = vec![
         tokio::spawn(renew_token(broker, machine, service.clone())),
         tokio::spawn(endorsed::renew(stapler, service.clone())),
         tokio::spawn(endorsed::renew_parts(gpus, vtpm, service.clone())),
         tokio::spawn(endorsed::renew_document(service)),
     ];
+    renewals.extend(keys.map(|(path, tenants)| tokio::spawn(watch(path, tenants))));
     ready(&Ready {
         address: listening.address(),
         tls_spki_sha256: tls.spki_sha256(),
@@ -341,10 +359,8 @@ pub fn broker_authorities(path: Option<&Path>) -> Result<Vec<CertificateDer<'sta
 }
 
 fn tenants(path: &Path) -> Result<Tenants, BootError> {
-    let wrong = |reason| BootError::File { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|_| wrong("it cannot be read"))?;
     let file =
-        ApiKeysFile::parse(&text).map_err(|source| BootError::ApiKeys { path: path.to_owned(), source })?;
+        ApiKeysFile::read(path).map_err(|source| BootError::ApiKeys { path: path.to_owned(), source })?;
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| AttesterError::Randomness)?;
     Ok(Tenants::new(&file, secret))

@@ -8,6 +8,7 @@ pub mod api;
 mod attestation;
 mod attester;
 mod boot;
+mod budget;
 mod clock;
 mod composite;
 mod config;
@@ -34,6 +35,7 @@ pub use attester::{
     confidential_space, detect, google_vtpm, tpm,
 };
 pub use boot::{BootError, Ready, broker_authorities, serve};
+pub use budget::{Bound, MemoryError};
 pub use clock::Clock;
 pub use composite::CompositeAttester;
 pub use config::{
@@ -47,7 +49,9 @@ pub use release::ReleaseError;
 pub use staple::{
     EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
 };
-pub use tenants::{ApiKeyEntry, ApiKeysFile, Busy, KeysError, NewKey, TenantEntry, TenantLimits, Tenants};
+pub use tenants::{
+    ApiKeyEntry, ApiKeysFile, Busy, KeysError, NewKey, Reloads, TenantEntry, TenantLimits, Tenants,
+};
 pub use tls::{TlsError, TlsIdentity};
 pub use transport::{AddressError, BrokerPath, ListenAddress, ListenError, VsockAddress, VsockError};
 pub use vtpm::{Vtpm, VtpmError, vtpm_evidence};

@@ -29,6 +29,49 @@ pub enum EngineError {
         /// `general.architecture` of the file.
         architecture: String,
     },
+    /// The model neither continues text nor says how a text becomes one vector.
+    #[error(
+        "a model of architecture {architecture} does not continue text, and its file names no pooling (mean, cls, last)"
+    )]
+    NoPooling {
+        /// `general.architecture` of the file.
+        architecture: String,
+    },
+    /// The model continues text and makes no vectors.
+    #[error("this model makes no embeddings: its file names no pooling")]
+    NoEmbeddings,
+    /// The model makes vectors and does not continue text.
+    #[error("this model makes embeddings and does not continue text")]
+    EmbedsOnly,
+    /// The model gave no vector that has a length.
+    #[error("the model gave no vector for an input")]
+    NoVector,
+    /// An input of a request for vectors is too long.
+    #[error("an input has {tokens} tokens, above {limit}")]
+    InputTooLong {
+        /// Its tokens.
+        tokens: usize,
+        /// The bound.
+        limit: u32,
+    },
+    /// All inputs of a request for vectors together are too long.
+    #[error("the inputs have more than {limit} tokens together")]
+    InputsTooLong {
+        /// The bound.
+        limit: usize,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("a token is not one of this model's: they are numbered from 0, below {vocabulary}")]
+    TokenUnknown {
+        /// Tokens of the vocabulary.
+        vocabulary: u32,
+    },
+    /// The engine does not show its tokens.
+    #[error("this engine does not show its tokens")]
+    NoVocabulary,
+    /// The caller went away.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// No memory for the attention cache.
     #[error("no attention cache of {context_tokens} tokens can be made")]
     Context {
@@ -177,6 +220,15 @@ impl EngineError {
             EngineError::Gguf(fault) => fault.code(),
             EngineError::Refused { .. } => "engine.model.refused",
             EngineError::NotDecoder { .. } => "engine.model.not-decoder",
+            EngineError::NoPooling { .. } => "engine.model.no-pooling",
+            EngineError::NoEmbeddings => "engine.embeddings.unavailable",
+            EngineError::EmbedsOnly => "engine.answers.unavailable",
+            EngineError::NoVector => "engine.embeddings.failed",
+            EngineError::InputTooLong { .. } => "engine.input.too-long",
+            EngineError::InputsTooLong { .. } => "engine.inputs.too-long",
+            EngineError::TokenUnknown { .. } => "engine.token.unknown",
+            EngineError::NoVocabulary => "engine.tokens.unavailable",
+            EngineError::Cancelled => "engine.cancelled",
             EngineError::Context { .. } => "engine.context.unavailable",
             EngineError::Cpu { .. } => "engine.cpu.unsupported",
             EngineError::Threads { .. } => "engine.threads.too-many",

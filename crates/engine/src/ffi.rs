@@ -4,7 +4,7 @@
 //! the attention cache. None of them is shared between threads.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::fs::File;
 use std::io::Seek;
 use std::marker::PhantomData;
@@ -100,6 +100,24 @@ impl Model {
         }
     }
 
+    /// How the file says that a text becomes one vector; `None` where it does not.
+    pub(crate) fn pooling(&self, architecture: &str) -> Option<Pooling> {
+        match self.metadata(&CString::new(format!("{architecture}.pooling_type")).ok()?)?.parse() {
+            Ok(sys::LLAMA_POOLING_TYPE_NONE) => None,
+            Ok(sys::LLAMA_POOLING_TYPE_MEAN | sys::LLAMA_POOLING_TYPE_CLS | sys::LLAMA_POOLING_TYPE_LAST) => {
+                Some(Pooling::Vector)
+            }
+            // Of rerankers, or of a later version.
+            _ => Some(Pooling::Other),
+        }
+    }
+
+    /// Numbers of a text's vector.
+    pub(crate) fn dimensions(&self) -> u32 {
+        // SAFETY: `self.model` is loaded.
+        u32::try_from(unsafe { sys::llama_model_n_embd_out(self.model.as_ptr()) }).unwrap_or(0)
+    }
+
     /// Whether a text that begins as another one can begin with what was computed for it: every token sees every earlier
     /// one, and nothing else is remembered.
     pub(crate) fn shares_beginnings(&self) -> bool {
@@ -130,12 +148,17 @@ impl Model {
 
     /// `general.name`, cut at 255 bytes.
     pub(crate) fn name(&self) -> Option<String> {
+        self.metadata(c"general.name")
+    }
+
+    /// A value of the file's metadata as text, cut at 255 bytes.
+    fn metadata(&self, key: &CStr) -> Option<String> {
         let mut buffer = [0u8; 256];
         // SAFETY: the key is a C string; at most `buffer.len()` bytes are written, with the closing zero.
         let n = unsafe {
             sys::llama_model_meta_val_str(
                 self.model.as_ptr(),
-                c"general.name".as_ptr(),
+                key.as_ptr(),
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
             )
@@ -206,9 +229,15 @@ impl Model {
             .collect()
     }
 
-    /// Appends the tokens of `text`. `controls`: whether spelled control tokens become control tokens. Returns `None`
-    /// where `text` is beyond what the C interface can count.
-    pub(crate) fn tokenise(&self, text: &str, controls: bool, into: &mut Vec<Token>) -> Option<()> {
+    /// Appends the tokens of `text`. `controls`: whether spelled control tokens become control tokens. `special`: whether the
+    /// tokens that the model wants around a text are added. Returns `None` where `text` is beyond what the C interface can count.
+    pub(crate) fn tokenise(
+        &self,
+        text: &str,
+        controls: bool,
+        special: bool,
+        into: &mut Vec<Token>,
+    ) -> Option<()> {
         let bytes = i32::try_from(text.len()).ok()?;
         let call = |tokens: &mut [Token]| {
             let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
@@ -220,13 +249,13 @@ impl Model {
                     bytes,
                     tokens.as_mut_ptr(),
                     room,
-                    false,
+                    special,
                     controls,
                 )
             }
         };
         let start = into.len();
-        into.resize(start.checked_add(text.len().checked_add(2)?)?, 0);
+        into.resize(start.checked_add(text.len().checked_add(4)?)?, 0);
         let mut n = call(into.get_mut(start..)?);
         if n < 0 {
             // More tokens than bytes: the result says how many.
@@ -346,9 +375,20 @@ struct Watch {
     beat: Arc<AtomicU64>,
 }
 
+/// How a text becomes a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    /// Out of the vectors of its tokens, as the file says.
+    Vector,
+    /// Not at all, or in a way that is not known here.
+    Other,
+}
+
 /// How large a context is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
+    /// Whether it computes vectors of texts. Then every token of a batch has an output.
+    pub(crate) embeddings: bool,
     /// Tokens that all sequences have room for together.
     pub(crate) cells: NonZeroU32,
     /// Sequences.
@@ -364,6 +404,7 @@ pub(crate) struct Context<'m> {
     /// What the abort callback reads. Held here so that it outlives every computation.
     watch: Box<Watch>,
     vocabulary: usize,
+    dimensions: usize,
     model: PhantomData<&'m Model>,
 }
 
@@ -371,6 +412,7 @@ impl<'m> Context<'m> {
     /// `beat` is counted up with every operation of a computation. At most one token of each sequence has an output.
     pub(crate) fn new(model: &'m Model, sizes: Sizes, beat: Arc<AtomicU64>) -> Option<Self> {
         let vocabulary = usize::try_from(model.vocabulary()).ok()?;
+        let dimensions = usize::try_from(model.dimensions()).ok()?;
         // SAFETY: no precondition.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = sizes.cells.get();
@@ -378,7 +420,8 @@ impl<'m> Context<'m> {
         params.n_ubatch = sizes.batch.get();
         params.n_seq_max = sizes.sequences.get();
         // A buffer of scores for each token of a batch would be larger than many a model.
-        params.n_outputs_max = sizes.sequences.get();
+        params.n_outputs_max = if sizes.embeddings { sizes.batch } else { sizes.sequences }.get();
+        params.embeddings = sizes.embeddings;
         params.n_threads = sizes.threads;
         params.n_threads_batch = sizes.threads;
         params.kv_unified = true;
@@ -387,12 +430,18 @@ impl<'m> Context<'m> {
         // The C side may adjust the model while it makes a context: this crate makes one, on the model's only thread.
         let context = NonNull::new(unsafe { sys::llama_init_from_model(model.model.as_ptr(), params) })?;
         let watch = Box::new(Watch { aborts: Vec::new(), beat });
-        let this = Self { context, watch, vocabulary, model: PhantomData };
+        let this = Self { context, watch, vocabulary, dimensions, model: PhantomData };
         let data = ptr::from_ref::<Watch>(&this.watch).cast_mut().cast::<c_void>();
         // SAFETY: `is_set` reads a `Watch` behind `data`: the box lives as long as the context and is not replaced. It is
         // called only inside `decode`, which changes what is in the box before it computes.
         unsafe { sys::llama_set_abort_callback(this.context.as_ptr(), Some(is_set), data) };
         Some(this)
+    }
+
+    /// Whether tokens see earlier ones only.
+    pub(crate) fn is_causal(&self) -> bool {
+        // SAFETY: `self.context` is alive.
+        unsafe { sys::llama_get_causal_attn(self.context.as_ptr()) }
     }
 
     /// Tokens that fit.
@@ -455,6 +504,18 @@ impl<'m> Context<'m> {
         let status = unsafe { sys::llama_decode(self.context.as_ptr(), given) };
         batch.pointers.clear();
         if status == 0 { Ok(()) } else { Err(DecodeStatus(status)) }
+    }
+
+    /// The vector of the text that the last batch had in this sequence, of a context for vectors. Empty where there is none.
+    pub(crate) fn embedding(&self, sequence: Sequence) -> &[f32] {
+        // SAFETY: `self.context` is alive; a sequence without a vector gives null.
+        let vector = unsafe { sys::llama_get_embeddings_seq(self.context.as_ptr(), sequence) };
+        if vector.is_null() {
+            return &[];
+        }
+        // SAFETY: not null, so one number for each of the model's dimensions (its pooling is none that gives fewer), which only
+        // `decode` changes, and that needs `&mut self`.
+        unsafe { std::slice::from_raw_parts(vector, self.dimensions) }
     }
 
     /// The scores of all tokens behind the token at `index` of the last batch, which had an output. Empty where it had none.

@@ -17,6 +17,7 @@
 //!      …     …  padding to the alignment, then the tensor data; offsets count from here
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -44,7 +45,26 @@ const TYPE_U32: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) architecture: String,
+    /// Numbers of the metadata that say how much memory the model needs, by the part of their key behind the architecture.
+    pub(crate) numbers: BTreeMap<&'static str, Vec<u64>>,
+    /// Tokens of the vocabulary.
+    pub(crate) vocabulary: u64,
 }
+
+/// What of the metadata is kept.
+const NUMBERS: [&str; 9] = [
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "pooling_type",
+];
+/// Most layers whose numbers are kept one by one.
+const MAX_LAYERS: u64 = 4096;
 
 /// Size of an element type's block: `elements` values in `bytes` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +119,7 @@ pub(crate) fn check<R: Read + Seek>(
 
     let mut architecture = None;
     let mut alignment = DEFAULT_ALIGNMENT;
+    let (mut numbers, mut vocabulary) = (BTreeMap::new(), 0);
     for index in 0..entries {
         let key = reader.string("length of a metadata key", MAX_KEY_BYTES)?;
         let kind = reader.u32()?;
@@ -107,7 +128,16 @@ pub(crate) fn check<R: Read + Seek>(
                 architecture = Some(reader.string("length of general.architecture", MAX_KEY_BYTES)?);
             }
             ("general.alignment", TYPE_U32) => alignment = u64::from(reader.u32()?),
-            _ => reader.skip_value(index, kind)?,
+            ("tokenizer.ggml.tokens", TYPE_ARRAY) => vocabulary = reader.strings(index)?,
+            (key, kind) => {
+                let name = key.split_once('.').and_then(|(_, name)| NUMBERS.iter().find(|n| **n == name));
+                match name {
+                    Some(name) => {
+                        numbers.insert(*name, reader.numbers(index, kind)?);
+                    }
+                    None => reader.skip_value(index, kind)?,
+                }
+            }
         }
     }
     let architecture = architecture.ok_or(GgufFault::NoArchitecture)?;
@@ -130,7 +160,7 @@ pub(crate) fn check<R: Read + Seek>(
     if end > len {
         return Err(GgufFault::TensorOutside { index, end, len }.into());
     }
-    Ok(Header { architecture })
+    Ok(Header { architecture, numbers, vocabulary })
 }
 
 /// Reads one tensor's description and returns where its bytes end, counted from the start of the data section.
@@ -263,22 +293,64 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
+    /// A list of strings, of which the number is kept; of anything else, nothing.
+    fn strings(&mut self, index: u64) -> Result<u64, EngineError> {
+        let item = self.u32()?;
+        let items = self.count("length of a metadata array", MAX_ARRAY_ITEMS)?;
+        self.skip_items(index, item, items)?;
+        Ok(if item == TYPE_STRING { items } else { 0 })
+    }
+
+    /// A number, or a number of each layer. What is no number that is not negative is kept as none.
+    fn numbers(&mut self, index: u64, kind: u32) -> Result<Vec<u64>, EngineError> {
+        let (kind, items) = match kind {
+            TYPE_ARRAY => (self.u32()?, self.count("length of a metadata array", MAX_ARRAY_ITEMS)?),
+            kind => (kind, 1),
+        };
+        let mut numbers = Vec::new();
+        match kind {
+            // u32, i32
+            4 | 5 if items <= MAX_LAYERS => {
+                for _ in 0..items {
+                    let number = self.u32()?;
+                    numbers.push(if kind == 5 && number > i32::MAX.unsigned_abs() {
+                        0
+                    } else {
+                        number.into()
+                    });
+                }
+            }
+            // u64
+            10 if items <= MAX_LAYERS => {
+                for _ in 0..items {
+                    numbers.push(self.u64()?);
+                }
+            }
+            TYPE_ARRAY => return Err(GgufFault::ValueType { index, kind }.into()),
+            kind => self.skip_items(index, kind, items)?,
+        }
+        Ok(numbers)
+    }
+
+    fn skip_items(&mut self, index: u64, item: u32, items: u64) -> Result<(), EngineError> {
+        if item == TYPE_STRING {
+            for _ in 0..items {
+                self.skip_string()?;
+            }
+            return Ok(());
+        }
+        let size = scalar_bytes(item).ok_or(GgufFault::ValueType { index, kind: item })?;
+        // Cannot overflow: MAX_ARRAY_ITEMS times 8.
+        self.skip(items * size)
+    }
+
     fn skip_value(&mut self, index: u64, kind: u32) -> Result<(), EngineError> {
         match kind {
             TYPE_STRING => self.skip_string(),
             TYPE_ARRAY => {
                 let item = self.u32()?;
                 let items = self.count("length of a metadata array", MAX_ARRAY_ITEMS)?;
-                if item == TYPE_STRING {
-                    for _ in 0..items {
-                        self.skip_string()?;
-                    }
-                    Ok(())
-                } else {
-                    let size = scalar_bytes(item).ok_or(GgufFault::ValueType { index, kind: item })?;
-                    // Cannot overflow: MAX_ARRAY_ITEMS times 8.
-                    self.skip(items * size)
-                }
+                self.skip_items(index, item, items)
             }
             _ => {
                 let size = scalar_bytes(kind).ok_or(GgufFault::ValueType { index, kind })?;

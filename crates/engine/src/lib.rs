@@ -15,12 +15,15 @@
 //! All `unsafe` is in the private module `ffi`.
 
 mod answer;
+mod embed;
+mod embedder;
 mod error;
 mod ffi;
 mod gguf;
 mod grammar;
 mod kept;
 mod llama;
+mod memory;
 mod pace;
 mod request;
 mod sampler;
@@ -29,14 +32,17 @@ mod schema;
 mod template;
 mod text;
 mod turns;
+mod words;
 mod writer;
 
 pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
+pub use embed::{EmbedInput, EmbedRequest, Embedded, MAX_EMBED_INPUTS, MAX_EMBED_TOKENS};
 pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
 pub use llama::{
     DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, EngineOptions, LlamaEngine, MAX_PARALLEL,
     QUEUE_CAPACITY,
 };
+pub use memory::MemoryNeed;
 pub use request::{
     Cancel, ChatMessage, GenerateRequest, Input, MAX_BIASES, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role,
     Sampling, StopStrings, Tenant, TokenBudget, ToolCall, Tools,
@@ -44,6 +50,7 @@ pub use request::{
 pub use sampler::MAX_ALTERNATIVES;
 pub use schema::{MAX_SCHEMA_BYTES, MAX_SCHEMA_NESTING, MAX_SCHEMA_REFERENCES, MAX_SCHEMA_VALUES, Schema};
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
 /// Something that turns a prompt into text.
@@ -85,6 +92,34 @@ pub trait Engine: Send + Sync {
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError>;
 
+    /// Computes a vector of each input, and blocks until all are there.
+    ///
+    /// # Errors
+    /// [`EngineError`]: [`EngineError::NoEmbeddings`] where the model makes none.
+    fn embed(&self, request: EmbedRequest) -> Result<Embedded, EngineError> {
+        drop(request);
+        Err(EngineError::NoEmbeddings)
+    }
+
+    /// The tokens of a text. Control tokens that are written in it stay plain text. `special`: with the tokens around it that the
+    /// model wants.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    fn tokenise(&self, text: String, special: bool) -> Result<Vec<i32>, EngineError> {
+        drop((text, special));
+        Err(EngineError::NoVocabulary)
+    }
+
+    /// The text of tokens; control tokens have none.
+    ///
+    /// # Errors
+    /// [`EngineError`]: [`EngineError::TokenUnknown`] where one is none of the vocabulary.
+    fn detokenise(&self, tokens: Vec<i32>) -> Result<String, EngineError> {
+        drop(tokens);
+        Err(EngineError::NoVocabulary)
+    }
+
     /// As [`Engine::generate`], with the whole text at the end.
     ///
     /// # Errors
@@ -122,6 +157,8 @@ pub struct ModelInfo {
     pub chat: ChatSupport,
     /// How the model is told of functions and calls them.
     pub tools: ToolForm,
+    /// Numbers of a text's vector, where the file names a pooling: such a model makes vectors and no answers.
+    pub dimensions: Option<NonZeroU32>,
 }
 
 /// The form in which a model calls functions, as its chat template shows it.

@@ -10,15 +10,18 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use crate::answer::{Completion, Event};
+use crate::embed::{EmbedRequest, Embedded};
+use crate::embedder::{EmbedJob, EmbedReply, Embedder};
 use crate::error::EngineError;
 use crate::error::SchemaFault;
-use crate::ffi::{self, Context, Model, Sizes, Token};
+use crate::ffi::{self, Context, Model, Pooling, Sizes, Token};
 use crate::gguf;
 use crate::grammar::{Grammars, Guide};
 use crate::request::{GenerateRequest, Input, Tools};
-use crate::scheduler::{Job, Reply, Room, Scheduler};
+use crate::scheduler::{Job, Reply, Room, Scheduler, Work};
 use crate::schema::Schema;
 use crate::template::{ChatTemplate, ControlTokens, Segment};
+use crate::words::Words;
 use crate::{ChatSupport, Engine, ModelInfo, ToolForm};
 
 /// Requests that may wait while others run.
@@ -40,7 +43,7 @@ const MAX_SEQUENCES: u32 = 256;
 pub const MAX_PARALLEL: u32 = 128;
 
 /// Prompt tokens that are read in one step.
-const BATCH_TOKENS: NonZeroU32 = NonZeroU32::new(512).unwrap();
+pub(crate) const BATCH_TOKENS: NonZeroU32 = NonZeroU32::new(512).unwrap();
 
 /// A prompt with more bytes than this per token of context is refused before it is counted in tokens: no text has so
 /// few tokens, and the tokenisers' work grows with the length.
@@ -82,7 +85,7 @@ pub struct LlamaEngine {
     template: Option<Result<ChatTemplate, EngineError>>,
     grammars: Option<Grammars>,
     /// `None` only while it is dropped.
-    queue: Option<Sender<Job>>,
+    queue: Option<Sender<Work>>,
     depth: Arc<AtomicUsize>,
     beat: Arc<AtomicU64>,
     worker: Option<JoinHandle<()>>,
@@ -129,6 +132,30 @@ impl LlamaEngine {
         let guide = self.grammars.as_ref().ok_or(SchemaFault::Unavailable)?.guide(schema);
         self.beat.fetch_add(1, Ordering::Relaxed);
         guide
+    }
+
+    /// Hands work to the worker, which counts `depth` down when it has answered.
+    fn send(&self, work: Work) -> Result<(), EngineError> {
+        let queue = self.queue.as_ref().ok_or(EngineError::Stopped)?;
+        let most = QUEUE_CAPACITY.saturating_add(usize::try_from(self.info.parallel).unwrap_or(usize::MAX));
+        if self.depth.fetch_add(1, Ordering::Relaxed) >= most {
+            self.depth.fetch_sub(1, Ordering::Relaxed);
+            return Err(EngineError::QueueFull { capacity: QUEUE_CAPACITY });
+        }
+        queue.send(work).map_err(|_| {
+            self.depth.fetch_sub(1, Ordering::Relaxed);
+            EngineError::Stopped
+        })
+    }
+
+    /// Hands over work that needs the vocabulary only, and waits for its answer.
+    fn words<T>(
+        &self,
+        words: impl FnOnce(Sender<Result<T, EngineError>>) -> Words,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = channel();
+        self.send(Work::Words(words(reply)))?;
+        answer.recv().unwrap_or(Err(EngineError::Stopped))
     }
 
     /// Renders what the worker turns into tokens.
@@ -178,6 +205,9 @@ impl Engine for LlamaEngine {
         request: GenerateRequest,
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
+        if self.info.dimensions.is_some() {
+            return Err(EngineError::EmbedsOnly);
+        }
         request.sampling.check()?;
         let prompt = self.render(request.input, request.tools.as_ref())?;
         let guide = request.schema.map(|schema| self.guide(&schema)).transpose()?;
@@ -196,16 +226,7 @@ impl Engine for LlamaEngine {
             cancel: cancel.clone(),
             reply,
         };
-        let queue = self.queue.as_ref().ok_or(EngineError::Stopped)?;
-        let most = QUEUE_CAPACITY.saturating_add(usize::try_from(self.info.parallel).unwrap_or(usize::MAX));
-        if self.depth.fetch_add(1, Ordering::Relaxed) >= most {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
-            return Err(EngineError::QueueFull { capacity: QUEUE_CAPACITY });
-        }
-        if queue.send(job).is_err() {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
-            return Err(EngineError::Stopped);
-        }
+        self.send(Work::Answer(Box::new(job)))?;
         let mut listening = true;
         loop {
             match replies.recv() {
@@ -219,6 +240,36 @@ impl Engine for LlamaEngine {
                 Err(_) => return Err(EngineError::Stopped),
             }
         }
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Embedded, EngineError> {
+        if self.info.dimensions.is_none() {
+            return Err(EngineError::NoEmbeddings);
+        }
+        let EmbedRequest { inputs, tenant, cancel } = request;
+        let mut vectors = vec![Vec::new(); inputs.len()];
+        let (reply, replies) = channel();
+        self.send(Work::Embed(EmbedJob { inputs, tenant, cancel, reply }))?;
+        loop {
+            match replies.recv() {
+                Ok(EmbedReply::Vector(input, vector)) => {
+                    if let Some(place) = vectors.get_mut(input) {
+                        *place = vector;
+                    }
+                }
+                Ok(EmbedReply::End(Ok(tokens))) => return Ok(Embedded { vectors, tokens }),
+                Ok(EmbedReply::End(Err(error))) => return Err(error),
+                Err(_) => return Err(EngineError::Stopped),
+            }
+        }
+    }
+
+    fn tokenise(&self, text: String, special: bool) -> Result<Vec<i32>, EngineError> {
+        self.words(|reply| Words::Tokenise { text, special, reply })
+    }
+
+    fn detokenise(&self, tokens: Vec<i32>) -> Result<String, EngineError> {
+        self.words(|reply| Words::Detokenise { tokens, reply })
     }
 }
 
@@ -252,7 +303,7 @@ fn work(
     architecture: String,
     options: EngineOptions,
     ready: &Sender<Result<Loaded, EngineError>>,
-    jobs: &Receiver<Job>,
+    jobs: &Receiver<Work>,
     counters: Counters,
 ) {
     // A caller that is gone gets no report, here and below.
@@ -267,10 +318,16 @@ fn work(
             return;
         }
     };
+    let dimensions = loaded.info.dimensions;
     if ready.send(Ok(loaded)).is_err() {
         return;
     }
-    Scheduler::new(&model, context, room, options.parallel, threads(options), counters.depth).work(jobs);
+    let threads = threads(options);
+    if dimensions.is_some() {
+        Embedder::new(&model, context, room.request, options.parallel, threads, counters.depth).work(jobs);
+    } else {
+        Scheduler::new(&model, context, room, options.parallel, threads, counters.depth).work(jobs);
+    }
 }
 
 fn threads(options: EngineOptions) -> u32 {
@@ -287,22 +344,33 @@ fn start(
     if !model.continues_text() {
         return Err(EngineError::NotDecoder { architecture });
     }
+    let dimensions = match model.pooling(&architecture) {
+        None => None,
+        Some(Pooling::Vector) => NonZeroU32::new(model.dimensions()),
+        Some(Pooling::Other) => return Err(EngineError::NoPooling { architecture }),
+    };
+    let embeddings = dimensions.is_some();
     let trained = model.trained_context_tokens();
     let tokens = NonZeroU32::new(trained).map_or(options.context_tokens, |t| t.min(options.context_tokens));
-    let cells = options.cache_tokens.max(tokens);
+    // An embedding model reads an input in one computation and keeps nothing of it.
+    let cells = if embeddings { tokens } else { options.cache_tokens.max(tokens) };
     // At most as many as llama.cpp has sequences for.
-    let kept = match model.shares_beginnings() {
+    let kept = match model.shares_beginnings() && !embeddings {
         true => options.parallel.get().min(MAX_SEQUENCES - options.parallel.get()),
         false => 0,
     };
     let sizes = Sizes {
+        embeddings,
         cells,
         sequences: options.parallel.saturating_add(kept),
-        batch: BATCH_TOKENS.min(cells).max(options.parallel),
+        batch: if embeddings { cells } else { BATCH_TOKENS.min(cells) }.max(options.parallel),
         threads: i32::try_from(threads(options)).unwrap_or(i32::MAX),
     };
     let context =
         Context::new(model, sizes, beat).ok_or(EngineError::Context { context_tokens: cells.get() })?;
+    if !embeddings && !context.is_causal() {
+        return Err(EngineError::NoPooling { architecture });
+    }
     let text = |token: Option<Token>| token.and_then(|t| model.text(t)).unwrap_or_default();
     let template = model.chat_template().map(|source| {
         ChatTemplate::new(
@@ -330,6 +398,7 @@ fn start(
             Some(Ok(template)) => template.tools(),
             Some(Err(_)) | None => ToolForm::None,
         },
+        dimensions,
     };
     let room = Room {
         request: info.context_tokens,
@@ -337,7 +406,8 @@ fn start(
         batch: sizes.batch,
         kept,
     };
-    Ok((Loaded { info, template, grammars: Grammars::new(model) }, context, room))
+    let grammars = if embeddings { None } else { Grammars::new(model) };
+    Ok((Loaded { info, template, grammars }, context, room))
 }
 
 /// Checks that this machine can do what is asked for.

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use crate::answer::{Completion, Event, FinishReason, Usage};
+use crate::embedder::{EmbedJob, EmbedReply};
 use crate::error::EngineError;
 use crate::ffi::{ABORTED, Batch, Context, DecodeStatus, Model, Sequence, Token};
 use crate::grammar::Guide;
@@ -21,7 +22,15 @@ use crate::pace::Pace;
 use crate::request::{Cancel, Sampling, Tenant, TokenBudget};
 use crate::template::Segment;
 use crate::turns::Turns;
+use crate::words::Words;
 use crate::writer::Writer;
+
+/// What comes to the worker.
+pub(crate) enum Work {
+    Answer(Box<Job>),
+    Embed(EmbedJob),
+    Words(Words),
+}
 
 /// A request on its way to the worker.
 pub(crate) struct Job {
@@ -154,7 +163,7 @@ impl<'m> Scheduler<'m> {
     }
 
     /// Works until nobody can send a job any more.
-    pub(crate) fn work(mut self, jobs: &Receiver<Job>) {
+    pub(crate) fn work(mut self, jobs: &Receiver<Work>) {
         while self.listen(jobs) {
             self.drop_cancelled();
             self.admit();
@@ -163,7 +172,7 @@ impl<'m> Scheduler<'m> {
     }
 
     /// Takes the jobs that have come; with nothing to do, waits for one. False where none can come any more.
-    fn listen(&mut self, jobs: &Receiver<Job>) -> bool {
+    fn listen(&mut self, jobs: &Receiver<Work>) -> bool {
         if self.waiting.is_empty() && self.running.iter().all(Option::is_none) {
             let first = match jobs.recv_timeout(SETTLE) {
                 Ok(job) => Some(job),
@@ -171,11 +180,11 @@ impl<'m> Scheduler<'m> {
                 Err(RecvTimeoutError::Timeout) => self.rest(jobs),
             };
             let Some(job) = first else { return false };
-            self.accept(job);
+            self.take(job);
         }
         loop {
             match jobs.try_recv() {
-                Ok(job) => self.accept(job),
+                Ok(job) => self.take(job),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
             }
         }
@@ -183,7 +192,7 @@ impl<'m> Scheduler<'m> {
 
     /// Waits for a job in an idle engine, where nothing of a request stays in memory but texts that are kept, and those not for
     /// long (SRV-25, SRV-33).
-    fn rest(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+    fn rest(&mut self, jobs: &Receiver<Work>) -> Option<Work> {
         if !self.kept.is_empty() {
             match jobs.recv_timeout(KEEP) {
                 Ok(job) => return Some(job),
@@ -195,6 +204,20 @@ impl<'m> Scheduler<'m> {
             self.context.clear();
         }
         jobs.recv().ok()
+    }
+
+    fn take(&mut self, work: Work) {
+        match work {
+            Work::Answer(job) => self.accept(*job),
+            Work::Embed(job) => {
+                self.depth.fetch_sub(1, Ordering::Relaxed);
+                let _ = job.reply.send(EmbedReply::End(Err(EngineError::NoEmbeddings)));
+            }
+            Work::Words(words) => {
+                self.depth.fetch_sub(1, Ordering::Relaxed);
+                words.answer(self.model);
+            }
+        }
     }
 
     /// Counts the prompt; what cannot be served is refused at once.
@@ -386,7 +409,7 @@ fn tokens(model: &Model, prompt: &[Segment]) -> Result<Vec<Token>, EngineError> 
     for segment in prompt {
         let bytes = segment.text.len();
         model
-            .tokenise(&segment.text, !segment.literal, &mut tokens)
+            .tokenise(&segment.text, !segment.literal, false, &mut tokens)
             .ok_or(EngineError::PromptTooManyBytes { bytes, limit: i32::MAX.unsigned_abs() as usize })?;
     }
     if tokens.is_empty() {
@@ -421,7 +444,7 @@ fn fit(prompt_tokens: usize, budget: TokenBudget, room: u32) -> Result<u32, Engi
 /// The most that one step reads while answers are under way: it takes a few times as long as a step without a prompt.
 const PART: NonZeroU32 = NonZeroU32::new(128).unwrap();
 /// How long the engine waits for a next request before it overwrites the cache.
-const SETTLE: Duration = Duration::from_millis(20);
+pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// How long texts are kept in an idle engine.
 const KEEP: Duration = Duration::from_secs(300);
 

@@ -1,4 +1,5 @@
-//! `casemate keys`: who may ask a server.
+//! `casemate keys`: who may ask a server. The file holds no secret, and a server that was started by root reads it anew as another
+//! user (SRV-57).
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -29,16 +30,16 @@ pub(crate) fn run(args: &KeysArgs) -> Result<(), CliError> {
             let until = |days: u32| Ok::<_, CliError>(now()?.0.saturating_add(u64::from(days) * DAY));
             let not_after = days.map(until).transpose()?;
             let new = keys.add(tenant, limits, not_after, random()?).map_err(|e| wrong(file, e))?;
-            files::replace(file, keys.render().as_bytes(), files::PRIVATE)?;
+            files::replace(file, keys.render().as_bytes(), files::PUBLIC)?;
             output::talk(&format!("key {} of {tenant}: give it to them, it is not written anywhere", new.id));
-            output::talk("running servers take the file when they start anew");
+            output::talk("running servers read the file anew within seconds");
             output::data(&new.key);
         }
         KeysCommand::Revoke { file, id } => {
             let mut keys = read(file)?;
             keys.revoke(id).map_err(|e| wrong(file, e))?;
-            files::replace(file, keys.render().as_bytes(), files::PRIVATE)?;
-            output::talk("running servers take the file when they start anew");
+            files::replace(file, keys.render().as_bytes(), files::PUBLIC)?;
+            output::talk("running servers read the file anew within seconds");
         }
         KeysCommand::List { file, json: true } => {
             let keys = read(file)?;

@@ -18,6 +18,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("machine::the_processes_are_hardened", the_processes_are_hardened),
     ("machine::a_dead_engine_is_named_and_followed", a_dead_engine_is_named_and_followed),
     ("machine::the_engine_dies_with_the_server", the_engine_dies_with_the_server),
+    ("machine::keys_are_read_anew_while_it_runs", keys_are_read_anew_while_it_runs),
 ];
 
 fn start(f: &Fixture, broker: &Server, folder: &Path, env: &[(&str, &str)]) -> Server {
@@ -239,6 +240,62 @@ fn the_engine_dies_with_the_server(f: &Fixture) {
         assert!(std::time::Instant::now() < deadline, "the engine lives on");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// SRV-57: by a change of the file, and by SIGHUP; a file that is not usable changes nothing and is named.
+fn keys_are_read_anew_while_it_runs(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let folder = f.folder("keys");
+    // The server reads it as its own user.
+    for path in [folder.parent().unwrap(), &folder] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let keys = folder.join("keys.json").to_str().unwrap().to_owned();
+    let new = |tenant: &str| f.ok(&["keys", "new", &keys, "--tenant", tenant]).stdout.trim().to_owned();
+    let first = new("acme");
+    let mut args = f.serve_args(&broker.url, &f.path("sealed"));
+    args.extend(["--api-keys", &keys].map(str::to_owned));
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let server = Server::start(&casemate(), &args, &[], None).unwrap_or_else(|run| panic!("{}", run.stderr));
+    let http = http(&server.url);
+    let status = |key: &str| http.get_with("/v1/models", key).status;
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !holds() {
+            assert!(std::time::Instant::now() < deadline, "{what}: {}", server.log());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    let counted = |line: &str| http.get("/metrics").text().lines().any(|l| l == line);
+    assert_eq!((status(&first), status("casemate-other")), (200, 401));
+
+    let second = new("other");
+    until("a new key is let in", &|| status(&second) == 200);
+    assert_eq!(status(&first), 200);
+    let good = fs::read_to_string(&keys).unwrap();
+    fs::write(&keys, "{").unwrap();
+    until("it is said", &|| counted("casemate_api_keys_stale 1"));
+    assert_eq!((status(&first), status(&second)), (200, 200), "the older keys stay");
+    assert!(server.log().contains("keys.form"), "{}", server.log());
+    fs::write(&keys, &good).unwrap();
+    until("it is usable again", &|| counted("casemate_api_keys_stale 0"));
+
+    let listed: serde_json::Value =
+        serde_json::from_str(&f.ok(&["keys", "list", &keys, "--json"]).stdout).unwrap();
+    f.ok(&["keys", "revoke", &keys, listed["tenants"][1]["keys"][0]["id"].as_str().unwrap()]);
+    until("a revoked key is refused", &|| status(&second) == 401);
+
+    let reloads = || {
+        let text = http.get("/metrics").text();
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("casemate_api_keys_reloads_total ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let before = reloads();
+    let pid = server.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    until("SIGHUP asks for it", &|| reloads() == before + 1);
+    assert_eq!(status(&first), 200);
 }
 
 /// An unprivileged user, no new privileges, no core dump, not dumpable.

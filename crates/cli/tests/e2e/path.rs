@@ -229,6 +229,11 @@ impl Http {
         self.send(self.client.get(format!("{}{path}", self.base)))
     }
 
+    /// With a tenant's key.
+    pub fn get_with(&self, path: &str, key: &str) -> Answer {
+        self.send(self.client.get(format!("{}{path}", self.base)).bearer_auth(key))
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.client.post(format!("{}{path}", self.base)).json(body))
     }

@@ -16,6 +16,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("refusal::a_virtual_tpm_that_is_not_there_sends_nothing", a_virtual_tpm_that_is_not_there),
     ("refusal::another_model_sends_nothing", another_model_sends_nothing),
     ("refusal::changed_sealed_files_do_not_start", changed_sealed_files_do_not_start),
+    ("refusals::a_model_that_does_not_fit_does_not_start", a_model_that_does_not_fit_does_not_start),
     ("refusal::another_publisher_does_not_start", another_publisher_does_not_start),
     ("refusal::production_roots_never_accept_the_simulator", production_roots_never_accept_the_simulator),
     ("refusal::another_simulated_vendor_is_a_stranger", another_simulated_vendor_is_a_stranger),
@@ -161,6 +162,24 @@ fn changed_sealed_files_do_not_start(f: &Fixture) {
     start().refused(5, "seal.manifest.");
     fs::remove_file(&manifest).unwrap();
     start().refused(1, "weights.unreadable");
+}
+
+/// SRV-58: a cache of 16 million tokens has 360 GiB with this model.
+fn a_model_that_does_not_fit_does_not_start(f: &Fixture) {
+    let broker = f.broker(&f.path("store"));
+    let mut args = f.serve_args(&broker.url, &f.path("sealed"));
+    args.extend(["--cache-tokens", "16777216"].map(str::to_owned));
+    let refused = run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    refused.refused(1, "boot.memory");
+    for part in [
+        "MiB of weights",
+        "of attention cache for 16777216 tokens",
+        "are available",
+        "hint: ",
+        "--cache-tokens",
+    ] {
+        assert!(refused.stderr.contains(part), "no {part} in: {}", refused.stderr);
+    }
 }
 
 fn another_publisher_does_not_start(f: &Fixture) {

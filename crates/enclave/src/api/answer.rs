@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::calls::{Call, Part, Reader};
 use super::entry::Entered;
 use super::error::ApiError;
+use super::metrics::Passage;
 use super::{ApiState, Limits};
 
 /// A started answer. Dropping it cancels the work.
@@ -70,10 +71,15 @@ pub(super) async fn start(
     };
     let (engine, metrics) = (Arc::clone(&state.engine), Arc::clone(&state.metrics));
     tokio::task::spawn_blocking(move || {
-        let result = engine.generate(request, &mut |event| match sender.send(Step::Event(event)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        let mut passage = Passage::new(Arc::clone(&metrics));
+        let result = engine.generate(request, &mut |event| {
+            passage.event(&event);
+            match sender.send(Step::Event(event)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         });
+        drop(passage);
         if let Ok(completion) = &result {
             metrics.count_usage(completion.usage);
             if let Some(visit) = &visit {

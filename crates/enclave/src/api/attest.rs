@@ -23,6 +23,11 @@ pub trait AttestSource: Send + Sync {
     /// [`AttestSourceError`] where none is ready, or it has run out.
     fn ready_document(&self) -> Result<Bytes, AttestSourceError>;
 
+    /// How many seconds ago the ready document was made; `None` where there is none, or no time.
+    fn evidence_age(&self) -> Option<u64> {
+        None
+    }
+
     /// How the endorsements stand.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions` and `GET /v1/models`, in OpenAI's shapes.
+//! `POST /v1/chat/completions`, `GET /v1/models` and `GET /v1/models/{model}`, in OpenAI's shapes.
 //!
 //! Fields of OpenAI's interface fall into three groups. Some are honoured. Some do not touch the answer (`user`,
 //! `metadata`, …) and are accepted. All others would change the answer: they are accepted only with the value that
@@ -12,7 +12,8 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use casemate_engine::{ChatMessage, GenerateRequest, Input, Role, Schema, TokenBudget, ToolCall};
 use casemate_protocol::Plaintext;
@@ -266,9 +267,22 @@ pub(super) async fn completions(
 }
 
 pub(super) async fn models(State(state): State<ApiState>) -> Response {
-    let model =
-        json!({"id": state.model_id, "object": "model", "created": state.loaded_at, "owned_by": "casemate"});
-    Json(json!({"object": "list", "data": [model]})).into_response()
+    Json(json!({"object": "list", "data": [shown(&state)]})).into_response()
+}
+
+pub(super) async fn model(
+    State(state): State<ApiState>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    match name {
+        Ok(Path(name)) if name == state.model_id => Ok(Json(shown(&state)).into_response()),
+        // Also what is no text.
+        Ok(_) | Err(_) => Err(ApiError::UnknownModel),
+    }
+}
+
+fn shown(state: &ApiState) -> Value {
+    json!({"id": state.model_id, "object": "model", "created": state.loaded_at, "owned_by": "casemate"})
 }
 
 /// Seconds since 1970, 0 on a machine whose clock is before that.

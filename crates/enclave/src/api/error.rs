@@ -124,6 +124,12 @@ pub enum ApiError {
     /// No attestation document could be made.
     #[error("no attestation document can be made now")]
     Attest(AttestSourceError),
+    /// A client that comes now would not be served, for this reason.
+    #[error("this server is not ready: {0}")]
+    NotReady(AttestSourceError),
+    /// Every client would refuse the evidence.
+    #[error("this server is not ready: its endorsements have run out")]
+    EndorsementsExpired,
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -160,7 +166,8 @@ impl ApiError {
             ApiError::Busy(Busy::Tokens { .. }) => "request.tenant.tokens",
             ApiError::Query => "request.query",
             ApiError::Nonce => "request.nonce",
-            ApiError::Attest(error) => error.code,
+            ApiError::Attest(error) | ApiError::NotReady(error) => error.code,
+            ApiError::EndorsementsExpired => "staple.expired",
             ApiError::Engine(error) => error.code(),
             ApiError::Interrupted => "engine.interrupted",
         }
@@ -188,7 +195,10 @@ impl ApiError {
             | ApiError::Nonce => StatusCode::BAD_REQUEST,
             ApiError::NoKey | ApiError::UnknownKey | ApiError::ExpiredKey => StatusCode::UNAUTHORIZED,
             ApiError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
-            ApiError::Attest(_) | ApiError::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Attest(_)
+            | ApiError::NotReady(_)
+            | ApiError::EndorsementsExpired
+            | ApiError::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Engine(error) => engine_status(error),
         }
     }
@@ -217,6 +227,8 @@ impl ApiError {
             | ApiError::Busy(_)
             | ApiError::Query
             | ApiError::Attest(_)
+            | ApiError::NotReady(_)
+            | ApiError::EndorsementsExpired
             | ApiError::Engine(_)
             | ApiError::Interrupted => None,
         }
@@ -338,6 +350,9 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Penalty
         | EngineError::Bias { .. }
         | EngineError::NoMessages
+        | EngineError::InputTooLong { .. }
+        | EngineError::InputsTooLong { .. }
+        | EngineError::TokenUnknown { .. }
         | EngineError::Template(TemplateFault::Refused | TemplateFault::TooLong) => StatusCode::BAD_REQUEST,
         EngineError::Schema(
             SchemaFault::NotAnObject
@@ -348,10 +363,13 @@ fn engine_status(error: &EngineError) -> StatusCode {
             | SchemaFault::References { .. }
             | SchemaFault::Work,
         ) => StatusCode::BAD_REQUEST,
-        EngineError::NoTemplate | EngineError::Schema(SchemaFault::Unavailable) => {
-            StatusCode::NOT_IMPLEMENTED
-        }
+        EngineError::NoTemplate
+        | EngineError::NoEmbeddings
+        | EngineError::EmbedsOnly
+        | EngineError::NoVocabulary
+        | EngineError::Schema(SchemaFault::Unavailable) => StatusCode::NOT_IMPLEMENTED,
         EngineError::Stopped
+        | EngineError::Cancelled
         | EngineError::Ended(_)
         | EngineError::Hung { .. }
         | EngineError::Protocol { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -361,6 +379,8 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::Gguf(_)
         | EngineError::Refused { .. }
         | EngineError::NotDecoder { .. }
+        | EngineError::NoPooling { .. }
+        | EngineError::NoVector
         | EngineError::Context { .. }
         | EngineError::Cpu { .. }
         | EngineError::Threads { .. }

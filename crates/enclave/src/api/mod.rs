@@ -7,8 +7,12 @@
 //! | `POST /infer` | `{"prompt","max_new_tokens"}` to `{"response"}`, greedy |
 //! | `POST /v1/chat/completions` | OpenAI's shape, with and without `stream` |
 //! | `POST /v1/completions` | OpenAI's older shape: texts that are continued as they are |
+//! | `POST /v1/embeddings` | OpenAI's shape: vectors, where the model makes them |
 //! | `POST /v1/messages` | Anthropic's shape, with and without `stream` |
-//! | `GET /v1/models` | OpenAI's shape |
+//! | `GET /v1/models`, `GET /v1/models/{model}` | OpenAI's shape |
+//! | `POST /tokenize`, `POST /detokenize` | a text as tokens, and back |
+//! | `GET /ready` | `{"status":"ready"}`, or the first reason why a client would not be served |
+//! | `GET /openapi.json` | these routes as an OpenAPI document |
 //! | `GET /metrics` | Prometheus text: counters, no content |
 //!
 //! Prompts and answers are [`Plaintext`](casemate_protocol::Plaintext) from the parser to the engine and from the
@@ -21,13 +25,17 @@ mod calls;
 mod chat;
 mod choosing;
 mod completions;
+mod embeddings;
 mod entry;
 mod error;
 mod infer;
 mod messages;
 mod metrics;
+mod openapi;
+mod ready;
 mod reply;
 mod tools;
+mod words;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -124,11 +132,17 @@ pub fn router(state: ApiState) -> Router {
         .route(Route::Infer.path(), post(infer::infer))
         .route(Route::Chat.path(), post(chat::completions))
         .route(Route::Completions.path(), post(completions::completions))
+        .route(Route::Embeddings.path(), post(embeddings::embeddings))
         .route(Route::Messages.path(), post(messages::messages))
         .route(Route::Models.path(), get(chat::models))
+        .route(Route::Model.path(), get(chat::model))
+        .route(Route::Tokenize.path(), post(words::tokenize))
+        .route(Route::Detokenize.path(), post(words::detokenize))
         .route_layer(from_fn_with_state(state.clone(), entry::enter));
     Router::new()
         .route(Route::Health.path(), get(health))
+        .route(Route::Ready.path(), get(ready::ready))
+        .route(Route::OpenApi.path(), get(openapi::openapi))
         .route(Route::Attest.path(), get(attest::attest))
         .route(Route::Metrics.path(), get(metrics::metrics))
         .merge(for_tenants)

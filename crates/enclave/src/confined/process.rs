@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -30,8 +31,8 @@ use super::engine::ConfinedEngine;
 use super::error::ConfineError;
 use super::lockdown::{Confinement, LockDownError};
 use super::wire::{
-    Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TO_ENGINE, Score, Template, ToEngine, Waited, frame,
-    message, printable, reported,
+    Frames, FromEngine, MAX_DIMENSIONS, MAX_FROM_ENGINE, MAX_REPORT, MAX_TO_ENGINE, Score, Template,
+    ToEngine, Waited, frame, message, printable, reported,
 };
 
 /// The program of the engine's process.
@@ -218,6 +219,12 @@ pub(super) struct Waiting {
     pub(super) scores: u32,
     /// Others that each of them may come with.
     pub(super) alternatives: usize,
+    /// Vectors that may still come.
+    pub(super) vectors: u32,
+    /// Numbers that each of them has.
+    pub(super) dimensions: usize,
+    /// Tokens of a text that may still come.
+    pub(super) list: usize,
 }
 
 /// What happened to a request.
@@ -225,6 +232,8 @@ pub(super) enum Reply {
     Started { prompt_tokens: u32 },
     Text(Plaintext<String>),
     Token(Plaintext<TokenScore>),
+    Vector { input: u32, numbers: Plaintext<Vec<f32>> },
+    Tokens(Plaintext<Vec<i32>>),
     End(Result<Completion, EngineError>),
 }
 
@@ -395,9 +404,13 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                 trained_context_tokens,
                 chat,
                 tools,
+                dimensions,
             },
             Stage::Loading,
         ) => {
+            if dimensions.is_some_and(|dimensions| !(1..=MAX_DIMENSIONS).contains(&dimensions)) {
+                return Err("a vector of a length that none has");
+            }
             if name.len() > MAX_REPORT || architecture.len() > MAX_REPORT {
                 return Err("a name that is too long");
             }
@@ -416,6 +429,7 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
                     Template::Broken => ChatSupport::Broken,
                 },
                 tools: tools.into(),
+                dimensions: dimensions.and_then(NonZeroU32::new),
             }));
         }
         (FromEngine::NotLoaded { code, text }, Stage::Loading) => {
@@ -449,6 +463,25 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
             let token = TokenScore { chosen: scored(chosen), top: top.into_iter().map(scored).collect() };
             let _ = request.replies.send(Reply::Token(Plaintext::new(token)));
         }
+        (FromEngine::Vector { id, input, numbers }, Stage::Serving) => {
+            let request = state.requests.get_mut(&id).ok_or(UNKNOWN)?;
+            request.vectors = request.vectors.checked_sub(1).ok_or("more vectors than were asked for")?;
+            let (numbers, rest) = numbers.as_chunks::<4>();
+            if numbers.len() != request.dimensions || !rest.is_empty() {
+                return Err("a vector of another length");
+            }
+            let numbers: Vec<f32> = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
+            if !numbers.iter().all(|number| number.is_finite()) {
+                return Err("a vector with something that is no number");
+            }
+            let _ = request.replies.send(Reply::Vector { input, numbers: Plaintext::new(numbers) });
+        }
+        (FromEngine::Tokens { id, tokens }, Stage::Serving) => {
+            let request = state.requests.get_mut(&id).ok_or(UNKNOWN)?;
+            request.list =
+                request.list.checked_sub(tokens.len()).ok_or("more of a text's tokens than it has")?;
+            let _ = request.replies.send(Reply::Tokens(Plaintext::new(tokens)));
+        }
         (FromEngine::End { id, finish, prompt_tokens, cached_tokens, completion_tokens }, Stage::Serving) => {
             let request = state.requests.get(&id).ok_or(UNKNOWN)?;
             if completion_tokens > request.tokens {
@@ -472,6 +505,8 @@ fn hear(message: FromEngine<'_>, shared: &Shared, reporter: &Sender<Report>) -> 
             | FromEngine::Started { .. }
             | FromEngine::Text { .. }
             | FromEngine::Token { .. }
+            | FromEngine::Vector { .. }
+            | FromEngine::Tokens { .. }
             | FromEngine::End { .. }
             | FromEngine::Failed { .. },
             _,

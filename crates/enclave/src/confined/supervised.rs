@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use casemate_engine::{Completion, Engine, EngineError, EngineOptions, Event, GenerateRequest, ModelInfo};
+use casemate_engine::{
+    Completion, EmbedRequest, Embedded, Engine, EngineError, EngineOptions, Event, GenerateRequest, ModelInfo,
+};
 
 use super::engine::ConfinedEngine;
 use super::error::ConfineError;
@@ -128,6 +130,18 @@ impl Engine for SupervisedEngine {
         sink: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Completion, EngineError> {
         now(&self.current).generate(request, sink)
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Embedded, EngineError> {
+        now(&self.current).embed(request)
+    }
+
+    fn tokenise(&self, text: String, special: bool) -> Result<Vec<i32>, EngineError> {
+        now(&self.current).tokenise(text, special)
+    }
+
+    fn detokenise(&self, tokens: Vec<i32>) -> Result<String, EngineError> {
+        now(&self.current).detokenise(tokens)
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) const MAX_TO_ENGINE: usize = 16 << 20;
 pub(super) const MAX_FROM_ENGINE: usize = 64 << 10;
 /// Longest piece of an answer in one message.
 pub(super) const MAX_TEXT: usize = MAX_FROM_ENGINE - 64;
+/// Most numbers of a vector.
+pub(super) const MAX_DIMENSIONS: u32 = 16_000;
+/// Most tokens of a text in one message.
+pub(super) const MAX_TOKENS: usize = 8192;
 /// Longest name or text that the engine reports about a model, in bytes.
 pub(super) const MAX_REPORT: usize = 512;
 
@@ -39,6 +43,24 @@ pub(super) enum ToEngine<'a> {
     },
     /// The answer is not wanted any more.
     Cancel { id: u64 },
+    /// A vector of each input.
+    Embed {
+        id: u64,
+        #[serde(borrow)]
+        inputs: Vec<Piece<'a>>,
+        tenant: Option<[u8; 32]>,
+    },
+    /// The tokens of a text.
+    Tokenise { id: u64, text: &'a str, special: bool },
+    /// The text of tokens.
+    Detokenise { id: u64, tokens: Vec<i32> },
+}
+
+/// What a vector is computed of.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Piece<'a> {
+    Text(&'a str),
+    Tokens(Vec<i32>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +139,8 @@ pub(super) enum FromEngine<'a> {
         trained_context_tokens: u32,
         chat: Template,
         tools: Form,
+        /// Of a vector; `None` where the model makes none.
+        dimensions: Option<u32>,
     },
     /// It is not.
     NotLoaded { code: &'a str, text: &'a str },
@@ -126,6 +150,10 @@ pub(super) enum FromEngine<'a> {
     Text { id: u64, text: &'a str },
     /// A token of it with what might have stood in its place, where that was asked for.
     Token { id: u64, chosen: Score<'a>, top: Vec<Score<'a>> },
+    /// The vector of one of its inputs, little-endian.
+    Vector { id: u64, input: u32, numbers: &'a [u8] },
+    /// The next tokens of a text.
+    Tokens { id: u64, tokens: Vec<i32> },
     /// Its end.
     End { id: u64, finish: Finish, prompt_tokens: u32, cached_tokens: u32, completion_tokens: u32 },
     /// Its end, without one.
@@ -181,6 +209,14 @@ pub(super) enum Failure {
     Context { context_tokens: u32 },
     Compute { status: i32 },
     Stopped,
+    NoEmbeddings,
+    EmbedsOnly,
+    NoVector,
+    InputTooLong { tokens: u64, limit: u32 },
+    InputsTooLong { limit: u64 },
+    TokenUnknown { vocabulary: u32 },
+    NoVocabulary,
+    Cancelled,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -468,6 +504,14 @@ impl From<EngineError> for Failure {
             }),
             EngineError::Context { context_tokens } => Self::Context { context_tokens },
             EngineError::Compute { status } => Self::Compute { status },
+            EngineError::NoEmbeddings => Self::NoEmbeddings,
+            EngineError::EmbedsOnly => Self::EmbedsOnly,
+            EngineError::NoVector => Self::NoVector,
+            EngineError::InputTooLong { tokens, limit } => Self::InputTooLong { tokens: wide(tokens), limit },
+            EngineError::InputsTooLong { limit } => Self::InputsTooLong { limit: wide(limit) },
+            EngineError::TokenUnknown { vocabulary } => Self::TokenUnknown { vocabulary },
+            EngineError::NoVocabulary => Self::NoVocabulary,
+            EngineError::Cancelled => Self::Cancelled,
             // Of loading, which is over; of stop strings, which the server has checked; of processes, of which there is
             // no second one.
             EngineError::Unreadable { .. }
@@ -475,6 +519,7 @@ impl From<EngineError> for Failure {
             | EngineError::Gguf(_)
             | EngineError::Refused { .. }
             | EngineError::NotDecoder { .. }
+            | EngineError::NoPooling { .. }
             | EngineError::Cpu { .. }
             | EngineError::Threads { .. }
             | EngineError::Parallel { .. }
@@ -534,6 +579,14 @@ impl From<Failure> for EngineError {
             Failure::Context { context_tokens } => Self::Context { context_tokens },
             Failure::Compute { status } => Self::Compute { status },
             Failure::Stopped => Self::Stopped,
+            Failure::NoEmbeddings => Self::NoEmbeddings,
+            Failure::EmbedsOnly => Self::EmbedsOnly,
+            Failure::NoVector => Self::NoVector,
+            Failure::InputTooLong { tokens, limit } => Self::InputTooLong { tokens: narrow(tokens), limit },
+            Failure::InputsTooLong { limit } => Self::InputsTooLong { limit: narrow(limit) },
+            Failure::TokenUnknown { vocabulary } => Self::TokenUnknown { vocabulary },
+            Failure::NoVocabulary => Self::NoVocabulary,
+            Failure::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -547,6 +600,7 @@ const LOADING: &[&str] = &[
     "engine.model.malformed",
     "engine.model.refused",
     "engine.model.not-decoder",
+    "engine.model.no-pooling",
     "engine.context.unavailable",
     "engine.cpu.unsupported",
     "engine.threads.too-many",
@@ -699,6 +753,14 @@ mod tests {
             EngineError::Context { context_tokens: 8 },
             EngineError::Compute { status: -3 },
             EngineError::Stopped,
+            EngineError::NoEmbeddings,
+            EngineError::EmbedsOnly,
+            EngineError::NoVector,
+            EngineError::InputTooLong { tokens: 9, limit: 8 },
+            EngineError::InputsTooLong { limit: 8 },
+            EngineError::TokenUnknown { vocabulary: 8 },
+            EngineError::NoVocabulary,
+            EngineError::Cancelled,
         ];
         for error in errors {
             let sent = FromEngine::Failed { id: 1, failure: error.clone().into() };

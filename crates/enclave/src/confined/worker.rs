@@ -17,15 +17,18 @@ use std::thread;
 use std::time::Duration;
 
 use casemate_engine::{
-    Cancel, ChatMessage, ChatSupport, Engine, EngineError, EngineOptions, Event, GenerateRequest, Input,
-    LlamaEngine, Schema, Scored, StopStrings, Tenant, TokenBudget, TokenScore, ToolCall, Tools,
+    Cancel, ChatMessage, ChatSupport, Completion, EmbedInput, EmbedRequest, Embedded, Engine, EngineError,
+    EngineOptions, Event, FinishReason, GenerateRequest, Input, LlamaEngine, Schema, Scored, StopStrings,
+    Tenant, TokenBudget, TokenScore, ToolCall, Tools, Usage,
 };
+use zeroize::{Zeroize, Zeroizing};
+
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::lockdown::lock_down;
 use super::wire::{
-    Budget, Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TEXT, MAX_TO_ENGINE, Prompt, Request, Said,
-    Template, ToEngine, Waited, frame, message, start_of,
+    Budget, Frames, FromEngine, MAX_FROM_ENGINE, MAX_REPORT, MAX_TEXT, MAX_TO_ENGINE, MAX_TOKENS, Piece,
+    Prompt, Request, Said, Template, ToEngine, Waited, frame, message, start_of,
 };
 
 /// Confines this process and serves llama.cpp on standard input, until that closes.
@@ -100,6 +103,7 @@ fn loaded(
                     ChatSupport::Broken => Template::Broken,
                 },
                 tools: info.tools.into(),
+                dimensions: info.dimensions.map(NonZeroU32::get),
             };
             sender.send(&report, name.len() + architecture.len()).ok()?;
             Some(Arc::from(engine))
@@ -128,6 +132,38 @@ fn serve(frames: &mut Frames<Receiver>, sender: &Sender, engine: &Arc<dyn Engine
                 start(id, request, &running, sender, engine);
                 true
             }
+            Some(ToEngine::Embed { id, inputs, tenant }) => {
+                let request = EmbedRequest {
+                    inputs: inputs.into_iter().map(input_of).collect(),
+                    tenant: tenant.map(Tenant),
+                    cancel: Cancel::new(),
+                };
+                let cancel = request.cancel.clone();
+                spawn(id, cancel, &running, sender, engine, move |engine, sender| {
+                    embed(id, request, engine, sender)
+                });
+                true
+            }
+            Some(ToEngine::Tokenise { id, text, special }) => {
+                let text = text.to_owned();
+                spawn(id, Cancel::new(), &running, sender, engine, move |engine, sender| {
+                    let tokens = engine.tokenise(text, special)?;
+                    for tokens in tokens.chunks(MAX_TOKENS) {
+                        let message = FromEngine::Tokens { id, tokens: tokens.to_vec() };
+                        gone(sender.send(&message, tokens.len() * BESIDE_TOKEN))?;
+                    }
+                    Ok(NOTHING)
+                });
+                true
+            }
+            Some(ToEngine::Detokenise { id, tokens }) => {
+                spawn(id, Cancel::new(), &running, sender, engine, move |engine, sender| {
+                    let text = engine.detokenise(tokens)?;
+                    gone(sender.event(id, &Event::Text(text)))?;
+                    Ok(NOTHING)
+                });
+                true
+            }
             Some(ToEngine::Cancel { id }) => {
                 if let Some(cancel) = locked(&running).get(&id) {
                     cancel.cancel();
@@ -142,7 +178,7 @@ fn serve(frames: &mut Frames<Receiver>, sender: &Sender, engine: &Arc<dyn Engine
     }
 }
 
-/// Starts a thread for a request.
+/// Starts a thread for a request for an answer.
 fn start(
     id: u64,
     request: GenerateRequest,
@@ -150,14 +186,29 @@ fn start(
     sender: &Sender,
     engine: &Arc<dyn Engine>,
 ) {
-    locked(running).insert(id, request.cancel.clone());
+    let cancel = request.cancel.clone();
+    spawn(id, cancel, running, sender, engine, move |engine, sender| {
+        engine.generate(request, &mut |event| match sender.event(id, &event) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        })
+    });
+}
+
+/// Does `work` on a thread of its own, and sends how it ended.
+fn spawn(
+    id: u64,
+    cancel: Cancel,
+    running: &Arc<Mutex<BTreeMap<u64, Cancel>>>,
+    sender: &Sender,
+    engine: &Arc<dyn Engine>,
+    work: impl FnOnce(&dyn Engine, &Sender) -> Result<Completion, EngineError> + Send + 'static,
+) {
+    locked(running).insert(id, cancel);
     let started = thread::Builder::new().name("request".into()).spawn({
         let (running, sender, engine) = (Arc::clone(running), sender.clone(), Arc::clone(engine));
         move || {
-            let result = engine.generate(request, &mut |event| match sender.event(id, &event) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            });
+            let result = work(engine.as_ref(), &sender);
             locked(&running).remove(&id);
             let _ = sender.send(&end(id, result), 0);
         }
@@ -168,7 +219,35 @@ fn start(
     }
 }
 
-fn end(id: u64, result: Result<casemate_engine::Completion, EngineError>) -> FromEngine<'static> {
+fn embed(
+    id: u64,
+    request: EmbedRequest,
+    engine: &dyn Engine,
+    sender: &Sender,
+) -> Result<Completion, EngineError> {
+    let Embedded { mut vectors, tokens } = engine.embed(request)?;
+    for (input, vector) in (0..).zip(&vectors) {
+        let numbers: Zeroizing<Vec<u8>> =
+            Zeroizing::new(vector.iter().flat_map(|number| number.to_le_bytes()).collect());
+        gone(sender.send(&FromEngine::Vector { id, input, numbers: &numbers }, numbers.len()))?;
+    }
+    vectors.zeroize();
+    Ok(Completion { usage: Usage { prompt_tokens: tokens, ..Usage::default() }, ..NOTHING })
+}
+
+/// A server that is gone needs no end.
+fn gone(sent: io::Result<()>) -> Result<(), EngineError> {
+    sent.map_err(|_| EngineError::Stopped)
+}
+
+fn input_of(piece: Piece<'_>) -> EmbedInput {
+    match piece {
+        Piece::Text(text) => EmbedInput::Text(text.to_owned()),
+        Piece::Tokens(tokens) => EmbedInput::Tokens(tokens),
+    }
+}
+
+fn end(id: u64, result: Result<Completion, EngineError>) -> FromEngine<'static> {
     match result {
         Ok(completion) => FromEngine::End {
             id,
@@ -273,6 +352,13 @@ impl Sender {
     }
 }
 
+/// The end of what costs nothing.
+const NOTHING: Completion = Completion {
+    finish: FinishReason::Stop,
+    usage: Usage { prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0 },
+};
+/// A token's number, at most.
+const BESIDE_TOKEN: usize = 5;
 /// A token's length and probability, at most.
 const BESIDE_SCORE: usize = 8;
 

@@ -9,6 +9,9 @@
 //! `null` is no limit, and a key for ever: somebody has written it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -87,6 +90,9 @@ pub struct NewKey {
 /// What is wrong with a file of API keys, or with what is asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
+    /// The file cannot be read, or is larger than any that is used.
+    #[error("it cannot be read, or has more than {MAX_FILE} bytes")]
+    Unreadable,
     /// It is not JSON of this form.
     #[error("it is not a file of API keys: line {line}, column {column}")]
     Form {
@@ -128,6 +134,7 @@ impl KeysError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Unreadable => "keys.unreadable",
             Self::Form { .. } => "keys.form",
             Self::Name { .. } => "keys.name",
             Self::Twice { .. } => "keys.twice",
@@ -153,6 +160,20 @@ impl ApiKeysFile {
         let file: Self = serde_json::from_str(text).map_err(form)?;
         file.check()?;
         Ok(file)
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn read(path: &Path) -> Result<Self, KeysError> {
+        let mut text = String::new();
+        let file = File::open(path).map_err(|_| KeysError::Unreadable)?;
+        file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|_| KeysError::Unreadable)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(KeysError::Unreadable);
+        }
+        Self::parse(&text)
     }
 
     /// As it is read.
@@ -239,6 +260,8 @@ fn written<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Re
     Option::deserialize(from)
 }
 
+/// A hundred thousand keys have about 16 MiB.
+const MAX_FILE: u64 = 64 << 20;
 /// By which leaked keys are found.
 const PREFIX: &str = "casemate-";
 

@@ -10,11 +10,11 @@ use super::TenantLimits;
 /// A tenant and what it has left.
 pub(super) struct Visitor {
     tenant: Tenant,
-    limits: TenantLimits,
     state: Mutex<State>,
 }
 
 struct State {
+    limits: TenantLimits,
     running: u32,
     requests: Bucket,
     tokens: Bucket,
@@ -57,17 +57,18 @@ pub(crate) struct Visit {
 impl Visitor {
     pub(super) fn new(tenant: Tenant, limits: TenantLimits) -> Self {
         let state = State {
+            limits,
             running: 0,
             requests: Bucket::full(limits.requests_per_minute),
             tokens: Bucket::full(limits.tokens_per_minute),
             at: UnixTime(0),
         };
-        Self { tenant, limits, state: Mutex::new(state) }
+        Self { tenant, state: Mutex::new(state) }
     }
 
     pub(super) fn enter(self: &Arc<Self>, now: UnixTime) -> Result<Visit, Busy> {
-        let TenantLimits { concurrent, requests_per_minute, tokens_per_minute } = self.limits;
         let mut state = self.state();
+        let TenantLimits { concurrent, requests_per_minute, tokens_per_minute } = state.limits;
         // A clock that was set back gives nothing.
         let seconds = now.0.saturating_sub(state.at.0);
         state.at = now.max(state.at);
@@ -87,6 +88,14 @@ impl Visitor {
         }
         state.running = state.running.saturating_add(1);
         Ok(Visit { visitor: Arc::clone(self) })
+    }
+
+    /// From now on it may use this. What it has used stays used.
+    pub(super) fn limit(&self, limits: TenantLimits) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.limits, limits);
+        state.requests.change(before.requests_per_minute, limits.requests_per_minute);
+        state.tokens.change(before.tokens_per_minute, limits.tokens_per_minute);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,6 +127,12 @@ impl Drop for Visit {
 impl Bucket {
     fn full(limit: Option<u32>) -> Self {
         Self(i64::from(limit.unwrap_or(0)).saturating_mul(MINUTE))
+    }
+
+    /// What is missing is missing from the new limit too. Where there was no limit, nothing is.
+    fn change(&mut self, before: Option<u32>, now: Option<u32>) {
+        let missing = before.map_or(0, |before| Self::full(Some(before)).0.saturating_sub(self.0));
+        self.0 = Self::full(now).0.saturating_sub(missing);
     }
 
     fn fill(&mut self, seconds: u64, limit: Option<u32>) {
@@ -177,6 +192,22 @@ mod tests {
         assert_eq!(visitor.enter(at(0)).map(drop), Err(Busy::Tokens { limit: 60, seconds: 31 }));
         assert_eq!(visitor.enter(at(30)).map(drop), Err(Busy::Tokens { limit: 60, seconds: 1 }));
         assert_eq!(visitor.enter(at(31)).map(drop), Ok(()));
+    }
+
+    #[test]
+    fn what_was_used_counts_under_a_new_limit() {
+        let per_minute = |limit| TenantLimits { requests_per_minute: limit, ..TenantLimits::NONE };
+        let visitor = visitor(per_minute(Some(3)));
+        let enter = |seconds| visitor.enter(at(seconds)).map(drop);
+        assert_eq!((enter(0), enter(0)), (Ok(()), Ok(())));
+        visitor.limit(per_minute(Some(2)));
+        assert_eq!(enter(0), Err(Busy::Requests { limit: 2, seconds: 30 }));
+        visitor.limit(per_minute(Some(6)));
+        assert_eq!([(); 5].map(|()| enter(0).is_ok()), [true, true, true, true, false]);
+        visitor.limit(per_minute(None));
+        assert_eq!(enter(0), Ok(()));
+        visitor.limit(per_minute(Some(1)));
+        assert_eq!((enter(0).is_ok(), enter(0).is_ok()), (true, false), "a limit begins full");
     }
 
     #[test]

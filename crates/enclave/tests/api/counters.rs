@@ -32,6 +32,18 @@ async fn metrics_count_without_content() {
         "casemate_prompt_tokens_total 4",
         "casemate_generated_tokens_total 6",
         "casemate_engine_queue_depth 3",
+        "casemate_requests_waiting 0",
+        "casemate_requests_running 0",
+        "casemate_prefix_cache_hits_total 0",
+        "casemate_prefix_cache_tokens_total 0",
+        "# TYPE casemate_time_to_first_token_seconds histogram",
+        "casemate_time_to_first_token_seconds_count 2",
+        r#"casemate_time_to_first_token_seconds_bucket{le="+Inf"} 2"#,
+        // "echo ", "one " and "two"; "echo ", "a " and "b".
+        "casemate_inter_token_latency_seconds_count 4",
+        r#"casemate_inter_token_latency_seconds_bucket{le="30"} 4"#,
+        "casemate_queue_wait_seconds_count 2",
+        "casemate_evidence_age_seconds 11",
         "casemate_endorsements_valid_until_seconds 2000000000",
         "casemate_endorsements_last_refresh_seconds 1900000000",
         "casemate_endorsement_refresh_failures_total 3",
@@ -43,6 +55,54 @@ async fn metrics_count_without_content() {
         assert!(answer.text().lines().any(|l| l == line), "{line}\n{}", answer.text());
     }
     assert!(!answer.text().contains("never-a-label"));
+    assert!(
+        !answer.text().contains("casemate_api_keys"),
+        "a server without tenants has no keys to read anew"
+    );
+}
+
+#[tokio::test]
+async fn requests_that_wait_and_run_are_counted_while_they_do() {
+    let served = serve(Behaviour::Hang);
+    let request = served.chat(json!({"max_tokens": 5}));
+    let watched = async {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !served.get("/metrics").await.text().contains("casemate_requests_running 1") {
+            assert!(std::time::Instant::now() < deadline);
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = request => panic!("it hangs"),
+        () = watched => {}
+    }
+    served.stub.wait_until_cancelled().await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !served.get("/metrics").await.text().contains("casemate_requests_running 0") {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    // One that is refused has not started, and waits no more.
+    let refused = serve(Behaviour::Fail(casemate_engine::EngineError::PromptEmpty));
+    refused.chat(json!({})).await;
+    let text = refused.get("/metrics").await.text().to_owned();
+    assert!(
+        text.contains("casemate_requests_waiting 0") && text.contains("casemate_queue_wait_seconds_count 0")
+    );
+}
+
+#[tokio::test]
+async fn reading_the_keys_anew_is_counted() {
+    let tenants = casemate_enclave::Tenants::new(&casemate_enclave::ApiKeysFile::default(), [7; 32]);
+    assert!(tenants.reload(std::path::Path::new("/nonexistent")).is_err());
+    let served = crate::stub::serve_tenants(Behaviour::Echo, tenants);
+    let text = served.get("/metrics").await.text().to_owned();
+    for line in [
+        "casemate_api_keys_reloads_total 0",
+        "casemate_api_keys_reload_failures_total 1",
+        "casemate_api_keys_stale 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ pub(crate) static LOG: LazyLock<Log> =
 
 impl Log {
     /// Also after a case failed while it read.
-    fn text(&self) -> MutexGuard<'_, String> {
+    pub(crate) fn text(&self) -> MutexGuard<'_, String> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

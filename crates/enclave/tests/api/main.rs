@@ -3,6 +3,7 @@
 mod answers;
 mod cancel;
 mod counters;
+mod embeddings;
 mod logs;
 mod messages;
 mod refusals;

@@ -289,6 +289,7 @@ async fn content_types_methods_and_routes() {
         ("GET", "/infer", "POST"),
         ("PUT", CHAT, "POST"),
         ("DELETE", "/v1/models", "GET,HEAD"),
+        ("DELETE", "/v1/models/stub-1", "GET,HEAD"),
         ("PATCH", "/metrics", "GET,HEAD"),
     ] {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
@@ -300,9 +301,16 @@ async fn content_types_methods_and_routes() {
         );
         assert_eq!(answer.headers[header::ALLOW], allow, "{path}");
     }
-    for path in
-        ["/", "/healthz", "/health/", "/v1", "/v1/completion", "/v1/models/stub-1", "/infer?x/../attest/x/"]
-    {
+    for path in [
+        "/",
+        "/healthz",
+        "/health/",
+        "/v1",
+        "/v1/completion",
+        "/v1/models/",
+        "/v1/models/a/b",
+        "/infer?x/../attest/x/",
+    ] {
         let answer = served.get(path).await;
         if path.starts_with("/infer") {
             assert_eq!(answer.status.as_u16(), 405);

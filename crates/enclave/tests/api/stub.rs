@@ -13,8 +13,8 @@ use casemate_attest::{Platform, UnixTime};
 use casemate_enclave::api::{ApiState, AttestSource, AttestSourceError, Limits, router};
 use casemate_enclave::{EndorsementHealth, EndorsementState, Tenants};
 use casemate_engine::{
-    ChatSupport, Completion, Engine, EngineError, Event, FinishReason, GenerateRequest, Input, ModelInfo,
-    Scored, TokenBudget, TokenScore, ToolForm, Usage,
+    ChatSupport, Completion, EmbedInput, EmbedRequest, Embedded, Engine, EngineError, Event, FinishReason,
+    GenerateRequest, Input, ModelInfo, Scored, TokenBudget, TokenScore, ToolForm, Usage,
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ pub(crate) struct Stub {
     pub(crate) info: ModelInfo,
     pub(crate) behaviour: Behaviour,
     pub(crate) seen: Mutex<Vec<GenerateRequest>>,
+    pub(crate) embedded: Mutex<Vec<EmbedRequest>>,
     pub(crate) cancelled: AtomicBool,
 }
 
@@ -45,6 +46,12 @@ pub(crate) enum Behaviour {
     Panic,
     /// Answers with this.
     Say(&'static str),
+    /// Makes vectors: an input's size, and two other numbers.
+    Embed,
+    /// Refuses every request for vectors.
+    FailEmbedding(EngineError),
+    /// Waits to be cancelled.
+    HangEmbedding,
 }
 
 impl Stub {
@@ -59,8 +66,15 @@ impl Stub {
             trained_context_tokens: 2048,
             chat: ChatSupport::Template,
             tools: ToolForm::Hermes,
+            dimensions: match behaviour {
+                Behaviour::Embed | Behaviour::FailEmbedding(_) | Behaviour::HangEmbedding => {
+                    NonZeroU32::new(3)
+                }
+                _ => None,
+            },
         };
-        Arc::new(Self { info, behaviour, seen: Mutex::default(), cancelled: AtomicBool::new(false) })
+        let (seen, embedded) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { info, behaviour, seen, embedded, cancelled: AtomicBool::new(false) })
     }
 
     pub(crate) fn last(&self) -> GenerateRequest {
@@ -90,6 +104,43 @@ impl Engine for Stub {
             Behaviour::Fail(error @ (EngineError::Ended(_) | EngineError::Hung { .. })) => Err(error.clone()),
             _ => Ok(()),
         }
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Embedded, EngineError> {
+        self.embedded.lock().unwrap().push(request.clone());
+        match &self.behaviour {
+            Behaviour::FailEmbedding(error) => return Err(error.clone()),
+            Behaviour::HangEmbedding => {
+                let deadline = Instant::now() + Duration::from_secs(15);
+                while !request.cancel.is_cancelled() && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                self.cancelled.store(request.cancel.is_cancelled(), Ordering::Release);
+                return Err(EngineError::Cancelled);
+            }
+            _ => {}
+        }
+        let size = |input: &EmbedInput| match input {
+            EmbedInput::Text(text) => Ok(text.len()),
+            EmbedInput::Tokens(tokens) if tokens.contains(&-1) => {
+                Err(EngineError::TokenUnknown { vocabulary: 9 })
+            }
+            EmbedInput::Tokens(tokens) => Ok(tokens.len()),
+        };
+        let sizes = request.inputs.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+        let tokens = u32::try_from(sizes.iter().sum::<usize>()).unwrap();
+        Ok(Embedded { vectors: sizes.iter().map(|size| vec![*size as f32, 0.5, -0.25]).collect(), tokens })
+    }
+
+    /// Bytes are tokens.
+    fn tokenise(&self, text: String, special: bool) -> Result<Vec<i32>, EngineError> {
+        Ok(special.then_some(1).into_iter().chain(text.bytes().map(i32::from)).collect())
+    }
+
+    fn detokenise(&self, tokens: Vec<i32>) -> Result<String, EngineError> {
+        let byte = |token| u8::try_from(token).map_err(|_| EngineError::TokenUnknown { vocabulary: 256 });
+        let bytes = tokens.into_iter().map(byte).collect::<Result<Vec<_>, _>>()?;
+        Ok(String::from_utf8(bytes).unwrap())
     }
 
     fn generate(
@@ -177,6 +228,10 @@ impl AttestSource for StubAttest {
 
     fn ready_document(&self) -> Result<Bytes, AttestSourceError> {
         self.stating("none".into())
+    }
+
+    fn evidence_age(&self) -> Option<u64> {
+        Some(11)
     }
 
     fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {

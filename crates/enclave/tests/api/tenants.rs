@@ -66,12 +66,12 @@ async fn without_a_good_key_nothing_is_read() {
         assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer");
         assert_eq!(answer.json()["error"]["type"], "authentication_error");
     }
-    for path in ["/infer", COMPLETIONS] {
+    for path in ["/infer", COMPLETIONS, "/v1/embeddings", "/tokenize", "/detokenize"] {
         assert_eq!(case.served.post(path, "not even JSON").await.status, StatusCode::UNAUTHORIZED, "{path}");
     }
     assert_eq!(case.served.get("/v1/models").await.status, StatusCode::UNAUTHORIZED);
     // What verifies and watches a server needs none.
-    for path in ["/health", "/metrics", "/attest"] {
+    for path in ["/health", "/ready", "/metrics", "/attest", "/openapi.json"] {
         assert_eq!(case.served.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(case.served.get("/v1/other").await.status, StatusCode::NOT_FOUND);

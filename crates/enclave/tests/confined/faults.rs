@@ -10,7 +10,7 @@ use casemate_enclave::confined::{
 use casemate_engine::{Engine, EngineError, EngineOptions, ProcessEnd};
 
 use crate::Case;
-use crate::hostile::order;
+use crate::hostile::{order, vectors};
 use crate::roles::{hostile, hostile_with, program};
 
 pub(crate) const CASES: &[(&str, Case)] = &[
@@ -19,6 +19,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ("an_engine_that_ends_has_a_successor", an_engine_that_ends_has_a_successor),
     ("a_hang_is_named", a_hang_is_named),
     ("a_broken_protocol_is_named", a_broken_protocol_is_named),
+    ("vectors_and_tokens_are_what_was_asked_for", vectors_and_tokens_are_what_was_asked_for),
     ("a_process_that_cannot_be_confined_is_refused", a_process_that_cannot_be_confined_is_refused),
     ("a_process_that_does_not_answer_is_refused", a_process_that_does_not_answer_is_refused),
     ("a_file_that_is_no_model_is_named", a_file_that_is_no_model_is_named),
@@ -109,6 +110,30 @@ fn a_broken_protocol_is_named() {
         assert_eq!(error.code(), "engine.process.protocol");
         assert_eq!(engine.health(), Err(error));
     }
+}
+
+fn vectors_and_tokens_are_what_was_asked_for() {
+    let engine = hostile();
+    let embedded = engine.embed(vectors(&["a", "b"])).unwrap();
+    assert_eq!((embedded.vectors, embedded.tokens), (vec![vec![0.6, 0.8]; 2], 7));
+    assert_eq!(engine.tokenise("x".repeat(20_000), false), Ok(vec![7; 20_000]), "in several messages");
+    assert_eq!(engine.detokenise(vec![1, 2, 3]), Ok("xxx".into()));
+    assert_eq!(engine.embed(vectors(&["nothing"])), Err(EngineError::NoVector));
+    for (line, what) in [
+        ("longer", "a vector of another length"),
+        ("more", "more vectors than were asked for"),
+        ("no-number", "a vector with something that is no number"),
+    ] {
+        let engine = hostile();
+        assert_eq!(engine.embed(vectors(&[line])), Err(EngineError::Protocol { what }), "{line}");
+        assert_eq!(engine.health(), Err(EngineError::Protocol { what }));
+    }
+    let engine = hostile();
+    let what = "more of a text's tokens than it has";
+    assert_eq!(engine.tokenise("flood".into(), false), Err(EngineError::Protocol { what }));
+    let engine = hostile();
+    let what = "more text than was asked for";
+    assert_eq!(engine.detokenise(vec![666]), Err(EngineError::Protocol { what }));
 }
 
 fn a_process_that_cannot_be_confined_is_refused() {

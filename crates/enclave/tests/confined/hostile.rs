@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use casemate_engine::{
-    ChatSupport, Completion, Engine, EngineError, EngineOptions, Event, FinishReason, GenerateRequest, Input,
-    ModelInfo, TokenBudget, TokenScore, ToolForm, Usage,
+    Cancel, ChatSupport, Completion, EmbedInput, EmbedRequest, Embedded, Engine, EngineError, EngineOptions,
+    Event, FinishReason, GenerateRequest, Input, ModelInfo, TokenBudget, TokenScore, ToolForm, Usage,
 };
 
 use crate::attempts::attempt;
@@ -26,6 +26,7 @@ pub(crate) fn load(_: File, options: EngineOptions) -> Result<Box<dyn Engine>, E
         trained_context_tokens: 0,
         chat: ChatSupport::Missing,
         tools: ToolForm::None,
+        dimensions: NonZeroU32::new(2),
     })))
 }
 
@@ -36,6 +37,28 @@ impl Engine for Hostile {
 
     fn queue_depth(&self) -> usize {
         0
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Embedded, EngineError> {
+        let Some(EmbedInput::Text(line)) = request.inputs.first() else {
+            return Err(EngineError::PromptEmpty);
+        };
+        let vectors = match line.as_str() {
+            "longer" => vec![vec![0.0; 3]],
+            "more" => vec![vec![0.0; 2]; 2],
+            "nothing" => vec![],
+            "no-number" => vec![vec![f32::NAN; 2]],
+            _ => vec![vec![0.6, 0.8]; request.inputs.len()],
+        };
+        Ok(Embedded { vectors, tokens: 7 })
+    }
+
+    fn tokenise(&self, text: String, _: bool) -> Result<Vec<i32>, EngineError> {
+        Ok(vec![7; if text == "flood" { 100_000 } else { text.len() }])
+    }
+
+    fn detokenise(&self, tokens: Vec<i32>) -> Result<String, EngineError> {
+        Ok("x".repeat(if tokens == [666] { 1 << 20 } else { tokens.len() }))
     }
 
     fn generate(
@@ -93,6 +116,12 @@ impl Engine for Hostile {
         }
         Ok(end)
     }
+}
+
+/// A request for vectors of [`Hostile`].
+pub(crate) fn vectors(lines: &[&str]) -> EmbedRequest {
+    let inputs = lines.iter().map(|line| EmbedInput::Text((*line).into())).collect();
+    EmbedRequest { inputs, tenant: None, cancel: Cancel::new() }
 }
 
 /// A request for [`Hostile`].

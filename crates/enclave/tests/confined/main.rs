@@ -9,8 +9,12 @@
 mod attempts;
 mod faults;
 mod hostile;
+#[allow(dead_code, clippy::needless_range_loop)]
+#[path = "../../../engine/tests/model/made.rs"]
+mod made;
 mod model;
 mod roles;
+mod vectors;
 mod walls;
 
 use std::process::ExitCode;
@@ -27,7 +31,7 @@ fn main() -> ExitCode {
     }
     // As `casemate serve` does, before there is a second thread.
     harden(SwapRule::DangerAllow).expect("a system that can be hardened");
-    let always = [walls::CASES, faults::CASES].concat();
+    let always = [walls::CASES, faults::CASES, vectors::CASES].concat();
     let with_model = model::file().is_none();
     let trial = |(name, case): (&str, Case)| {
         Trial::test(name, move || {

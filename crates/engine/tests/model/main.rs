@@ -20,7 +20,9 @@ use casemate_engine::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod made;
 mod schemas;
+mod vectors;
 
 type Case = fn();
 
@@ -68,12 +70,15 @@ fn main() -> ExitCode {
     let trials = CASES
         .iter()
         .chain(schemas::CASES)
-        .map(|(name, case)| {
+        .chain(vectors::CASES)
+        .map(|case| (case, !present))
+        .chain(vectors::MADE.iter().map(|case| (case, false)))
+        .map(|((name, case), ignored)| {
             Trial::test(*name, || -> Result<(), Failed> {
                 case();
                 Ok(())
             })
-            .with_ignored_flag(!present)
+            .with_ignored_flag(ignored)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
