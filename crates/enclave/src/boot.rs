@@ -236,6 +236,7 @@ pub async fn serve(
         context_tokens: config.context,
         cache_tokens: config.cache_tokens,
         parallel: config.parallel,
+        guess_tokens: config.guess_tokens,
     };
     let engine = process.load(memory.read_only()?, options)?;
     // The engine has its own mapping. The memory file is held for its successor, should it end.

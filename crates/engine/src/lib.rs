@@ -15,6 +15,8 @@
 //! All `unsafe` is in the private module `ffi`.
 
 mod answer;
+mod cells;
+mod drafts;
 mod error;
 mod ffi;
 mod gguf;
@@ -34,8 +36,8 @@ mod writer;
 pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
 pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
 pub use llama::{
-    DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, EngineOptions, LlamaEngine, MAX_PARALLEL,
-    QUEUE_CAPACITY,
+    DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_GUESS_TOKENS, DEFAULT_PARALLEL, EngineOptions,
+    LlamaEngine, MAX_GUESS_TOKENS, MAX_PARALLEL, QUEUE_CAPACITY,
 };
 pub use request::{
     Cancel, ChatMessage, GenerateRequest, Input, MAX_BIASES, MAX_STOP_BYTES, MAX_STOP_STRINGS, Role,

@@ -20,6 +20,7 @@ use casemate_engine::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod guesses;
 mod schemas;
 
 type Case = fn();
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
     let trials = CASES
         .iter()
         .chain(schemas::CASES)
+        .chain(guesses::CASES)
         .map(|(name, case)| {
             Trial::test(*name, || -> Result<(), Failed> {
                 case();
@@ -678,6 +680,7 @@ fn child_ask(path: &Path) -> ExitCode {
         cache_tokens: n(512),
         parallel: n(1),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        ..EngineOptions::default()
     };
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();
     let (text, _) = engine.generate_text(chat("What is 2+2?", 24)).unwrap();
