@@ -369,6 +369,9 @@ struct Tensor {
     row: usize,
 }
 
+/// How the names of the cache's tensors begin. Were they called otherwise, none would be found, and no cell would be overwritten by itself.
+const CACHE: &[u8] = b"cache_";
+
 impl Rows {
     /// Reads an operation. Those that write rows to the attention cache name a row for each token of the batch, all of them the same ones.
     ///
@@ -376,6 +379,11 @@ impl Rows {
     /// `operation` and what it names are alive, and its inputs are filled.
     unsafe fn learn(&mut self, operation: &sys::ggml_tensor) {
         if operation.op != sys::GGML_OP_SET_ROWS {
+            return;
+        }
+        // SAFETY: what an operation writes into is alive, with a name that ends with zero.
+        let into = unsafe { operation.view_src.as_ref().map(|whole| CStr::from_ptr(whole.name.as_ptr())) };
+        if !into.is_some_and(|name| name.to_bytes().starts_with(CACHE)) {
             return;
         }
         // SAFETY: the second source of this operation is its list of rows, in memory of the processor like everything here.
@@ -614,16 +622,17 @@ impl<'m> Context<'m> {
         // pointers; the C side keeps none of them.
         let status = unsafe { sys::llama_decode(self.context.as_ptr(), given) };
         batch.pointers.clear();
-        self.note(batch);
+        self.note(batch, status == 0);
         if status == 0 { Ok(()) } else { Err(DecodeStatus(status)) }
     }
 
     /// Notes which cells the tokens of a batch have. Where that is not clear, none are overwritten one by one any more.
-    fn note(&mut self, batch: &Batch) {
+    fn note(&mut self, batch: &Batch, computed: bool) {
         let Some(mut cells) = self.cells.take() else { return };
         let rows = &self.watch().rows;
-        // No rows: the computation ended before the first of them.
-        let clear = !rows.strange && (rows.tokens.is_empty() || rows.tokens.len() == batch.len());
+        // No rows: the computation ended before it began.
+        let clear =
+            !rows.strange && (rows.tokens.len() == batch.len() || rows.tokens.is_empty() && !computed);
         let mut tokens = rows.tokens.iter().zip(batch.sequences.iter().zip(&batch.positions));
         let noted = clear
             && tokens.all(|(row, (sequence, position))| {
