@@ -37,7 +37,8 @@ fn run() -> Fallible<()> {
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
     let tokens = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 64).max(2))?).ok_or("no tokens")?;
     let weights = weights(&model)?;
-    let engine = LlamaEngine::load(&model, EngineOptions { threads, guess_tokens: 0, ..EngineOptions::default() })?;
+    let engine =
+        LlamaEngine::load(&model, EngineOptions { threads, guess_tokens: 0, ..EngineOptions::default() })?;
     // Written, so that each page is its own.
     let buffer: Vec<u64> = (0..setting("BUFFER_MIB", 1024) as u64 * (1 << 17)).collect();
     let failed = std::cell::RefCell::new(None);
@@ -79,7 +80,11 @@ fn run() -> Fallible<()> {
     // In each round for itself.
     let share = samples.ratio(0, 1) * weights as f64 / bytes;
     let name = model.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    println!("bandwidth: {name}, {threads} threads, medians of {} alternating rounds; {}\n", samples.rounds(), cpu());
+    println!(
+        "bandwidth: {name}, {threads} threads, medians of {} alternating rounds; {}\n",
+        samples.rounds(),
+        cpu()
+    );
     println!("the memory gives            {:8.2} GB/s", speed / 1e9);
     println!("weights read for a token    {:8.1} MB", weights as f64 / 1e6);
     println!("one answer                  {rate:8.2} tokens/s, which reads {:.2} GB/s", used / 1e9);

