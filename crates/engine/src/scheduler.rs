@@ -405,6 +405,7 @@ impl<'m> Scheduler<'m> {
             let Some(running) = running else { continue };
             running.part = 0;
             running.output = None;
+            running.guess.clear();
             match running.newest() {
                 Some(token) => {
                     running.output = Some(self.batch.len());
