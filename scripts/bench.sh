@@ -13,7 +13,7 @@ if [ ! -x target/peer/bin/python ]; then
   python3 -m venv target/peer
   target/peer/bin/pip install --quiet xllamacpp==2026.10.11549 >&2
 fi
-for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens streams serving}; do
+for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens streams guesses bandwidth serving}; do
   echo
   target/release/"$name"
 done

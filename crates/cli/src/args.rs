@@ -357,6 +357,10 @@ pub(crate) struct ServeArgs {
     /// Tokens that all of them have room for together [default: 16384, at least --context]
     #[arg(long, env = "CASEMATE_CACHE_TOKENS")]
     cache_tokens: Option<u32>,
+    /// Tokens that a step guesses at most where an answer repeats itself or its prompt; the network sees in a stream's timing when they were
+    /// right; 0: none [default: 15]
+    #[arg(long, env = "CASEMATE_GUESS_TOKENS")]
+    guess_tokens: Option<u32>,
 }
 
 impl ServeArgs {
@@ -392,6 +396,7 @@ impl ServeArgs {
             parallel: self.parallel,
             api_keys: self.api_keys,
             cache_tokens: self.cache_tokens,
+            guess_tokens: self.guess_tokens,
         }
     }
 }

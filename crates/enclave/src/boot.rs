@@ -252,6 +252,7 @@ pub async fn serve(
         context_tokens: config.context,
         cache_tokens: config.cache_tokens,
         parallel: config.parallel,
+        guess_tokens: config.guess_tokens,
     };
     // The weights are there already. The rest is counted before it is taken.
     let need = MemoryNeed::of(&memory.read_only()?, options)?;

@@ -5,7 +5,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use casemate_attest::Danger;
-use casemate_engine::{DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, MAX_PARALLEL};
+use casemate_engine::{
+    DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_GUESS_TOKENS, DEFAULT_PARALLEL, MAX_GUESS_TOKENS,
+    MAX_PARALLEL,
+};
 use serde::Deserialize;
 
 use crate::hardening::SwapRule;
@@ -74,6 +77,8 @@ pub struct ServeSettings {
     pub api_keys: Option<PathBuf>,
     /// Tokens that all of them have room for together.
     pub cache_tokens: Option<u32>,
+    /// Tokens that one step of an answer guesses at most.
+    pub guess_tokens: Option<u32>,
 }
 
 /// A complete configuration.
@@ -115,6 +120,8 @@ pub struct ServeConfig {
     pub api_keys: Option<PathBuf>,
     /// Tokens that all of them have room for together, at least one context.
     pub cache_tokens: NonZeroU32,
+    /// Tokens that one step of an answer guesses at most.
+    pub guess_tokens: u32,
 }
 
 /// Where the TLS identity comes from.
@@ -320,6 +327,7 @@ impl ServeSettings {
             parallel: self.parallel.or(below.parallel),
             api_keys: self.api_keys.or(below.api_keys),
             cache_tokens: self.cache_tokens.or(below.cache_tokens),
+            guess_tokens: self.guess_tokens.or(below.guess_tokens),
         }
     }
 
@@ -374,6 +382,10 @@ impl ServeSettings {
                     MAX_CACHE_TOKENS.into(),
                 ))?,
         };
+        let guess_tokens = self.guess_tokens.unwrap_or(DEFAULT_GUESS_TOKENS);
+        if guess_tokens > MAX_GUESS_TOKENS {
+            return Err(out_of_range("--guess-tokens", guess_tokens.into(), 0, MAX_GUESS_TOKENS.into()));
+        }
         let user = self.user.unwrap_or(NOBODY);
         if user == 0 || user == u32::MAX {
             return Err(out_of_range("--user", user.into(), 1, u64::from(u32::MAX) - 1));
@@ -397,6 +409,7 @@ impl ServeSettings {
             parallel,
             api_keys: self.api_keys,
             cache_tokens,
+            guess_tokens,
         })
     }
 }
@@ -694,6 +707,7 @@ mod tests {
             (|s| s.parallel = Some(257), "config.range"),
             (|s| s.cache_tokens = Some(4095), "config.range"),
             (|s| s.cache_tokens = Some(u32::MAX), "config.range"),
+            (|s| s.guess_tokens = Some(65), "config.range"),
             (|s| s.user = Some(0), "config.range"),
         ];
         for (edit, code) in cases {

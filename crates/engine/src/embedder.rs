@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::ffi::{Batch, Context, DecodeStatus, Model, Sequence, Token};
 use crate::pace::Pace;
 use crate::request::{Cancel, Tenant};
-use crate::scheduler::{Reply, SETTLE, Work};
+use crate::scheduler::{Reply, SETTLE, Task};
 use crate::turns::Turns;
 use crate::words;
 
@@ -77,7 +77,7 @@ impl<'m> Embedder<'m> {
     }
 
     /// Works until nobody can send a job any more.
-    pub(crate) fn work(mut self, jobs: &Receiver<Work>) {
+    pub(crate) fn work(mut self, jobs: &Receiver<Task>) {
         while self.listen(jobs) {
             for gone in self.waiting.extract(|item| item.request.cancel.is_cancelled()) {
                 self.end(&gone.request, Err(EngineError::Cancelled));
@@ -87,7 +87,7 @@ impl<'m> Embedder<'m> {
     }
 
     /// Takes the jobs that have come; with nothing to do, waits for one, and overwrites the memory meanwhile (SRV-25).
-    fn listen(&mut self, jobs: &Receiver<Work>) -> bool {
+    fn listen(&mut self, jobs: &Receiver<Task>) -> bool {
         if self.waiting.is_empty() {
             let first = match jobs.recv_timeout(SETTLE) {
                 Err(RecvTimeoutError::Timeout) => {
@@ -107,17 +107,19 @@ impl<'m> Embedder<'m> {
         true
     }
 
-    fn accept(&mut self, job: Work) {
+    fn accept(&mut self, job: Task) {
         match job {
-            Work::Answer(job) => {
+            Task::Answer(job) => {
                 self.depth.fetch_sub(1, Ordering::Relaxed);
                 let _ = job.reply.send(Reply::End(Err(EngineError::EmbedsOnly)));
             }
-            Work::Words(words) => {
+            // Whoever asked may be gone.
+            Task::Audit(reply) => drop(reply.send(self.context.stale_bytes())),
+            Task::Words(words) => {
                 self.depth.fetch_sub(1, Ordering::Relaxed);
                 words.answer(self.model);
             }
-            Work::Embed(EmbedJob { inputs, tenant, cancel, reply }) => match self.counted(inputs) {
+            Task::Embed(EmbedJob { inputs, tenant, cancel, reply }) => match self.counted(inputs) {
                 Ok((inputs, tokens)) => {
                     let left = Cell::new(inputs.len());
                     let request = Rc::new(Request { cancel, reply, tokens, left });

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Seek;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::os::fd::IntoRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use llama_cpp_sys_2 as sys;
 
+use crate::cells::Cells;
 use crate::gguf::Block;
 
 /// One token of a vocabulary.
@@ -368,11 +370,79 @@ impl Batch {
     }
 }
 
-/// What the abort callback sees, after every operation of a computation.
+/// What llama.cpp's callbacks see.
 struct Watch {
-    /// Of all requests that the computation is for.
+    /// Of all requests that the computation is for; looked at after every operation.
     aborts: Vec<Arc<AtomicBool>>,
     beat: Arc<AtomicU64>,
+    rows: Rows,
+}
+
+/// Where a computation writes to the attention cache, learnt from its operations before they run: the C interface does not say.
+#[derive(Default)]
+struct Rows {
+    /// The cache's tensors: of each, its first row.
+    tensors: Vec<Tensor>,
+    /// Of each token of the batch, the row that it has in all of them.
+    tokens: Vec<usize>,
+    /// Whether anything was not as it must be: then nothing that was learnt counts.
+    strange: bool,
+}
+
+/// One of the cache's tensors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Tensor {
+    data: NonNull<u8>,
+    rows: usize,
+    /// Bytes of a row, and from one row to the next.
+    row: usize,
+}
+
+/// How the names of the cache's tensors begin. Were they called otherwise, none would be found, and no cell would be overwritten by itself.
+const CACHE: &[u8] = b"cache_";
+
+impl Rows {
+    /// Reads an operation. Those that write rows to the attention cache name a row for each token of the batch, all of them the same ones.
+    ///
+    /// # Safety
+    /// `operation` and what it names are alive, and its inputs are filled.
+    unsafe fn learn(&mut self, operation: &sys::ggml_tensor) {
+        if operation.op != sys::GGML_OP_SET_ROWS {
+            return;
+        }
+        // SAFETY: what an operation writes into is alive, with a name that ends with zero.
+        let into = unsafe { operation.view_src.as_ref().map(|whole| CStr::from_ptr(whole.name.as_ptr())) };
+        if !into.is_some_and(|name| name.to_bytes().starts_with(CACHE)) {
+            return;
+        }
+        // SAFETY: the second source of this operation is its list of rows, in memory of the processor like everything here.
+        let list = unsafe { operation.src[1].as_ref() };
+        let list = list.filter(|list| list.type_ == sys::GGML_TYPE_I64 && list.ne[1..] == [1; 3]);
+        let (Some(list), Some(data)) = (list, NonNull::new(operation.data.cast::<u8>())) else {
+            self.strange = true;
+            return;
+        };
+        let count = usize::try_from(list.ne[0]).unwrap_or(0);
+        let (rows, row) = (usize::try_from(operation.ne[1]).unwrap_or(0), operation.nb[1]);
+        // One after the other, without anything between them.
+        let dense = operation.ne[2..] == [1; 2] && operation.nb[2] == row.saturating_mul(rows);
+        let numbers = list.data.cast::<i64>();
+        if numbers.is_null() || !numbers.is_aligned() || !dense {
+            self.strange = true;
+            return;
+        }
+        // SAFETY: not null and aligned; the list has `count` numbers, and nothing writes to it before the computation.
+        let numbers = unsafe { std::slice::from_raw_parts(numbers, count) };
+        let tokens = || numbers.iter().map(|number| usize::try_from(*number).unwrap_or(usize::MAX));
+        if self.tokens.is_empty() {
+            self.tokens.extend(tokens());
+        }
+        let tensor = Tensor { data, rows, row };
+        self.strange |= !tokens().eq(self.tokens.iter().copied()) || tokens().any(|token| token >= rows);
+        if !self.tensors.contains(&tensor) {
+            self.tensors.push(tensor);
+        }
+    }
 }
 
 /// How a text becomes a vector.
@@ -395,21 +465,25 @@ pub(crate) struct Sizes {
     pub(crate) sequences: NonZeroU32,
     /// The most tokens that one [`Context::decode`] takes.
     pub(crate) batch: NonZeroU32,
+    /// The most of them that have an output.
+    pub(crate) outputs: NonZeroU32,
     pub(crate) threads: i32,
 }
 
 /// An attention cache, which all sequences share, and the buffers to compute with.
 pub(crate) struct Context<'m> {
     context: NonNull<sys::llama_context>,
-    /// What the abort callback reads. Held here so that it outlives every computation.
-    watch: Box<Watch>,
+    /// What the callbacks see. A box of our own, which outlives every computation.
+    watch: NonNull<Watch>,
+    /// Whose the cells are, where that is known.
+    cells: Option<Cells>,
     vocabulary: usize,
     dimensions: usize,
     model: PhantomData<&'m Model>,
 }
 
 impl<'m> Context<'m> {
-    /// `beat` is counted up with every operation of a computation. At most one token of each sequence has an output.
+    /// `beat` is counted up with every operation of a computation.
     pub(crate) fn new(model: &'m Model, sizes: Sizes, beat: Arc<AtomicU64>) -> Option<Self> {
         let vocabulary = usize::try_from(model.vocabulary()).ok()?;
         let dimensions = usize::try_from(model.dimensions()).ok()?;
@@ -420,20 +494,36 @@ impl<'m> Context<'m> {
         params.n_ubatch = sizes.batch.get();
         params.n_seq_max = sizes.sequences.get();
         // A buffer of scores for each token of a batch would be larger than many a model.
-        params.n_outputs_max = if sizes.embeddings { sizes.batch } else { sizes.sequences }.get();
+        params.n_outputs_max = sizes.outputs.get();
         params.embeddings = sizes.embeddings;
         params.n_threads = sizes.threads;
         params.n_threads_batch = sizes.threads;
         params.kv_unified = true;
         params.no_perf = true;
-        // SAFETY: the model is loaded and outlives the context by the lifetime `'m`; the pointers in `params` are null.
-        // The C side may adjust the model while it makes a context: this crate makes one, on the model's only thread.
-        let context = NonNull::new(unsafe { sys::llama_init_from_model(model.model.as_ptr(), params) })?;
-        let watch = Box::new(Watch { aborts: Vec::new(), beat });
-        let this = Self { context, watch, vocabulary, dimensions, model: PhantomData };
-        let data = ptr::from_ref::<Watch>(&this.watch).cast_mut().cast::<c_void>();
-        // SAFETY: `is_set` reads a `Watch` behind `data`: the box lives as long as the context and is not replaced. It is
-        // called only inside `decode`, which changes what is in the box before it computes.
+        let watch =
+            NonNull::from(Box::leak(Box::new(Watch { aborts: Vec::new(), beat, rows: Rows::default() })));
+        let data = watch.as_ptr().cast::<c_void>();
+        // Where tokens see only some of the earlier ones, cells are given up behind our back, and batches are cut up.
+        let knows_cells = model.shares_beginnings() && !sizes.embeddings;
+        if knows_cells {
+            params.cb_eval = Some(learn);
+            params.cb_eval_user_data = data;
+        }
+        // SAFETY: the model is loaded and outlives the context by the lifetime `'m`; the pointers in `params` are null, but for a
+        // callback's `Watch`, which is freed only in `drop` or below, and which is not called before `decode`. The C side may adjust
+        // the model while it makes a context: this crate makes one, on the model's only thread.
+        let context = unsafe { sys::llama_init_from_model(model.model.as_ptr(), params) };
+        let Some(context) = NonNull::new(context) else {
+            // SAFETY: leaked above, and nobody has it any more.
+            drop(unsafe { Box::from_raw(watch.as_ptr()) });
+            return None;
+        };
+        let mut this = Self { context, watch, cells: None, vocabulary, dimensions, model: PhantomData };
+        if knows_cells {
+            this.cells = Some(Cells::new(usize::try_from(this.capacity()).ok()?));
+        }
+        // SAFETY: `is_set` reads a `Watch` behind `data`, which lives as long as the context. It is called only inside `decode`, which
+        // changes what is in it before it computes, and not while `learn` is: that one comes before the computation, on the same thread.
         unsafe { sys::llama_set_abort_callback(this.context.as_ptr(), Some(is_set), data) };
         Some(this)
     }
@@ -456,16 +546,89 @@ impl<'m> Context<'m> {
         unsafe { sys::llama_set_n_threads(self.context.as_ptr(), threads, threads) };
     }
 
+    /// Whether cells are overwritten as soon as they are nobody's. Else only [`Context::clear`] does it.
+    pub(crate) fn overwrites(&self) -> bool {
+        self.cells.is_some()
+    }
+
     /// Forgets everything, and overwrites the cache with zeros.
     pub(crate) fn clear(&mut self) {
         // SAFETY: `self.context` is alive, and its memory with it.
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), true) };
+        if let Some(cells) = &mut self.cells {
+            cells.clear();
+        }
     }
 
     /// Forgets a sequence: its room is free again.
     pub(crate) fn forget(&mut self, sequence: Sequence) {
-        // SAFETY: `self.context` is alive, and its memory with it; -1 is every position. A whole sequence can always go.
-        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), sequence, -1, -1) };
+        self.cut(sequence, 0);
+    }
+
+    /// Forgets what a sequence has from a position on. Not every model can forget a part: those that share beginnings can.
+    pub(crate) fn cut(&mut self, sequence: Sequence, from: u32) {
+        let first = sys::llama_pos::try_from(from).unwrap_or(sys::llama_pos::MAX);
+        // SAFETY: `self.context` is alive, and its memory with it; -1 is the last position.
+        unsafe {
+            sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), sequence, first, -1);
+        }
+        let Some(cells) = &mut self.cells else { return };
+        for range in cells.release(sequence, from) {
+            self.zero(range);
+        }
+    }
+
+    /// Overwrites rows of the cache, which are nobody's.
+    fn zero(&mut self, range: Range<usize>) {
+        for tensor in &self.watch().rows.tensors {
+            let end = range.end.min(tensor.rows);
+            let start = range.start.min(end);
+            // SAFETY: the cache's tensors live as long as the context and are dense (`Rows::learn`); the rows from `start` to `end`
+            // are inside. Nothing computes now.
+            unsafe {
+                tensor.data.add(start * tensor.row).write_bytes(0, (end - start) * tensor.row);
+            }
+        }
+    }
+
+    /// Bytes other than zero in cells that are nobody's. Reads all of the cache. `None` where it is not known whose the cells are, or where
+    /// a sequence has more than the cells that are known: both would be a defect with a model that shares beginnings.
+    pub(crate) fn stale_bytes(&self) -> Option<u64> {
+        let cells = self.cells.as_ref()?;
+        let rows = &self.watch().rows;
+        let cell: usize = rows.tensors.iter().map(|tensor| tensor.row).sum();
+        // SAFETY: `self.context` is alive.
+        let sequences = unsafe { sys::llama_n_seq_max(self.context.as_ptr()) };
+        for sequence in (0..sequences).filter_map(|sequence| Sequence::try_from(sequence).ok()) {
+            // SAFETY: `self.context` is alive; the number is below its sequences.
+            let whole = unsafe { sys::llama_state_seq_get_size(self.context.as_ptr(), sequence) };
+            let count = cells.count(sequence);
+            // Beside the rows a state has a few numbers for each cell and each tensor.
+            if whole < count * cell || whole > count * (cell + 32) + 256 + rows.tensors.len() * 32 {
+                return None;
+            }
+        }
+        let mut stale = 0;
+        for tensor in &rows.tensors {
+            for free in cells.free().filter(|free| *free < tensor.rows) {
+                // SAFETY: as in `zero`; nothing writes to it now.
+                let row = unsafe {
+                    std::slice::from_raw_parts(tensor.data.add(free * tensor.row).as_ptr(), tensor.row)
+                };
+                stale += row.iter().filter(|byte| **byte != 0).count() as u64;
+            }
+        }
+        Some(stale)
+    }
+
+    fn watch(&self) -> &Watch {
+        // SAFETY: made in `new`, freed in `drop`; it changes only with `&mut self`.
+        unsafe { self.watch.as_ref() }
+    }
+
+    fn watch_mut(&mut self) -> &mut Watch {
+        // SAFETY: as in `watch`; nobody else has a reference while nothing computes.
+        unsafe { self.watch.as_mut() }
     }
 
     /// Lets `to`, which is empty, begin with the first `tokens` tokens of `from`. Nothing is copied: both have the same cells.
@@ -474,6 +637,9 @@ impl<'m> Context<'m> {
         // SAFETY: `self.context` is alive, and its memory with it; both numbers are below the context's sequences.
         unsafe {
             sys::llama_memory_seq_cp(sys::llama_get_memory(self.context.as_ptr()), from, to, 0, end);
+        }
+        if let Some(cells) = &mut self.cells {
+            cells.share(from, to, tokens);
         }
     }
 
@@ -487,7 +653,9 @@ impl<'m> Context<'m> {
         if n_tokens == 0 {
             return Err(DecodeStatus(-1));
         }
-        self.watch.aborts = aborts;
+        let watch = self.watch_mut();
+        watch.aborts = aborts;
+        watch.rows.tokens.clear();
         batch.pointers.clear();
         batch.pointers.extend(batch.sequences.iter_mut().map(ptr::from_mut));
         let given = sys::llama_batch {
@@ -503,6 +671,7 @@ impl<'m> Context<'m> {
         // pointers; the C side keeps none of them.
         let status = unsafe { sys::llama_decode(self.context.as_ptr(), given) };
         batch.pointers.clear();
+        self.note(batch, status == 0);
         if status == 0 { Ok(()) } else { Err(DecodeStatus(status)) }
     }
 
@@ -516,6 +685,21 @@ impl<'m> Context<'m> {
         // SAFETY: not null, so one number for each of the model's dimensions (its pooling is none that gives fewer), which only
         // `decode` changes, and that needs `&mut self`.
         unsafe { std::slice::from_raw_parts(vector, self.dimensions) }
+    }
+
+    /// Notes which cells the tokens of a batch have. Where that is not clear, none are overwritten one by one any more.
+    fn note(&mut self, batch: &Batch, computed: bool) {
+        let Some(mut cells) = self.cells.take() else { return };
+        let rows = &self.watch().rows;
+        // No rows: the computation ended before it began.
+        let clear =
+            !rows.strange && (rows.tokens.len() == batch.len() || rows.tokens.is_empty() && !computed);
+        let mut tokens = rows.tokens.iter().zip(batch.sequences.iter().zip(&batch.positions));
+        let noted = clear
+            && tokens.all(|(row, (sequence, position))| {
+                u32::try_from(*position).is_ok_and(|position| cells.write(*row, *sequence, position))
+            });
+        self.cells = noted.then_some(cells);
     }
 
     /// The scores of all tokens behind the token at `index` of the last batch, which had an output. Empty where it had none.
@@ -534,9 +718,26 @@ impl<'m> Context<'m> {
 
 impl Drop for Context<'_> {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, freed only here.
-        unsafe { sys::llama_free(self.context.as_ptr()) };
+        // SAFETY: made in `new`, freed only here; the context goes before what its callbacks see.
+        unsafe {
+            sys::llama_free(self.context.as_ptr());
+            drop(Box::from_raw(self.watch.as_ptr()));
+        }
     }
+}
+
+/// Is shown each operation of a computation before it runs, and never wants its result.
+unsafe extern "C" fn learn(operation: *mut sys::ggml_tensor, before: bool, data: *mut c_void) -> bool {
+    if before {
+        // SAFETY: `data` is the pointer given in `Context::new`, to a `Watch` that the context keeps alive, and `decode`'s thread is
+        // inside the C side, on this call, so that nobody else has a reference. The operation is one of the graph that is to be
+        // computed next, whose inputs are filled.
+        unsafe {
+            let watch = &mut *data.cast::<Watch>();
+            watch.rows.learn(&*operation);
+        }
+    }
+    false
 }
 
 unsafe extern "C" fn is_set(data: *mut c_void) -> bool {

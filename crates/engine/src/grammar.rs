@@ -122,8 +122,13 @@ impl Guide {
         Ok(guide)
     }
 
-    /// Chooses a token that may come next.
-    pub(crate) fn choose(&mut self, sampler: &mut Sampler, scores: &[f32]) -> Result<Token, EngineError> {
+    /// Chooses a token that may come next. `None` as [`Sampler::choose`].
+    pub(crate) fn choose(
+        &mut self,
+        sampler: &mut Sampler,
+        scores: &[f32],
+        lead: f32,
+    ) -> Result<Option<Token>, EngineError> {
         let mask = match self.next.take() {
             Some(mask) => mask,
             None => self.mask()?,
@@ -135,14 +140,17 @@ impl Guide {
                 *score = f32::NEG_INFINITY;
             }
         });
-        let token = sampler.choose(&self.scores);
+        let Some(token) = sampler.choose(&self.scores, lead) else {
+            self.next = Some(mask);
+            return Ok(None);
+        };
         let fits = |token: Token| usize::try_from(token).is_ok_and(|at| at < mask.len() && mask.get(at));
         if fits(token) {
-            return Ok(token);
+            return Ok(Some(token));
         }
         // Nothing that may come has a score that is a number.
         let first = mask.first_bit_set().and_then(|first| Token::try_from(first).ok());
-        first.ok_or_else(|| self.fault())
+        first.map(Some).ok_or_else(|| self.fault())
     }
 
     /// Takes a token of the answer, not one that ends it. Whether nothing can come behind it.

@@ -15,6 +15,8 @@
 //! All `unsafe` is in the private module `ffi`.
 
 mod answer;
+mod cells;
+mod drafts;
 mod embed;
 mod embedder;
 mod error;
@@ -39,8 +41,8 @@ pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
 pub use embed::{EmbedInput, EmbedRequest, Embedded, MAX_EMBED_INPUTS, MAX_EMBED_TOKENS};
 pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
 pub use llama::{
-    DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_PARALLEL, EngineOptions, LlamaEngine, MAX_PARALLEL,
-    QUEUE_CAPACITY,
+    DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_GUESS_TOKENS, DEFAULT_PARALLEL, EngineOptions,
+    LlamaEngine, MAX_GUESS_TOKENS, MAX_PARALLEL, QUEUE_CAPACITY,
 };
 pub use memory::MemoryNeed;
 pub use request::{

@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -18,7 +18,7 @@ use crate::ffi::{self, Context, Model, Pooling, Sizes, Token};
 use crate::gguf;
 use crate::grammar::{Grammars, Guide};
 use crate::request::{GenerateRequest, Input, Tools};
-use crate::scheduler::{Job, Reply, Room, Scheduler, Work};
+use crate::scheduler::{Counters, Job, Reply, Room, Scheduler, Task};
 use crate::schema::Schema;
 use crate::template::{ChatTemplate, ControlTokens, Segment};
 use crate::words::Words;
@@ -35,6 +35,13 @@ pub const DEFAULT_PARALLEL: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
 /// Tokens of the attention cache, of all requests together, where the options do not say otherwise.
 pub const DEFAULT_CACHE_TOKENS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
+
+/// Tokens of an answer that one step guesses at most, where the options do not say otherwise. With this many, a step has as many outputs as
+/// [`DEFAULT_PARALLEL`] answers and as many texts that are kept.
+pub const DEFAULT_GUESS_TOKENS: u32 = 15;
+
+/// Most tokens that one step guesses: each has scores of a whole vocabulary.
+pub const MAX_GUESS_TOKENS: u32 = 64;
 
 /// llama.cpp's own bound of sequences (`LLAMA_MAX_SEQ`).
 const MAX_SEQUENCES: u32 = 256;
@@ -64,17 +71,21 @@ pub struct EngineOptions {
     pub parallel: NonZeroU32,
     /// Threads to compute with, at most the cores of this process.
     pub threads: NonZeroUsize,
+    /// Tokens that one step guesses at most, where an answer that runs alone repeats what it has read or written; 0: none. It changes
+    /// how long an answer takes.
+    pub guess_tokens: u32,
 }
 
 impl Default for EngineOptions {
-    /// [`DEFAULT_CONTEXT_TOKENS`], [`DEFAULT_CACHE_TOKENS`], [`DEFAULT_PARALLEL`], and a thread for each core that this process
-    /// may use.
+    /// [`DEFAULT_CONTEXT_TOKENS`], [`DEFAULT_CACHE_TOKENS`], [`DEFAULT_PARALLEL`], [`DEFAULT_GUESS_TOKENS`], and a thread for each
+    /// core that this process may use.
     fn default() -> Self {
         Self {
             context_tokens: DEFAULT_CONTEXT_TOKENS,
             cache_tokens: DEFAULT_CACHE_TOKENS,
             parallel: DEFAULT_PARALLEL,
             threads: cores(),
+            guess_tokens: DEFAULT_GUESS_TOKENS,
         }
     }
 }
@@ -85,8 +96,8 @@ pub struct LlamaEngine {
     template: Option<Result<ChatTemplate, EngineError>>,
     grammars: Option<Grammars>,
     /// `None` only while it is dropped.
-    queue: Option<Sender<Work>>,
-    depth: Arc<AtomicUsize>,
+    queue: Option<Sender<Task>>,
+    counters: Counters,
     beat: Arc<AtomicU64>,
     worker: Option<JoinHandle<()>>,
 }
@@ -111,20 +122,36 @@ impl LlamaEngine {
         check_machine(options)?;
         let header = gguf::check_file(&file, ffi::block_of)?;
 
-        let (queue, jobs) = channel();
+        let (queue, tasks) = channel();
         let (ready, loaded) = channel();
-        let depth = Arc::new(AtomicUsize::new(0));
+        let counters = Counters::default();
         let beat = Arc::<AtomicU64>::default();
         let worker = thread::Builder::new()
             .name("engine".into())
             .stack_size(WORKER_STACK_BYTES)
             .spawn({
-                let counters = Counters { depth: Arc::clone(&depth), beat: Arc::clone(&beat) };
-                move || work(file, header.architecture, options, &ready, &jobs, counters)
+                let (counters, beat) = (counters.clone(), Arc::clone(&beat));
+                move || work(file, header.architecture, options, &ready, &tasks, counters, beat)
             })
             .map_err(|e| EngineError::Thread { kind: e.kind() })?;
         let Loaded { info, template, grammars } = loaded.recv().map_err(|_| EngineError::Stopped)??;
-        Ok(Self { info, template, grammars, queue: Some(queue), depth, beat, worker: Some(worker) })
+        Ok(Self { info, template, grammars, queue: Some(queue), counters, beat, worker: Some(worker) })
+    }
+
+    /// Tokens of answers that were guessed since the engine was loaded, and how many of them were right.
+    #[must_use]
+    pub fn guesses(&self) -> (u64, u64) {
+        let Counters { guessed, right, .. } = &self.counters;
+        (guessed.load(Ordering::Relaxed), right.load(Ordering::Relaxed))
+    }
+
+    /// Bytes other than zero in cells of the attention cache that nobody has any more; reads all of it. `None` where cells are not
+    /// overwritten one by one (spec/serving.md, SRV-25), or the engine has stopped.
+    #[must_use]
+    pub fn stale_bytes(&self) -> Option<u64> {
+        let (reply, answer) = channel();
+        self.queue.as_ref()?.send(Task::Audit(reply)).ok()?;
+        answer.recv().ok()?
     }
 
     /// Reads a schema, on the request's own time. The engine is alive meanwhile, which its beat says.
@@ -135,15 +162,15 @@ impl LlamaEngine {
     }
 
     /// Hands work to the worker, which counts `depth` down when it has answered.
-    fn send(&self, work: Work) -> Result<(), EngineError> {
+    fn send(&self, work: Task) -> Result<(), EngineError> {
         let queue = self.queue.as_ref().ok_or(EngineError::Stopped)?;
         let most = QUEUE_CAPACITY.saturating_add(usize::try_from(self.info.parallel).unwrap_or(usize::MAX));
-        if self.depth.fetch_add(1, Ordering::Relaxed) >= most {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
+        if self.counters.depth.fetch_add(1, Ordering::Relaxed) >= most {
+            self.counters.depth.fetch_sub(1, Ordering::Relaxed);
             return Err(EngineError::QueueFull { capacity: QUEUE_CAPACITY });
         }
         queue.send(work).map_err(|_| {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
+            self.counters.depth.fetch_sub(1, Ordering::Relaxed);
             EngineError::Stopped
         })
     }
@@ -154,7 +181,7 @@ impl LlamaEngine {
         words: impl FnOnce(Sender<Result<T, EngineError>>) -> Words,
     ) -> Result<T, EngineError> {
         let (reply, answer) = channel();
-        self.send(Work::Words(words(reply)))?;
+        self.send(Task::Words(words(reply)))?;
         answer.recv().unwrap_or(Err(EngineError::Stopped))
     }
 
@@ -193,7 +220,7 @@ impl Engine for LlamaEngine {
     }
 
     fn queue_depth(&self) -> usize {
-        self.depth.load(Ordering::Relaxed)
+        self.counters.depth.load(Ordering::Relaxed)
     }
 
     fn beat(&self) -> u64 {
@@ -226,7 +253,7 @@ impl Engine for LlamaEngine {
             cancel: cancel.clone(),
             reply,
         };
-        self.send(Work::Answer(Box::new(job)))?;
+        self.send(Task::Answer(Box::new(job)))?;
         let mut listening = true;
         loop {
             match replies.recv() {
@@ -249,7 +276,7 @@ impl Engine for LlamaEngine {
         let EmbedRequest { inputs, tenant, cancel } = request;
         let mut vectors = vec![Vec::new(); inputs.len()];
         let (reply, replies) = channel();
-        self.send(Work::Embed(EmbedJob { inputs, tenant, cancel, reply }))?;
+        self.send(Task::Embed(EmbedJob { inputs, tenant, cancel, reply }))?;
         loop {
             match replies.recv() {
                 Ok(EmbedReply::Vector(input, vector)) => {
@@ -291,27 +318,22 @@ struct Loaded {
     grammars: Option<Grammars>,
 }
 
-/// What the worker counts.
-struct Counters {
-    depth: Arc<AtomicUsize>,
-    beat: Arc<AtomicU64>,
-}
-
 /// The worker's life.
 fn work(
     file: File,
     architecture: String,
     options: EngineOptions,
     ready: &Sender<Result<Loaded, EngineError>>,
-    jobs: &Receiver<Work>,
+    tasks: &Receiver<Task>,
     counters: Counters,
+    beat: Arc<AtomicU64>,
 ) {
     // A caller that is gone gets no report, here and below.
     let Some(model) = Model::load(file) else {
         let _ = ready.send(Err(EngineError::Refused { architecture }));
         return;
     };
-    let (loaded, context, room) = match start(&model, architecture, options, counters.beat) {
+    let (loaded, context, room) = match start(&model, architecture, options, beat) {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -324,9 +346,9 @@ fn work(
     }
     let threads = threads(options);
     if dimensions.is_some() {
-        Embedder::new(&model, context, room.request, options.parallel, threads, counters.depth).work(jobs);
+        Embedder::new(&model, context, room.request, options.parallel, threads, counters.depth).work(tasks);
     } else {
-        Scheduler::new(&model, context, room, options.parallel, threads, counters.depth).work(jobs);
+        Scheduler::new(&model, context, room, options.parallel, threads, counters).work(tasks);
     }
 }
 
@@ -359,11 +381,20 @@ fn start(
         true => options.parallel.get().min(MAX_SEQUENCES - options.parallel.get()),
         false => 0,
     };
+    let sequences = options.parallel.saturating_add(kept);
+    let batch = if embeddings { cells } else { BATCH_TOKENS.min(cells) }.max(options.parallel);
+    // What is guessed wrong must be forgotten, which models that cannot share beginnings cannot either (SRV-70).
+    let guess = if model.shares_beginnings() {
+        options.guess_tokens.min(MAX_GUESS_TOKENS).min(batch.get() - 1)
+    } else {
+        0
+    };
     let sizes = Sizes {
         embeddings,
         cells,
-        sequences: options.parallel.saturating_add(kept),
-        batch: if embeddings { cells } else { BATCH_TOKENS.min(cells) }.max(options.parallel),
+        sequences,
+        batch,
+        outputs: if embeddings { batch } else { sequences.max(NonZeroU32::MIN.saturating_add(guess)) },
         threads: i32::try_from(threads(options)).unwrap_or(i32::MAX),
     };
     let context =
@@ -405,6 +436,7 @@ fn start(
         cells: cells.get().min(context.capacity()),
         batch: sizes.batch,
         kept,
+        guess,
     };
     let grammars = if embeddings { None } else { Grammars::new(model) };
     Ok((Loaded { info, template, grammars }, context, room))

@@ -36,8 +36,13 @@ impl Sampler {
         Self { sampling, random, counts: HashMap::new(), adjusted: Vec::new(), candidates: Vec::new() }
     }
 
-    /// The next token. `scores` has one number for each token of the vocabulary; of equal ones the first is chosen.
-    pub(crate) fn choose(&mut self, scores: &[f32]) -> Token {
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.sampling.temperature <= 0.0
+    }
+
+    /// The next token. `scores` has one number for each token of the vocabulary; of equal ones the first is chosen. `None`, and nothing
+    /// has happened, where a greedy choice is not ahead of every other token by `lead`.
+    pub(crate) fn choose(&mut self, scores: &[f32], lead: f32) -> Option<Token> {
         let scores = if self.sampling.adjusts() {
             self.adjusted.clear();
             self.adjusted.extend_from_slice(scores);
@@ -49,12 +54,16 @@ impl Sampler {
         let token = if self.sampling.temperature > 0.0 {
             draw(&self.sampling, &mut self.random, &mut self.candidates, scores)
         } else {
-            best(scores)
+            let token = best(scores);
+            if lead > 0.0 && !is_ahead(scores, token, lead) {
+                return None;
+            }
+            token
         };
         if self.sampling.penalises() {
             *self.counts.entry(token).or_default() += 1.0;
         }
-        token
+        Some(token)
     }
 }
 
@@ -81,6 +90,12 @@ fn best(scores: &[f32]) -> Token {
         }
     }
     token(best.0)
+}
+
+/// Whether a token's score is more than `lead` above every other one.
+fn is_ahead(scores: &[f32], token: Token, lead: f32) -> bool {
+    let Some(&best) = usize::try_from(token).ok().and_then(|index| scores.get(index)) else { return false };
+    scores.iter().filter(|&&score| score + lead >= best).count() == 1
 }
 
 /// SRV-12: temperature, then the most likely `top_k`, then those with the total probability `top_p`, then those that are at least
@@ -200,7 +215,7 @@ mod tests {
         let mut sampler = Sampler::new(sampling.clone());
         let mut counts = vec![0.0; scores.len()];
         for _ in 0..20_000 {
-            counts[usize::try_from(sampler.choose(scores)).unwrap()] += 1.0 / 20_000.0;
+            counts[usize::try_from(sampler.choose(scores, 0.0).unwrap()).unwrap()] += 1.0 / 20_000.0;
         }
         counts
     }
@@ -218,9 +233,9 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_best() {
-        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[1.0, 5.0, 5.0, -3.0]), 1);
-        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[f32::NAN, -1.0, -2.0]), 1);
-        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[f32::NAN]), 0);
+        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[1.0, 5.0, 5.0, -3.0], 0.0), Some(1));
+        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[f32::NAN, -1.0, -2.0], 0.0), Some(1));
+        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[f32::NAN], 0.0), Some(0));
     }
 
     #[test]
@@ -248,7 +263,7 @@ mod tests {
     fn a_seed_repeats() {
         let draw = |seed| {
             let mut sampler = Sampler::new(random(seed));
-            (0..50).map(|_| sampler.choose(&[0.0; 100])).collect::<Vec<_>>()
+            (0..50).map(|_| sampler.choose(&[0.0; 100], 0.0)).collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -259,12 +274,25 @@ mod tests {
         let scores = [2.0, 1.5, 0.0];
         let mut sampler = Sampler::new(Sampling { presence_penalty: 1.0, ..Sampling::greedy() });
         // 2.0, then 1.0 against 1.5, then both are 1.0 and 0.5.
-        assert_eq!([(); 4].map(|()| sampler.choose(&scores)), [0, 1, 0, 0]);
+        assert_eq!([(); 4].map(|()| sampler.choose(&scores, 0.0).unwrap()), [0, 1, 0, 0]);
         let mut sampler = Sampler::new(Sampling { frequency_penalty: 0.4, ..Sampling::greedy() });
         // 2.0; 1.6 and 1.5; 1.2 and 1.5; 1.2 and 1.1; 0.8 and 1.1.
-        assert_eq!([(); 5].map(|()| sampler.choose(&scores)), [0, 0, 1, 0, 1]);
+        assert_eq!([(); 5].map(|()| sampler.choose(&scores, 0.0).unwrap()), [0, 0, 1, 0, 1]);
         let bias = vec![(2, 5.0), (0, -100.0), (-1, 9.0), (7, 9.0)];
-        assert_eq!(Sampler::new(Sampling { bias, ..Sampling::greedy() }).choose(&scores), 2);
+        assert_eq!(Sampler::new(Sampling { bias, ..Sampling::greedy() }).choose(&scores, 0.0), Some(2));
+    }
+
+    #[test]
+    fn a_choice_that_is_not_clear_is_none() {
+        let mut sampler = Sampler::new(Sampling { presence_penalty: 1.0, ..Sampling::greedy() });
+        assert_eq!(sampler.choose(&[2.0, 1.75, 0.0], 0.5), None);
+        assert_eq!(sampler.choose(&[2.0, 2.0, 0.0], 0.5), None);
+        // Nothing was counted by these.
+        assert_eq!(sampler.choose(&[2.0, 1.25, 0.0], 0.5), Some(0));
+        assert_eq!(sampler.choose(&[2.0, 1.25, 0.0], 0.5), None, "now they are 1.0 and 1.25");
+        assert_eq!(sampler.choose(&[2.0, 1.25, 0.0], 0.0), Some(1));
+        assert_eq!(Sampler::new(Sampling::greedy()).choose(&[f32::NAN], 0.5), None);
+        assert_eq!(Sampler::new(random(1)).choose(&[1.0], 0.5), Some(0), "by lot there is no lead");
     }
 
     #[test]

@@ -8,11 +8,12 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::answer::{Completion, Event, FinishReason, Usage};
+use crate::drafts::{Drafts, Price};
 use crate::embedder::{EmbedJob, EmbedReply};
 use crate::error::EngineError;
 use crate::ffi::{ABORTED, Batch, Context, DecodeStatus, Model, Sequence, Token};
@@ -25,11 +26,25 @@ use crate::turns::Turns;
 use crate::words::Words;
 use crate::writer::Writer;
 
-/// What comes to the worker.
-pub(crate) enum Work {
+/// What the worker is asked.
+pub(crate) enum Task {
     Answer(Box<Job>),
+    /// The vectors of texts.
     Embed(EmbedJob),
+    /// Tokens of a text, or the text of tokens.
     Words(Words),
+    /// How much is left of what was computed for nobody any more.
+    Audit(Sender<Option<u64>>),
+}
+
+/// What the worker counts, for others to see.
+#[derive(Clone, Default)]
+pub(crate) struct Counters {
+    /// Requests waiting or running.
+    pub(crate) depth: Arc<AtomicUsize>,
+    /// Tokens that were guessed, and those of them that were right.
+    pub(crate) guessed: Arc<AtomicU64>,
+    pub(crate) right: Arc<AtomicU64>,
 }
 
 /// A request on its way to the worker.
@@ -64,6 +79,8 @@ pub(crate) struct Room {
     pub(crate) batch: NonZeroU32,
     /// Texts that are kept after their end.
     pub(crate) kept: u32,
+    /// Tokens that one step guesses at most.
+    pub(crate) guess: u32,
 }
 
 /// A request whose prompt is counted, and that waits for a sequence and room.
@@ -76,14 +93,13 @@ struct Counted {
 
 /// A request that has a sequence.
 struct Running {
-    prompt: Vec<Token>,
-    /// Tokens of the answer that are in the cache; kept only where the text will be.
-    answer: Vec<Token>,
-    /// Tokens of prompt and answer that are in the cache.
+    /// Prompt and answer. The answer's newest token is not in the cache.
+    text: Vec<Token>,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// Tokens of the text that are in the cache.
     read: u32,
     tenant: Option<Tenant>,
-    /// The newest token of the answer, which is not.
-    newest: Option<Token>,
     /// Cells that prompt and answer can come to need.
     reserved: u32,
     /// Counts up: the earlier one's prompt is read first.
@@ -92,6 +108,9 @@ struct Running {
     part: u32,
     /// Where scores come from in that batch.
     output: Option<usize>,
+    /// What may come behind the newest token, which the step reads with it.
+    guess: Vec<Token>,
+    drafts: Drafts,
     usage: Usage,
     writer: Writer,
     cancel: Cancel,
@@ -104,20 +123,49 @@ impl Running {
         self.part > 0
     }
 
-    /// Takes what the step has computed: the next token, once the prompt is read. Says how the answer ended, if it did.
-    fn advance(&mut self, model: &Model, context: &Context<'_>) -> Result<Option<FinishReason>, EngineError> {
-        self.read += self.part;
-        if let (Some(newest), Some(_)) = (self.newest, self.tenant) {
-            self.answer.push(newest);
-        }
-        let Some(output) = self.output else { return Ok(None) };
-        let next = self
-            .writer
-            .next(model, context.scores(output), &mut |event| self.reply.send(Reply::Event(event)).is_ok())?;
-        self.usage.completion_tokens = self.writer.tokens();
-        self.newest = Some(next.token);
-        Ok(next.finish)
+    /// The newest token of the answer, once there is one.
+    fn newest(&self) -> Option<Token> {
+        self.text.get(self.prompt..).and_then(<[Token]>::last).copied()
     }
+
+    /// Takes what the step has computed: the next token, once the prompt is read, and those behind it that were guessed.
+    fn advance(&mut self, model: &Model, context: &Context<'_>) -> Result<Advance, EngineError> {
+        let mut advance = Advance { finish: None, right: 0 };
+        let Some(output) = self.output else {
+            self.read += self.part;
+            return Ok(advance);
+        };
+        // Where a step reads guesses, its sums are made in another order: what is not clear is computed again, alone (SRV-71).
+        let lead = if self.guess.is_empty() { 0.0 } else { LEAD };
+        self.read += self.part - u32::try_from(self.guess.len()).unwrap_or(0);
+        for behind in 0..=self.guess.len() {
+            let mut send = |event| self.reply.send(Reply::Event(event)).is_ok();
+            let Some(next) = self.writer.next(model, context.scores(output + behind), lead, &mut send)?
+            else {
+                // The token before it is read once more.
+                self.read -= 1;
+                self.drafts.pause();
+                break;
+            };
+            self.usage.completion_tokens = self.writer.tokens();
+            self.text.push(next.token);
+            advance.finish = next.finish;
+            if next.finish.is_some() || self.guess.get(behind) != Some(&next.token) {
+                break;
+            }
+            self.read += 1;
+            advance.right += 1;
+        }
+        Ok(advance)
+    }
+}
+
+/// What a step has brought to an answer.
+struct Advance {
+    /// How it ended, if it did.
+    finish: Option<FinishReason>,
+    /// Tokens of the guess that were right.
+    right: usize,
 }
 
 /// The worker's work.
@@ -135,7 +183,8 @@ pub(crate) struct Scheduler<'m> {
     started: u64,
     /// Whether there is anything in the cache, or was since it was overwritten.
     used: bool,
-    depth: Arc<AtomicUsize>,
+    price: Price,
+    counters: Counters,
 }
 
 impl<'m> Scheduler<'m> {
@@ -145,7 +194,7 @@ impl<'m> Scheduler<'m> {
         room: Room,
         parallel: NonZeroU32,
         threads: u32,
-        depth: Arc<AtomicUsize>,
+        counters: Counters,
     ) -> Self {
         Self {
             model,
@@ -158,65 +207,71 @@ impl<'m> Scheduler<'m> {
             kept: Kept::new((parallel.get()..parallel.get() + room.kept).filter_map(|n| n.try_into().ok())),
             started: 0,
             used: false,
-            depth,
+            price: Price::default(),
+            counters,
         }
     }
 
     /// Works until nobody can send a job any more.
-    pub(crate) fn work(mut self, jobs: &Receiver<Work>) {
-        while self.listen(jobs) {
+    pub(crate) fn work(mut self, tasks: &Receiver<Task>) {
+        while self.listen(tasks) {
             self.drop_cancelled();
             self.admit();
             self.step();
         }
     }
 
-    /// Takes the jobs that have come; with nothing to do, waits for one. False where none can come any more.
-    fn listen(&mut self, jobs: &Receiver<Work>) -> bool {
+    /// Takes the tasks that have come; with nothing to do, waits for one. False where none can come any more.
+    fn listen(&mut self, tasks: &Receiver<Task>) -> bool {
         if self.waiting.is_empty() && self.running.iter().all(Option::is_none) {
-            let first = match jobs.recv_timeout(SETTLE) {
-                Ok(job) => Some(job),
+            let first = match tasks.recv_timeout(SETTLE) {
+                Ok(task) => Some(task),
                 Err(RecvTimeoutError::Disconnected) => None,
-                Err(RecvTimeoutError::Timeout) => self.rest(jobs),
+                Err(RecvTimeoutError::Timeout) => self.rest(tasks),
             };
-            let Some(job) = first else { return false };
-            self.take(job);
+            let Some(task) = first else { return false };
+            self.take(task);
         }
         loop {
-            match jobs.try_recv() {
-                Ok(job) => self.take(job),
+            match tasks.try_recv() {
+                Ok(task) => self.take(task),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
             }
         }
     }
 
-    /// Waits for a job in an idle engine, where nothing of a request stays in memory but texts that are kept, and those not for
+    /// Waits for a task in an idle engine, where nothing of a request stays in memory but texts that are kept, and those not for
     /// long (SRV-25, SRV-33).
-    fn rest(&mut self, jobs: &Receiver<Work>) -> Option<Work> {
+    fn rest(&mut self, tasks: &Receiver<Task>) -> Option<Task> {
         if !self.kept.is_empty() {
-            match jobs.recv_timeout(KEEP) {
-                Ok(job) => return Some(job),
+            match tasks.recv_timeout(KEEP) {
+                Ok(task) => return Some(task),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => while self.kept.drop_oldest().is_some() {},
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            while let Some(oldest) = self.kept.drop_oldest() {
+                self.context.forget(oldest);
             }
         }
-        if std::mem::take(&mut self.used) {
+        if std::mem::take(&mut self.used) && !self.context.overwrites() {
             self.context.clear();
         }
-        jobs.recv().ok()
+        tasks.recv().ok()
     }
 
-    fn take(&mut self, work: Work) {
-        match work {
-            Work::Answer(job) => self.accept(*job),
-            Work::Embed(job) => {
-                self.depth.fetch_sub(1, Ordering::Relaxed);
+    fn take(&mut self, task: Task) {
+        match task {
+            Task::Answer(job) => self.accept(*job),
+            Task::Embed(job) => {
+                self.counters.depth.fetch_sub(1, Ordering::Relaxed);
                 let _ = job.reply.send(EmbedReply::End(Err(EngineError::NoEmbeddings)));
             }
-            Work::Words(words) => {
-                self.depth.fetch_sub(1, Ordering::Relaxed);
+            Task::Words(words) => {
+                self.counters.depth.fetch_sub(1, Ordering::Relaxed);
                 words.answer(self.model);
             }
+            // Whoever asked may be gone.
+            Task::Audit(reply) => drop(reply.send(self.context.stale_bytes())),
         }
     }
 
@@ -274,15 +329,16 @@ impl<'m> Scheduler<'m> {
             self.started += 1;
             let Some(free) = self.running.get_mut(free) else { return };
             *free = Some(Running {
-                prompt,
-                answer: Vec::new(),
+                prompt: prompt.len(),
+                text: prompt,
                 read: cached_tokens,
                 tenant: job.tenant,
-                newest: None,
                 reserved,
                 order: self.started,
                 part: 0,
                 output: None,
+                guess: Vec::new(),
+                drafts: Drafts::default(),
                 usage: Usage { prompt_tokens, cached_tokens, completion_tokens: 0 },
                 writer: Writer::new(job.sampling, job.stop, job.guide, job.marks, job.logprobs, budget),
                 cancel: job.cancel,
@@ -300,19 +356,25 @@ impl<'m> Scheduler<'m> {
         self.used = true;
         let inside = self.running.iter().flatten().filter(|running| running.inside());
         let aborts = inside.map(|running| Arc::clone(running.cancel.flag())).collect();
-        let step = Pace::start();
+        let (step, started) = (Pace::start(), Instant::now());
         let result = self.context.decode(&mut self.batch, aborts);
+        let took = started.elapsed();
         if self.pace.end(&step) {
             self.context.set_threads(self.pace.threads());
+        }
+        if self.is_answer_alone() {
+            self.price.observe(self.batch.len(), took);
         }
         for sequence in 0..self.running.len() {
             let Some(running) = self.running.get_mut(sequence).and_then(Option::as_mut) else { continue };
             match result {
                 _ if !running.inside() => {}
                 Ok(()) => match running.advance(self.model, &self.context) {
-                    Ok(None) => {}
-                    Ok(Some(finish)) => {
-                        self.finish(sequence, |running| Ok(Completion { finish, usage: running.usage }));
+                    Ok(Advance { finish, right }) => {
+                        self.weigh(sequence, right);
+                        if let Some(finish) = finish {
+                            self.finish(sequence, |running| Ok(Completion { finish, usage: running.usage }));
+                        }
                     }
                     Err(error) => self.finish(sequence, |_| Err(error)),
                 },
@@ -325,19 +387,54 @@ impl<'m> Scheduler<'m> {
         }
     }
 
+    /// Counts what a guess has brought. What was wrong of it leaves the cache.
+    fn weigh(&mut self, sequence: usize, right: usize) {
+        let Some(running) = self.running.get_mut(sequence).and_then(Option::as_mut) else { return };
+        if running.output.is_none() {
+            return;
+        }
+        let guessed = std::mem::take(&mut running.guess).len();
+        running.drafts.learn(guessed, right, self.price.each());
+        if guessed > 0 {
+            self.context.cut(number(sequence), running.read);
+            self.counters.guessed.fetch_add(guessed as u64, Ordering::Relaxed);
+            self.counters.right.fetch_add(right as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one answer is being written, and nothing else is done.
+    fn is_answer_alone(&self) -> bool {
+        let mut running = self.running.iter().flatten();
+        running.next().is_some_and(|one| one.newest().is_some()) && running.next().is_none()
+    }
+
     /// The newest token of every answer, then as much of the prompts as fits, the earliest first.
     fn fill(&mut self) {
         self.batch.clear();
+        // Beside others a guess would make them wait (SRV-70).
+        let guess = if self.is_answer_alone() { self.room.guess } else { 0 };
+        let price = self.price.each();
         let mut prompts = Vec::new();
         for (sequence, running) in self.running.iter_mut().enumerate() {
             let Some(running) = running else { continue };
             running.part = 0;
             running.output = None;
-            match running.newest {
+            running.guess.clear();
+            match running.newest() {
                 Some(token) => {
                     running.output = Some(self.batch.len());
-                    running.part = 1;
-                    self.batch.push(token, running.read, number(sequence), true);
+                    // The last token of an answer needs no step of its own.
+                    let most = guess.min(running.writer.left().saturating_sub(1));
+                    if most > 0 && running.writer.is_greedy() {
+                        let most = usize::try_from(most).unwrap_or(0);
+                        running.guess = running.drafts.guess(&running.text, most, price);
+                    }
+                    for (position, &token) in
+                        (running.read..).zip(std::iter::once(&token).chain(&running.guess))
+                    {
+                        running.part += 1;
+                        self.batch.push(token, position, number(sequence), true);
+                    }
                 }
                 None => prompts.push((running.order, sequence)),
             }
@@ -348,7 +445,7 @@ impl<'m> Scheduler<'m> {
         prompts.sort_unstable();
         for (_, sequence) in prompts {
             let Some(running) = self.running.get_mut(sequence).and_then(Option::as_mut) else { continue };
-            let rest = running.prompt.get(running.read as usize..).unwrap_or_default();
+            let rest = running.text.get(running.read as usize..).unwrap_or_default();
             let part = rest.get(..rest.len().min(left)).unwrap_or_default();
             left -= part.len();
             for (position, &token) in (running.read..).zip(part) {
@@ -376,9 +473,8 @@ impl<'m> Scheduler<'m> {
     /// Keeps what was computed, where somebody may share it.
     fn keep(&mut self, sequence: usize, running: &mut Running) {
         let Some(tenant) = running.tenant.filter(|_| self.room.kept > 0) else { return };
-        let mut tokens = std::mem::take(&mut running.prompt);
-        tokens.append(&mut running.answer);
-        // Of a prompt that was not read to its end, as much as was read.
+        let mut tokens = std::mem::take(&mut running.text);
+        // As much as is in the cache.
         tokens.truncate(usize::try_from(running.read).unwrap_or(usize::MAX));
         if let Some((kept, gone)) = self.kept.keep(tenant, tokens) {
             for gone in gone {
@@ -390,7 +486,7 @@ impl<'m> Scheduler<'m> {
 
     /// The last word to a caller, who may be gone.
     fn end(&self, reply: &Sender<Reply>, result: Result<Completion, EngineError>) {
-        self.depth.fetch_sub(1, Ordering::Relaxed);
+        self.counters.depth.fetch_sub(1, Ordering::Relaxed);
         let _ = reply.send(Reply::End(result));
     }
 }
@@ -443,6 +539,8 @@ fn fit(prompt_tokens: usize, budget: TokenBudget, room: u32) -> Result<u32, Engi
 
 /// The most that one step reads while answers are under way: it takes a few times as long as a step without a prompt.
 const PART: NonZeroU32 = NonZeroU32::new(128).unwrap();
+/// By how much the likeliest token must be ahead of the next one, so that sums in another order do not change which it is.
+const LEAD: f32 = 0.1;
 /// How long the engine waits for a next request before it overwrites the cache.
 pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// How long texts are kept in an idle engine.

@@ -58,17 +58,30 @@ impl Writer {
         self.tokens
     }
 
-    /// Chooses the next token and sends what it adds. `send` returns false where nobody listens any more.
+    /// Tokens that the answer may still have.
+    pub(crate) fn left(&self) -> u32 {
+        self.budget.saturating_sub(self.tokens)
+    }
+
+    /// Whether the next token is the likeliest, and not chosen by lot.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.sampler.is_greedy()
+    }
+
+    /// Chooses the next token and sends what it adds. `send` returns false where nobody listens any more. `None`, and nothing has
+    /// happened, where a greedy choice is not ahead by `lead`.
     pub(crate) fn next(
         &mut self,
         model: &Model,
         scores: &[f32],
+        lead: f32,
         send: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<Next, EngineError> {
+    ) -> Result<Option<Next>, EngineError> {
         let token = match &mut self.guide {
-            None => self.sampler.choose(scores),
-            Some(guide) => guide.choose(&mut self.sampler, scores)?,
+            None => self.sampler.choose(scores, lead),
+            Some(guide) => guide.choose(&mut self.sampler, scores, lead)?,
         };
+        let Some(token) = token else { return Ok(None) };
         let finish = if model.is_end(token) {
             Some(self.close(FinishReason::Stop, send))
         } else {
@@ -79,7 +92,7 @@ impl Writer {
             self.tokens += 1;
             self.write(model, token, whole, scores, send)
         };
-        Ok(Next { token, finish })
+        Ok(Some(Next { token, finish }))
     }
 
     /// Sends what a token adds. `whole`: nothing can come behind it.

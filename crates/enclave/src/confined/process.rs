@@ -145,6 +145,7 @@ impl EngineProcess {
             cache_tokens: options.cache_tokens.get(),
             parallel: options.parallel.get(),
             threads: u32::try_from(options.threads.get()).unwrap_or(u32::MAX),
+            guess_tokens: options.guess_tokens,
         };
         if handle.shared.send_with(&load, &weights).is_err() {
             // The keeper sees why.

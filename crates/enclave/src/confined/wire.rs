@@ -34,7 +34,7 @@ pub(super) const MAX_REPORT: usize = 512;
 #[derive(Serialize, Deserialize)]
 pub(super) enum ToEngine<'a> {
     /// Load the file whose descriptor came with this message.
-    Load { context_tokens: u32, cache_tokens: u32, parallel: u32, threads: u32 },
+    Load { context_tokens: u32, cache_tokens: u32, parallel: u32, threads: u32, guess_tokens: u32 },
     /// Answer this. `id` names the request from now on.
     Generate {
         id: u64,

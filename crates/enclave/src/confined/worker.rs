@@ -75,12 +75,15 @@ fn loaded(
         return None;
     }
     let options = frames.take(|body, _| match message(body) {
-        Some(ToEngine::Load { context_tokens, cache_tokens, parallel, threads }) => Some(EngineOptions {
-            context_tokens: NonZeroU32::new(context_tokens)?,
-            cache_tokens: NonZeroU32::new(cache_tokens)?,
-            parallel: NonZeroU32::new(parallel)?,
-            threads: NonZeroUsize::new(usize::try_from(threads).ok()?)?,
-        }),
+        Some(ToEngine::Load { context_tokens, cache_tokens, parallel, threads, guess_tokens }) => {
+            Some(EngineOptions {
+                context_tokens: NonZeroU32::new(context_tokens)?,
+                cache_tokens: NonZeroU32::new(cache_tokens)?,
+                parallel: NonZeroU32::new(parallel)?,
+                threads: NonZeroUsize::new(usize::try_from(threads).ok()?)?,
+                guess_tokens,
+            })
+        }
         _ => None,
     })??;
     let weights = frames.source_mut().descriptor.take()?;

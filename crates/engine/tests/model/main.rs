@@ -20,6 +20,7 @@ use casemate_engine::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod guesses;
 mod made;
 mod schemas;
 mod vectors;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     let trials = CASES
         .iter()
         .chain(schemas::CASES)
+        .chain(guesses::CASES)
         .chain(vectors::CASES)
         .map(|case| (case, !present))
         .chain(vectors::MADE.iter().map(|case| (case, false)))
@@ -683,6 +685,7 @@ fn child_ask(path: &Path) -> ExitCode {
         cache_tokens: n(512),
         parallel: n(1),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        ..EngineOptions::default()
     };
     let engine = LlamaEngine::load(format!("/proc/self/fd/{}", memory.as_raw_fd()), options).unwrap();
     let (text, _) = engine.generate_text(chat("What is 2+2?", 24)).unwrap();
