@@ -114,6 +114,10 @@ impl Bit {
 mod tests {
     use super::*;
 
+    fn released(cells: &mut Cells, sequence: Sequence, from: u32) -> Vec<(usize, usize)> {
+        cells.release(sequence, from).into_iter().map(|range| (range.start, range.end)).collect()
+    }
+
     #[test]
     fn a_cell_is_free_when_its_last_sequence_goes() {
         let mut cells = Cells::new(8);
@@ -123,21 +127,21 @@ mod tests {
         assert!(cells.write(6, 255, 0));
         cells.share(0, 200, 2);
         assert_eq!((cells.count(0), cells.count(200), cells.count(255)), (4, 2, 1));
-        assert_eq!(cells.release(0, 3), [3..4], "a wrong guess at the end");
-        assert_eq!(cells.release(0, 0), [2..3], "the others are shared");
-        assert_eq!(cells.release(0, 0), []);
-        assert_eq!(cells.release(200, 0), [0..2]);
+        assert_eq!(released(&mut cells, 0, 3), [(3, 4)], "a wrong guess at the end");
+        assert_eq!(released(&mut cells, 0, 0), [(2, 3)], "the others are shared");
+        assert_eq!(released(&mut cells, 0, 0), []);
+        assert_eq!(released(&mut cells, 200, 0), [(0, 2)]);
         assert_eq!(cells.free().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 7]);
-        assert_eq!(cells.release(255, 0), [6..7]);
+        assert_eq!(released(&mut cells, 255, 0), [(6, 7)]);
     }
 
     #[test]
     fn a_cell_that_is_written_again_has_its_new_owner_only() {
         let mut cells = Cells::new(4);
         assert!(cells.write(1, 3, 0) && cells.write(1, 4, 9));
-        assert_eq!(cells.release(3, 0), []);
-        assert_eq!(cells.release(4, 10), []);
-        assert_eq!(cells.release(4, 9), [1..2]);
+        assert_eq!(released(&mut cells, 3, 0), []);
+        assert_eq!(released(&mut cells, 4, 10), []);
+        assert_eq!(released(&mut cells, 4, 9), [(1, 2)]);
     }
 
     #[test]
