@@ -4,7 +4,7 @@
 //! not. Greedy, one request at a time, the sides taking turns; both must write the same text. The time is of the answer alone: from its
 //! first piece to its end.
 //!
-//! Settings: `ROUNDS` (5), `THREADS` (all), `MAX_NEW_TOKENS` (128), `GUESS_TOKENS` (the engine's own), `CASEMATE_MODEL`.
+//! Settings: `ROUNDS` (5), `THREADS` (all), `MAX_NEW_TOKENS` (128), `GUESS_TOKENS` (15), `CASEMATE_MODEL`.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use casemate_bench::stage::{Fallible, model};
 use casemate_bench::{cores, cpu, print_json, setting};
 use casemate_engine::{
-    ChatMessage, DEFAULT_GUESS_TOKENS, Engine, EngineOptions, Event, GenerateRequest, Input, LlamaEngine,
+    ChatMessage, Engine, EngineOptions, Event, GenerateRequest, Input, LlamaEngine,
     Role, TokenBudget,
 };
 use serde_json::json;
@@ -82,7 +82,7 @@ fn run() -> Fallible<()> {
     let threads = NonZeroUsize::new(setting("THREADS", cores())).ok_or("THREADS must not be 0")?;
     let budget = NonZeroU32::new(u32::try_from(setting("MAX_NEW_TOKENS", 128))?)
         .ok_or("MAX_NEW_TOKENS must not be 0")?;
-    let guess = u32::try_from(setting("GUESS_TOKENS", DEFAULT_GUESS_TOKENS as usize))?;
+    let guess = u32::try_from(setting("GUESS_TOKENS", 15))?;
     let rounds = setting("ROUNDS", 5).max(1);
     let load = |guess_tokens| {
         LlamaEngine::load(&model, EngineOptions { threads, guess_tokens, ..EngineOptions::default() })

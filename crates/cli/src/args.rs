@@ -357,8 +357,8 @@ pub(crate) struct ServeArgs {
     /// Tokens that all of them have room for together [default: 16384, at least --context]
     #[arg(long, env = "CASEMATE_CACHE_TOKENS")]
     cache_tokens: Option<u32>,
-    /// Tokens that a step guesses at most where an answer repeats itself or its prompt; the network sees in a stream's timing when they were
-    /// right; 0: none [default: 15]
+    /// Tokens that a step guesses at most where an answer repeats itself or its prompt, such as 15; the network sees in a stream's timing
+    /// when they were right [default: 0, none]
     #[arg(long, env = "CASEMATE_GUESS_TOKENS")]
     guess_tokens: Option<u32>,
 }

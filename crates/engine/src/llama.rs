@@ -36,9 +36,9 @@ pub const DEFAULT_PARALLEL: NonZeroU32 = NonZeroU32::new(8).unwrap();
 /// Tokens of the attention cache, of all requests together, where the options do not say otherwise.
 pub const DEFAULT_CACHE_TOKENS: NonZeroU32 = NonZeroU32::new(16_384).unwrap();
 
-/// Tokens of an answer that one step guesses at most, where the options do not say otherwise. With this many, a step has as many outputs as
-/// [`DEFAULT_PARALLEL`] answers and as many texts that are kept.
-pub const DEFAULT_GUESS_TOKENS: u32 = 15;
+/// Tokens of an answer that one step guesses at most, where the options do not say otherwise: none, because who watches a stream on
+/// the network would see where its text repeats (SRV-73).
+pub const DEFAULT_GUESS_TOKENS: u32 = 0;
 
 /// Most tokens that one step guesses: each has scores of a whole vocabulary.
 pub const MAX_GUESS_TOKENS: u32 = 64;
