@@ -2,7 +2,8 @@
 # Starts a broker and a server on simulated hardware, as in the demo, and runs a command beside them, which finds the server's address in
 # CASEMATE_URL and its certificate's key unchecked (the command is a test of the API, not of the evidence). Both end with the command.
 #   scripts/with-server.sh COMMAND [ARGUMENT…]
-# MODEL=FILE serves another GGUF file; SERVE="--parallel 4 …" has more arguments of `casemate serve`.
+# MODEL=FILE serves another GGUF file; SERVE="--parallel 4 …" has more arguments of `casemate serve`. With PROXY=1 the address is that of a
+# `casemate proxy` in front of the server, which verifies it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 casemate=${CASEMATE:-$root/target/release/casemate}
@@ -20,7 +21,7 @@ simulated=(--danger-simulated-root "$work/vendor/roots.pem")
 uri=kbs:///models/test/1
 "$casemate" simulate init "$work/vendor" >"$work/log" 2>&1
 "$casemate" keygen "$work/publisher" >>"$work/log" 2>&1
-"$casemate" seal "$model" -o "$work/sealed" --publisher-key "$work/publisher.key" --key-uri $uri --key-out "$work/model.key" >>"$work/log" 2>&1
+manifest=$("$casemate" seal "$model" -o "$work/sealed" --publisher-key "$work/publisher.key" --key-uri $uri --key-out "$work/model.key" 2>>"$work/log")
 "$casemate" policy release --measurement "$("$casemate" measure)" >"$work/release.json"
 "$casemate" broker init "$work/store" "${simulated[@]}" >>"$work/log" 2>&1
 "$casemate" broker put --store "$work/store" --key "$work/model.key" --uri $uri --policy "$work/release.json" "${simulated[@]}" >>"$work/log" 2>&1
@@ -49,6 +50,12 @@ if [ "$(wc -l </proc/swaps)" -gt 1 ]; then swap=(--danger-allow-swap); fi
 pids+=($!)
 CASEMATE_URL=$(listening "$work/serve")
 CASEMATE_SERVER_PID=${pids[1]}
+if [ -n "${PROXY:-}" ]; then
+  "$casemate" policy client --measurement "$("$casemate" measure)" --manifest "$manifest" >"$work/client.toml"
+  "$casemate" proxy "$CASEMATE_URL" --policy "$work/client.toml" --listen 127.0.0.1:0 "${simulated[@]}" >"$work/proxy" 2>"$work/proxy.err" &
+  pids+=($!)
+  CASEMATE_URL=$(listening "$work/proxy")
+fi
 export CASEMATE_URL CASEMATE_SERVER_PID
 status=0
 "$@" || status=$?
