@@ -89,21 +89,23 @@ struct PermitIsUsedOnce;
 /// ```
 struct KeyNeedsAPermit;
 
-/// Genuine evidence is not yet ours.
+/// A verified processor is not yet the machine: what stands beside it must have been looked at.
 ///
 /// ```no_run
-/// use casemate_attest::{Authentic, UnixTime, Verified};
-/// fn early(evidence: &Verified, key: &casemate_broker::KeyRecord) {
+/// use casemate_attest::{UnixTime, Verified};
+/// use casemate_protocol::additional::AttestedComposite;
+/// fn early(evidence: &AttestedComposite, key: &casemate_broker::KeyRecord) {
 ///     let _ = casemate_broker::decide(evidence, key, "https://casemate.dev/broker", UnixTime(0));
 /// }
 /// ```
 /// ```compile_fail,E0308
-/// use casemate_attest::{Authentic, UnixTime, Verified};
-/// fn early(evidence: &Authentic, key: &casemate_broker::KeyRecord) {
+/// use casemate_attest::{UnixTime, Verified};
+/// use casemate_protocol::additional::AttestedComposite;
+/// fn early(evidence: &Verified, key: &casemate_broker::KeyRecord) {
 ///     let _ = casemate_broker::decide(evidence, key, "https://casemate.dev/broker", UnixTime(0));
 /// }
 /// ```
-struct DecisionNeedsVerified;
+struct DecisionNeedsTheWholeMachine;
 
 /// A released key is encrypted to one machine, once, and nothing else.
 ///

@@ -9,6 +9,7 @@ use casemate_attest::{Authentic, Verified};
 use casemate_broker::store::ContentKey;
 use casemate_broker::{BrokerState, Permit, Store};
 use casemate_protocol::Plaintext;
+use casemate_protocol::additional::AttestedComposite;
 use casemate_protocol::jwe::TeePrivateKey;
 use casemate_seal::ModelKey;
 use serde::Serialize;
@@ -34,6 +35,7 @@ macro_rules! lacks {
 // A proof is made once, by the function that checked, and from nothing else.
 lacks!(Authentic: Clone, Copy, Default, DeserializeOwned, Serialize);
 lacks!(Verified: Clone, Copy, Default, DeserializeOwned, Serialize);
+lacks!(AttestedComposite: Clone, Copy, Default, DeserializeOwned, Serialize);
 lacks!(Permit: Clone, Copy, Default, DeserializeOwned, Serialize);
 
 // A secret is not copied, printed or written by accident.

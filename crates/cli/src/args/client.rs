@@ -1,0 +1,51 @@
+//! What `casemate proxy` and `casemate policy init` are told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{AnchorArgs, GpuAnchorArgs, reason};
+
+/// Local address for OpenAI and Anthropic libraries, in front of verified servers
+#[derive(clap::Args)]
+#[command(after_help = "\
+Programs then use http://127.0.0.1:8337/v1 as they would use their provider's address:
+  casemate proxy --policy client.toml https://server.example:8443 &
+  OPENAI_BASE_URL=http://127.0.0.1:8337/v1 OPENAI_API_KEY=none python app.py")]
+pub(crate) struct ProxyArgs {
+    /// The servers, https://HOST:PORT each; one policy holds for all of them
+    #[arg(required = true)]
+    pub(crate) servers: Vec<String>,
+    /// Policy file (TOML): which machines, which models
+    #[arg(long, env = "CASEMATE_POLICY")]
+    pub(crate) policy: PathBuf,
+    /// Address to listen on, of this machine's loopback
+    #[arg(long, default_value = "127.0.0.1:8337")]
+    pub(crate) listen: SocketAddr,
+    /// Listen on an address that others reach, in plain HTTP, because …
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    pub(crate) danger_listen: Option<String>,
+    /// File with the key that the servers know this user by; it takes the place of whatever key programs send
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// The longest body of a request, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_body: u32,
+    /// Stop when standard input closes, for a supervisor whose end must be ours
+    #[arg(long)]
+    pub(crate) stop_on_stdin_eof: bool,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
+}
+
+/// A client's policy from what a server shows today: trust on first use (TOML)
+#[derive(clap::Args)]
+pub(crate) struct PolicyInitArgs {
+    /// The server, https://HOST:PORT
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
+}
