@@ -36,7 +36,7 @@ async fn forward_one(proxy: &Proxy, request: Request) -> Result<Response, ProxyE
     let (parts, body) = request.into_parts();
     // Before a byte of the body is read.
     permitted(proxy, &parts.headers)?;
-    if !parts.uri.path().starts_with(API) {
+    if !is_api(parts.uri.path()) {
         return Err(ProxyError::Path);
     }
     let place = proxy.places.clone().try_acquire_owned();
@@ -65,6 +65,12 @@ fn held<S: futures_util::Stream>(
         let _held = &place;
         chunk
     })
+}
+
+/// A path of the API, with nothing in it that leads out of it again.
+fn is_api(path: &str) -> bool {
+    let climbs = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    path.starts_with(API) && !path.contains('\\') && !path.split('/').any(climbs)
 }
 
 /// Programs call the proxy by this machine's own names. A page in a browser that was led here by another name, or that is of another
@@ -136,3 +142,41 @@ const API: &str = "/v1/";
 const MESSAGES: &str = "/v1/messages";
 /// A program on this machine that has something to say says it at once.
 const BODY_LIMIT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_the_api_stays_there() {
+        for good in ["/v1/models", "/v1/models/a..b", "/v1/receipts/x.y", "/v1/...", "/v1/%2e%2e%2e"] {
+            assert!(is_api(good), "{good}");
+        }
+        for bad in [
+            "/",
+            "/v1",
+            "/v1x/models",
+            "/infer",
+            "/v1/../infer",
+            "/v1/.",
+            "/v1/a/..",
+            "/v1/%2e%2E/infer",
+            "/v1/.%2e/x",
+        ] {
+            assert!(!is_api(bad), "{bad}");
+        }
+        assert!(!is_api("/v1/..\\infer"));
+    }
+
+    #[test]
+    fn names_of_this_machine_are_read_exactly() {
+        for here in ["localhost", "LocalHost:8337", "127.0.0.1:1", "127.8.9.1", "[::1]", "[::1]:8337"] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in
+            ["", "localhost.", "127.0.0.1.example", "0.0.0.0", "[::]", "10.0.0.1:8337", "local host", "::1"]
+        {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+}
