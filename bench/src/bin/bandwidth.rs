@@ -46,7 +46,9 @@ fn run() -> Fallible<()> {
         1,
         setting("ROUNDS", 5).max(1),
         vec![
-            Side::timed("read", || drop(black_box(read(&buffer, threads)))),
+            Side::timed("read", || {
+                let _ = black_box(read(&buffer, threads));
+            }),
             Side {
                 name: "decode",
                 work: Box::new(|| {

@@ -14,8 +14,7 @@ use std::time::Instant;
 use casemate_bench::stage::{Fallible, model};
 use casemate_bench::{cores, cpu, print_json, setting};
 use casemate_engine::{
-    ChatMessage, Engine, EngineOptions, Event, GenerateRequest, Input, LlamaEngine,
-    Role, TokenBudget,
+    ChatMessage, Engine, EngineOptions, Event, GenerateRequest, Input, LlamaEngine, Role, TokenBudget,
 };
 use serde_json::json;
 
