@@ -1,6 +1,6 @@
 //! `casemate broker`: the key broker role.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use casemate_seal::{KeyFile, ModelId};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{now, runtime, stop_signal};
+use super::{HEADER_TIMEOUT, bound, now, runtime, until_stopped};
 use crate::args::{AnchorArgs, BrokerCommand};
 use crate::error::CliError;
 use crate::files;
@@ -148,19 +148,12 @@ fn serve(
     let simulated = state.store().anchors().simulated();
     let failed = |source| CliError::Listen { address: listen, source };
     let router = casemate_broker::router(Arc::new(state)).into_make_service();
-    let listener = TcpListener::bind(listen).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let (listener, address) = bound(listen)?;
     if simulated {
         output::simulated_banner(output::SIMULATED_MACHINE);
     }
     runtime()?.block_on(async {
-        let handle = axum_server::Handle::new();
-        let (stop, asked) = (handle.clone(), stop_signal(on_stdin));
-        tokio::spawn(async move {
-            asked.await;
-            stop.graceful_shutdown(Some(DRAIN));
-        });
+        let handle = until_stopped(on_stdin, DRAIN);
         let scheme = if tls.is_some() { "https" } else { "http" };
         output::json(&json!({
             "schema": "casemate.broker.serve/1", "listening": format!("{scheme}://{address}"), "simulated": simulated,
@@ -211,7 +204,5 @@ fn text<'a>(row: &'a Value, name: &str) -> &'a str {
     row.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A client that does not finish a request's head in this time is cut off.
-const HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long running calls may take to finish after a stop was asked for.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);

@@ -22,7 +22,8 @@ mod verify_bundle;
 mod verify_devices;
 mod verify_token;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand;
 use casemate_attest::UnixTime;
@@ -46,6 +47,29 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], CliError> {
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)
 }
+
+/// A socket that listens on this address, and the address that it got.
+pub(crate) fn bound(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+    let failed = |source| CliError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let got = listener.local_addr().map_err(failed)?;
+    Ok((listener, got))
+}
+
+/// A server's handle, which lets running calls take `drain` to finish once [`stop_signal`] resolves. Inside a runtime.
+pub(crate) fn until_stopped(on_stdin: bool, drain: Duration) -> axum_server::Handle<SocketAddr> {
+    let handle = axum_server::Handle::new();
+    let (stop, asked) = (handle.clone(), stop_signal(on_stdin));
+    tokio::spawn(async move {
+        asked.await;
+        stop.graceful_shutdown(Some(drain));
+    });
+    handle
+}
+
+/// A client that does not finish a request's head in this time is cut off.
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Resolves on SIGTERM or SIGINT and, where `on_stdin` says so, when standard input closes. Both signals are heard from this call on,
 /// which is made inside a runtime: somebody may send one as soon as the program says that it is up.

@@ -1,13 +1,12 @@
 //! `casemate proxy`: an address on this machine in front of verified servers.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use casemate_client::proxy::{ApiKey, Proxy, router};
 use casemate_client::{Anchors, ClientPolicy, Pool, Verifier, keep_renewed};
 use serde_json::json;
 
-use super::{now, runtime, stop_signal};
+use super::{HEADER_TIMEOUT, bound, now, runtime, until_stopped};
 use crate::args::ProxyArgs;
 use crate::error::CliError;
 use crate::files;
@@ -37,19 +36,12 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
     let proxy = Arc::new(Proxy::new(pool, api_key.transpose()?, max_body, loopback));
 
     let failed = |source| CliError::Listen { address: args.listen, source };
-    let listener = TcpListener::bind(args.listen).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let (listener, address) = bound(args.listen)?;
     if simulated {
         output::simulated_banner(output::SIMULATED_MACHINE);
     }
     runtime()?.block_on(async {
-        let handle = axum_server::Handle::new();
-        let (stop, asked) = (handle.clone(), stop_signal(args.stop_on_stdin_eof));
-        tokio::spawn(async move {
-            asked.await;
-            stop.graceful_shutdown(Some(DRAIN));
-        });
+        let handle = until_stopped(args.stop_on_stdin_eof, DRAIN);
         let kept = proxy.clone();
         let renewal = tokio::spawn(async move {
             // The person sees at once what is wrong, and the first request need not wait.
@@ -69,7 +61,5 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
     })
 }
 
-/// A program that does not finish a request's head in this time is cut off.
-const HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long answers that are under way may take after a stop was asked for.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(30);

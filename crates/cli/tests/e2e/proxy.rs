@@ -364,6 +364,11 @@ fn only_programs_of_this_machine(f: &Fixture) {
         }
         assert!(answer.contains(code), "{head}: {answer}");
     }
+    let mut page = TcpStream::connect(&address).unwrap();
+    page.write_all(b"GET /health HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("proxy.host") && !answer.contains("servers"), "{answer}");
     // Refused by what it states, before any of it is there; and by what comes.
     assert!(raw("Host: localhost\r\n", 1 << 30, "").contains("proxy.body"));
     let through = http(&proxy.url);

@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::peer::PeerError;
 use crate::pool::PoolError;
 
 /// Why a request got no answer.
@@ -69,6 +70,9 @@ impl ProxyError {
             Self::Cut => StatusCode::BAD_REQUEST,
             Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Pool(error) if error.unreachable() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Pool(PoolError::Peer { error: PeerError::Clock | PeerError::Randomness, .. }) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Pool(_) => StatusCode::BAD_GATEWAY,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use casemate_protocol::Plaintext;
@@ -121,8 +121,10 @@ fn is_too_long(error: &axum::Error) -> bool {
     false
 }
 
-async fn health(State(proxy): State<Arc<Proxy>>, uri: Uri) -> Response {
-    let _ = uri;
+async fn health(State(proxy): State<Arc<Proxy>>, headers: HeaderMap) -> Response {
+    if let Err(error) = permitted(&proxy, &headers) {
+        return error.answer(false);
+    }
     let servers: Vec<Value> =
         proxy.pool.peers().iter().map(|peer| described(peer.url(), &peer.state())).collect();
     axum::Json(json!({ "schema": "casemate.proxy.health/1", "servers": servers })).into_response()

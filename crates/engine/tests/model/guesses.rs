@@ -155,7 +155,7 @@ fn a_text_with_guesses_can_be_gone_on_with() {
     let twice = |engine: &LlamaEngine| {
         let request = GenerateRequest { tenant: Some(Tenant([7; 32])), ..repeating(41) };
         let first = answer(engine, &request);
-        let Input::Raw(prompt) = request.input.clone() else { unreachable!() };
+        let Input::Raw(prompt) = request.input.clone() else { panic!("`repeating` asks with a raw prompt") };
         let longer = GenerateRequest { input: Input::Raw(format!("{prompt}{} And", first.0)), ..request };
         (first, answer(engine, &longer))
     };
