@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_attest::nvidia::NvidiaAnchors;
 use casemate_attest::{TrustAnchors, UnixTime};
-use casemate_client::{Anchors, ClientPolicy, VerifiedServer, connect};
+use casemate_client::{Anchors, ClientPolicy, VerifiedServer, Via, connect};
 use casemate_engine::DEFAULT_CONTEXT_TOKENS;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::Value;
@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
         let anchors = Anchors { machines, devices: NvidiaAnchors::nvidia() };
         let mut nonce = [0; 32];
         getrandom(&mut nonce, GetRandomFlags::empty())?;
-        Ok(connect(&serving.server.url, &policy, &anchors, nonce, now()).await?)
+        Ok(connect(&serving.server.url, Via::Tls, &policy, &anchors, nonce, now()).await?)
     }
 
     /// Runs a command to its end and gives what it printed.

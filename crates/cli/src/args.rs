@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use casemate_enclave::ServeSettings;
 use clap::{Parser, Subcommand};
 
-pub(crate) use client::{PolicyInitArgs, ProxyArgs};
+pub(crate) use client::{ChannelArg, PolicyInitArgs, ProxyArgs, ShapeArg};
 pub(crate) use endorse::{EndorseArgs, EndorseCommand, EndorseFetchArgs};
 
 const AFTER_HELP: &str = "\

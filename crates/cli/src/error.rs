@@ -348,6 +348,9 @@ impl CliError {
                 ConnectError::Statement(_) => {
                     "nothing was sent; the machine is genuine, but not the one, the model or the connection that you asked for"
                 }
+                ConnectError::Sealed(_) => {
+                    "nothing was sent; an older server has no sealed channel: `--channel tls` reaches it where nothing ends TLS in between"
+                }
                 ConnectError::Vtpm(e) => return vtpm_hint(e.reason.code()),
                 ConnectError::Devices(e) => return devices_hint(e.reason.code()),
                 ConnectError::Tls(_)

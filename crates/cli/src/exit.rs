@@ -156,6 +156,7 @@ fn connect(error: &ConnectError) -> Exit {
         ConnectError::Address { .. } => Exit::Usage,
         ConnectError::Tls(_) => Exit::Internal,
         ConnectError::Unreachable { .. } => Exit::Unreachable,
+        ConnectError::Sealed(_) => Exit::Refused,
         ConnectError::NoDocument { .. } | ConnectError::Document(_) | ConnectError::Malformed(_) => {
             Exit::Undecidable
         }
@@ -252,6 +253,7 @@ fn statement(error: &StatementError) -> Exit {
         StatementError::NotBound
         | StatementError::Nonce
         | StatementError::TlsKey { .. }
+        | StatementError::SealedKeys { .. }
         | StatementError::OperatorHoldsTlsKey
         | StatementError::Model { .. }
         | StatementError::NoModel => Exit::Refused,
@@ -261,7 +263,8 @@ fn statement(error: &StatementError) -> Exit {
 fn send(error: &SendError) -> Exit {
     match error {
         SendError::Expired { .. } => Exit::Undecidable,
-        SendError::Broken(_) => Exit::Unreachable,
+        SendError::Broken(_) | SendError::NotSealed { .. } => Exit::Unreachable,
+        SendError::Sealed(_) | SendError::Randomness => Exit::Undecidable,
         SendError::Refused { .. } => Exit::Refused,
         SendError::Shape => Exit::Undecidable,
     }
@@ -301,6 +304,7 @@ fn attestation(error: &AttestationError) -> Exit {
         AttestationError::Vtpm(e) => own_vtpm(e),
         AttestationError::Staple(e) => staple(e),
         AttestationError::Statement(_)
+        | AttestationError::Sealed(_)
         | AttestationError::Clock
         | AttestationError::Render
         | AttestationError::NotReady => Exit::Internal,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use casemate_attest::UnixTime;
 use casemate_protocol::Plaintext;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use tokio::time::{sleep, timeout};
@@ -47,14 +47,12 @@ pub async fn send(
     request: &Request,
 ) -> Result<Answer<impl Stream<Item = io::Result<bytes::Bytes>> + Send + use<>>, SendError> {
     let now = (verifier.clock)().unwrap_or(UnixTime(u64::MAX));
-    let body = bytes::Bytes::from_owner(Shared(request.body.clone()));
     let server = session.server();
-    let sending = server.request(request.method.clone(), &request.target, request.headers.clone(), body, now);
-    let response = sending.await?;
-    let (status, headers) = (response.status(), response.headers().clone());
-    let chunks = Box::pin(response.bytes_stream());
-    let body = stream::unfold(Some((chunks, session, verifier)), |state| async move {
-        let (mut chunks, session, verifier) = state?;
+    let sending =
+        server.request(request.method.clone(), &request.target, &request.headers, request.body.clone(), now);
+    let (status, headers, arriving) = sending.await?;
+    let body = stream::unfold(Some((arriving, session, verifier)), |state| async move {
+        let (mut arriving, session, verifier) = state?;
         loop {
             let now = (verifier.clock)().unwrap_or(UnixTime(u64::MAX));
             let left = session.valid_until().0.saturating_sub(now.0);
@@ -63,14 +61,15 @@ pub async fn send(
                 return Some((Err(ended), None));
             }
             // The deadline moves when the session is renewed, and a clock may jump: both are looked at again.
-            match timeout(Duration::from_secs(left.min(LONGEST_WAIT)), chunks.next()).await {
+            match timeout(Duration::from_secs(left.min(LONGEST_WAIT)), arriving.next()).await {
                 Err(_) => {}
-                Ok(None) => return None,
-                Ok(Some(Ok(chunk))) => return Some((Ok(chunk), Some((chunks, session, verifier)))),
-                Ok(Some(Err(error))) => return Some((Err(io::Error::other(error.without_url())), None)),
+                Ok(Ok(None)) => return None,
+                Ok(Ok(Some(chunk))) => return Some((Ok(chunk), Some((arriving, session, verifier)))),
+                Ok(Err(error)) => return Some((Err(error), None)),
             }
         }
     });
+    let body = Box::pin(body);
     Ok(Answer { status, headers, body })
 }
 
@@ -81,15 +80,6 @@ pub async fn keep_renewed(peers: &[Arc<crate::peer::Peer>]) {
             peer.renew().await;
         }
         sleep(RENEWAL_STEP).await;
-    }
-}
-
-/// A body that is overwritten when the last request with it has ended.
-struct Shared(Arc<Plaintext<Vec<u8>>>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
     }
 }
 

@@ -9,8 +9,10 @@ mod peer;
 mod policy;
 mod pool;
 pub mod proxy;
+mod sealed;
 mod server;
 mod tls;
+mod via;
 
 pub use forward::{Answer as ForwardedAnswer, Request, keep_renewed, send};
 pub use peer::{FAILURE_KEPT, Peer, PeerError, PeerState, Session, Verifier};
@@ -20,3 +22,4 @@ pub use server::{
     Anchors, Answer, ConnectError, ConnectFailure, Observed, SendError, VerifiedServer, connect, observe,
     unverified_get,
 };
+pub use via::Via;

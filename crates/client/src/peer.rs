@@ -8,6 +8,7 @@ use casemate_attest::UnixTime;
 
 use crate::policy::ClientPolicy;
 use crate::server::{Anchors, ConnectError, ConnectFailure, VerifiedServer, connect};
+use crate::via::Via;
 
 /// What every verification needs.
 pub struct Verifier {
@@ -15,6 +16,8 @@ pub struct Verifier {
     pub policy: ClientPolicy,
     /// Whom to believe.
     pub anchors: Anchors,
+    /// How requests reach them.
+    pub via: Via,
     /// The time; `None` where the machine's clock tells none.
     pub clock: Box<dyn Fn() -> Option<UnixTime> + Send + Sync>,
 }
@@ -152,8 +155,8 @@ impl Peer {
         let now = self.now()?;
         let mut nonce = [0; 32];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| PeerError::Randomness)?;
-        let Verifier { policy, anchors, .. } = &*self.verifier;
-        match connect(&self.url, policy, anchors, nonce, now).await {
+        let Verifier { policy, anchors, via, .. } = &*self.verifier;
+        match connect(&self.url, *via, policy, anchors, nonce, now).await {
             Ok(server) => {
                 let session = Arc::new(Session::new(server, now, before));
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
@@ -198,7 +201,7 @@ impl Session {
     /// Streams under way on the session `before` go on where this one ends at the same TLS key: its evidence is fresh.
     fn new(server: VerifiedServer, now: UnixTime, before: Option<&Self>) -> Self {
         let until = server.valid_until().0;
-        let same = before.filter(|before| before.server.tls_spki_sha256() == server.tls_spki_sha256());
+        let same = before.filter(|before| before.server.key_sha256() == server.key_sha256());
         let deadline = match same {
             Some(before) => before.deadline.clone(),
             None => Arc::default(),

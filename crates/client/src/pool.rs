@@ -106,6 +106,10 @@ impl PoolError {
     pub fn unreachable(&self) -> bool {
         match self {
             Self::Peer { error, .. } => error.unreachable(),
+            Self::Send {
+                error: SendError::NotSealed { .. } | SendError::Sealed(_) | SendError::Randomness,
+                ..
+            } => false,
             Self::Send { .. } => true,
             Self::Empty => false,
         }

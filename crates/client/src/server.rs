@@ -1,5 +1,7 @@
 //! From an address to a [`VerifiedServer`], and from a prompt to an answer.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +12,21 @@ use casemate_attest::{
 use casemate_protocol::Plaintext;
 use casemate_protocol::devices::{self, AttestedMachine, DevicesRefused};
 use casemate_protocol::document::{self, AttestationDocument, DocumentError};
+use casemate_protocol::sealed::cells::Shape;
+use casemate_protocol::sealed::{SealedError, SealingKey, configuration_digest};
 use casemate_protocol::statement::{
-    self, AttestedStatement, Expectation, RuntimeStatement, StatementError, StatementRefused,
+    self, AttestedStatement, Channel, Expectation, RuntimeStatement, StatementError, StatementRefused,
 };
 use casemate_protocol::vtpm::{self, AttestedVtpm, VtpmRefused};
+use futures_util::{Stream, StreamExt};
+use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::ClientPolicy;
+use crate::sealed::{self, Plain, SealedAnswer};
 use crate::tls::OneKey;
+use crate::via::Via;
 
 /// A server that passed every check of the policy. Only [`connect`] makes one, and only it takes a prompt.
 ///
@@ -28,11 +36,23 @@ use crate::tls::OneKey;
 pub struct VerifiedServer {
     http: reqwest::Client,
     base: String,
-    tls_spki_sha256: [u8; 32],
+    way: Way,
     verified: Verified,
     vtpm: AttestedVtpm,
     machine: AttestedMachine,
     token: Option<String>,
+}
+
+/// The attested key, and how requests reach it.
+#[derive(Debug)]
+enum Way {
+    /// SHA-256 of the SubjectPublicKeyInfo of the TLS key at which every connection ends.
+    Tls([u8; 32]),
+    Sealed {
+        key: SealingKey,
+        shape: Shape,
+        configurations_sha256: [u8; 32],
+    },
 }
 
 /// Whom a client believes.
@@ -70,6 +90,9 @@ pub enum ConnectError {
         /// The HTTP status.
         status: u16,
     },
+    /// The server shows no keys for the sealed channel, or none that we accept.
+    #[error("the sealed channel cannot be used: {0}")]
+    Sealed(#[source] SealedError),
     /// The document is malformed.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -104,6 +127,7 @@ impl ConnectError {
             Self::Tls(_) => "connect.tls",
             Self::Unreachable { .. } => "connect.unreachable",
             Self::NoDocument { .. } => "connect.no-document",
+            Self::Sealed(e) => e.code(),
             Self::Document(e) => e.code(),
             Self::Malformed(e) => e.code(),
             Self::Rejected(e) => e.code(),
@@ -148,6 +172,20 @@ pub enum SendError {
         /// The server's stable code.
         code: String,
     },
+    /// Somebody answered who did not open the request. What they said is no answer.
+    #[error("something in between answered {status}{} in place of the verified server", Said(.code))]
+    NotSealed {
+        /// The HTTP status.
+        status: u16,
+        /// A stable code, where they named one; else empty.
+        code: String,
+    },
+    /// The sealed answer does not open.
+    #[error("the sealed answer cannot be opened: {0}")]
+    Sealed(#[from] SealedError),
+    /// The system gave no random bytes.
+    #[error("the system gives no random bytes")]
+    Randomness,
     /// The answer is not of the agreed shape.
     #[error("the server's answer is not of the agreed shape")]
     Shape,
@@ -160,8 +198,20 @@ impl SendError {
             Self::Expired { .. } => "send.expired",
             Self::Broken(_) => "send.broken",
             Self::Refused { .. } => "send.refused",
+            Self::NotSealed { .. } => "send.not-sealed",
+            Self::Sealed(error) => error.code(),
+            Self::Randomness => "send.randomness",
             Self::Shape => "send.shape",
         }
+    }
+}
+
+/// A code in brackets, where there is one.
+struct Said<'a>(&'a str);
+
+impl std::fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0) }
     }
 }
 
@@ -173,9 +223,10 @@ pub struct Answer {
 }
 
 /// Verifies the server at `url`, with its virtual TPM and its GPUs, against `policy` under `anchors`. `nonce` must be fresh random bytes; `now` is
-/// the client's clock. Nothing but the nonce is sent.
+/// the client's clock. Nothing but the nonce is sent. What is sent later goes `via` TLS to the attested key, or sealed to it.
 pub async fn connect(
     url: &str,
+    via: Via,
     policy: &ClientPolicy,
     anchors: &Anchors,
     nonce: [u8; 32],
@@ -185,7 +236,8 @@ pub async fn connect(
 
     // 1. Connect and remember the key that the connection ends at.
     // 2. Parse; believe nothing yet.
-    let Shown { http, base, spki, document, evidence } = show(url, &nonce).await.map_err(early)?;
+    let Shown { http, base, spki, document, evidence } = show(url, via, &nonce).await.map_err(early)?;
+    let way = way(via, spki, &document).map_err(early)?;
     let endorsements = document.endorsements(&evidence).map_err(|e| early(e.into()))?;
 
     // 3. Genuine?
@@ -206,8 +258,12 @@ pub async fn connect(
     // 5. Does the statement answer our nonce, on our connection, with our model?
     let expected = Expectation {
         nonce,
-        tls_spki_sha256: spki,
-        tls_key: policy.tls_key.clone(),
+        channel: match &way {
+            Way::Tls(spki) => Channel::Tls { spki_sha256: *spki, rule: policy.tls_key.clone() },
+            Way::Sealed { configurations_sha256, .. } => {
+                Channel::Sealed { configurations_sha256: *configurations_sha256 }
+            }
+        },
         models: policy.models.clone(),
     };
     let statement = statement::check(&verified, &document.statement, &expected, now).map_err(|refused| {
@@ -234,7 +290,7 @@ pub async fn connect(
                 error: Box::new(refused.into()),
             }
         })?;
-    Ok(VerifiedServer { http, base, tls_spki_sha256: spki, verified, vtpm, machine, token: document.token })
+    Ok(VerifiedServer { http, base, way, verified, vtpm, machine, token: document.token })
 }
 
 /// What a server shows to somebody who has no policy yet. Its hardware is genuine; what it states is not held against anything, so that it
@@ -268,7 +324,7 @@ pub async fn observe(
     now: UnixTime,
 ) -> Result<Observed, ConnectFailure> {
     let early = |error: ConnectError| ConnectFailure { error: Box::new(error), checks: Vec::new() };
-    let shown = show(url, &nonce).await.map_err(early)?;
+    let shown = show(url, Via::Tls, &nonce).await.map_err(early)?;
     let Shown { document, evidence, .. } = &shown;
     let endorsements = document.endorsements(evidence).map_err(|e| early(e.into()))?;
     let authentic = verify(evidence, &endorsements, &anchors.machines, now).map_err(|rejected| {
@@ -282,24 +338,40 @@ pub async fn observe(
 struct Shown {
     http: reqwest::Client,
     base: String,
-    spki: [u8; 32],
+    /// Of the one key that its connections end at, where they must.
+    spki: Option<[u8; 32]>,
     document: AttestationDocument,
     evidence: Evidence,
 }
 
 /// Connects, remembers the key that the connection ends at, and reads the document.
-async fn show(url: &str, nonce: &[u8; 32]) -> Result<Shown, ConnectError> {
+async fn show(url: &str, via: Via, nonce: &[u8; 32]) -> Result<Shown, ConnectError> {
     let base = url.trim_end_matches('/').to_owned();
     if !base.starts_with("https://") {
         return Err(ConnectError::Address { url: url.to_owned() });
     }
-    let key = OneKey::new();
+    let key = match via {
+        Via::Tls => OneKey::new(),
+        Via::Sealed(_) => OneKey::any(),
+    };
     let http = http_client(&key, &base)?;
     let bytes = fetch_document(&http, &base, nonce).await?;
-    let spki = key.spki_sha256().ok_or(ConnectError::Tls(rustls::Error::NoCertificatesPresented))?;
+    let spki = key.spki_sha256();
     let document = AttestationDocument::parse(&bytes)?;
     let evidence = Evidence::parse(&document.evidence_bytes()?)?;
     Ok(Shown { http, base, spki, document, evidence })
+}
+
+/// The key that the document shows for this way. Nobody believes it yet.
+fn way(via: Via, spki: Option<[u8; 32]>, document: &AttestationDocument) -> Result<Way, ConnectError> {
+    match via {
+        Via::Tls => spki.map(Way::Tls).ok_or(ConnectError::Tls(rustls::Error::NoCertificatesPresented)),
+        Via::Sealed(shape) => {
+            let shown = document.ohttp_key_bytes()?.ok_or(ConnectError::Sealed(SealedError::NoKey))?;
+            let key = SealingKey::choose(&shown).map_err(ConnectError::Sealed)?;
+            Ok(Way::Sealed { key, shape, configurations_sha256: configuration_digest(&shown) })
+        }
+    }
 }
 
 /// What is not looked at once the machine or its statement is refused.
@@ -358,28 +430,47 @@ impl VerifiedServer {
         self.machine.valid_until().min(self.vtpm.valid_until())
     }
 
-    /// SHA-256 of the SubjectPublicKeyInfo of the TLS key at which every connection ends.
-    pub fn tls_spki_sha256(&self) -> [u8; 32] {
-        self.tls_spki_sha256
+    /// SHA-256 of the attested key that requests are encrypted to: of the TLS key's SubjectPublicKeyInfo, or of the sealed channel's
+    /// configurations.
+    pub fn key_sha256(&self) -> [u8; 32] {
+        match &self.way {
+            Way::Tls(spki) => *spki,
+            Way::Sealed { configurations_sha256, .. } => *configurations_sha256,
+        }
     }
 
     /// Sends a request to `target`, a path with its query, and waits for the beginning of the answer.
     ///
     /// # Errors
-    /// [`SendError::Expired`] and [`SendError::Broken`].
+    /// [`SendError`], but for those of [`VerifiedServer::infer`].
     pub(crate) async fn request(
         &self,
         method: reqwest::Method,
         target: &str,
-        headers: reqwest::header::HeaderMap,
-        body: impl Into<reqwest::Body>,
+        headers: &HeaderMap,
+        body: Arc<Plaintext<Vec<u8>>>,
         now: UnixTime,
-    ) -> Result<Response, SendError> {
+    ) -> Result<(StatusCode, HeaderMap, Arriving), SendError> {
         if now >= self.valid_until() {
             return Err(SendError::Expired { valid_until: self.valid_until(), now });
         }
-        let request = self.http.request(method, format!("{}{target}", self.base)).headers(headers).body(body);
-        request.send().await.map_err(|error| SendError::Broken(error.without_url()))
+        match &self.way {
+            Way::Tls(_) => {
+                let url = format!("{}{target}", self.base);
+                let body = bytes::Bytes::from_owner(Shared(body));
+                let request = self.http.request(method, url).headers(headers.clone()).body(body);
+                let sent = request.send().await.map_err(|error| SendError::Broken(error.without_url()))?;
+                let (status, headers) = (sent.status(), sent.headers().clone());
+                Ok((status, headers, Arriving::Direct(Box::pin(sent.bytes_stream()))))
+            }
+            Way::Sealed { key, shape, .. } => {
+                let authority = self.base.split_once("://").map_or("", |(_, authority)| authority);
+                let plain = Plain { method: &method, target, authority, headers, body: body.expose() };
+                let (status, headers, answer) =
+                    sealed::send(&self.http, &self.base, key, *shape, &plain).await?;
+                Ok((status, headers, Arriving::Sealed(Box::new(answer))))
+            }
+        }
     }
 
     /// Sends a prompt and waits for the whole answer (`POST /infer`).
@@ -405,6 +496,33 @@ impl VerifiedServer {
             return Err(SendError::Refused { status: status.as_u16(), code });
         }
         serde_json::from_slice(&bytes).map_err(|_| SendError::Shape)
+    }
+}
+
+/// The body of an answer, as it comes.
+pub(crate) enum Arriving {
+    Direct(Pin<Box<dyn Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>),
+    Sealed(Box<SealedAnswer>),
+}
+
+impl Arriving {
+    /// The next of it, and `None` when it is whole.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<bytes::Bytes>> {
+        match self {
+            Self::Direct(chunks) => {
+                chunks.next().await.transpose().map_err(|error| io::Error::other(error.without_url()))
+            }
+            Self::Sealed(answer) => answer.next().await,
+        }
+    }
+}
+
+/// A body that is overwritten when the last request with it has ended.
+struct Shared(Arc<Plaintext<Vec<u8>>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
     }
 }
 

@@ -12,16 +12,28 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme,
 };
 
-/// Remembers the one key that this client's connections end at.
+/// Remembers the one key that this client's connections end at, where they must all end at one.
 #[derive(Debug)]
 pub(crate) struct OneKey {
+    /// Whether a later handshake may show another key: what is sealed is safe wherever the connection ends.
+    any: bool,
     provider: Arc<CryptoProvider>,
     spki_sha256: OnceLock<[u8; 32]>,
 }
 
 impl OneKey {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { provider: Arc::new(provider::default_provider()), spki_sha256: OnceLock::new() })
+        Self::or_any(false)
+    }
+
+    /// For the sealed channel: connections end at whatever key a load balancer has.
+    pub(crate) fn any() -> Arc<Self> {
+        Self::or_any(true)
+    }
+
+    fn or_any(any: bool) -> Arc<Self> {
+        let provider = Arc::new(provider::default_provider());
+        Arc::new(Self { any, provider, spki_sha256: OnceLock::new() })
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo of the key, once a handshake has shown it.
@@ -57,7 +69,7 @@ impl ServerCertVerifier for OneKey {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki.as_ref());
         let mut shown = [0u8; 32];
         shown.copy_from_slice(digest.as_ref());
-        if *self.spki_sha256.get_or_init(|| shown) == shown {
+        if self.any || *self.spki_sha256.get_or_init(|| shown) == shown {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))

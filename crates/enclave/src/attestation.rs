@@ -16,6 +16,7 @@ use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
 use crate::clock::Clock;
 use crate::gpu::{GpuError, Gpus};
+use crate::sealed::{SealedKeys, Unopened};
 use crate::staple::{EndorsementHealth, StapleError, Staples};
 use crate::tls::TlsIdentity;
 use crate::vtpm::{Vtpm, VtpmError};
@@ -25,6 +26,7 @@ pub struct AttestationService {
     attester: Arc<dyn Attester>,
     gpus: Option<Arc<Gpus>>,
     vtpm: Option<Arc<Vtpm>>,
+    sealed: Option<Arc<SealedKeys>>,
     staples: Staples,
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
@@ -46,6 +48,9 @@ pub enum AttestationError {
     /// The virtual TPM gave no evidence.
     #[error(transparent)]
     Vtpm(#[from] VtpmError),
+    /// There are no keys for the sealed channel.
+    #[error(transparent)]
+    Sealed(#[from] Unopened),
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -70,6 +75,7 @@ impl AttestationError {
             Self::Attester(e) => e.code(),
             Self::Gpu(e) => e.code(),
             Self::Vtpm(e) => e.code(),
+            Self::Sealed(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
@@ -106,6 +112,7 @@ impl AttestationService {
             attester,
             gpus: None,
             vtpm: None,
+            sealed: None,
             staples,
             tls_spki_sha256: tls.spki_sha256(),
             tls_key_origin: tls.origin(),
@@ -126,6 +133,12 @@ impl AttestationService {
     #[must_use]
     pub fn with_vtpm(self, vtpm: Option<Arc<Vtpm>>) -> Self {
         Self { vtpm, ..self }
+    }
+
+    /// With the keys of the sealed channel: every document then has the newest of them.
+    #[must_use]
+    pub fn with_sealed(self, sealed: Arc<SealedKeys>) -> Self {
+        Self { sealed: Some(sealed), ..self }
     }
 
     /// With another clock than the machine's.
@@ -191,12 +204,13 @@ impl AttestationService {
         let devices =
             self.gpus.as_ref().map(|gpus| gpus.evidence(&devices::nonce(nonce), now)).transpose()?;
         let (device_evidence_sha256, devices) = devices.map_or((Stated::None, None), |(d, e)| (d, Some(e)));
+        let sealed = self.sealed.as_ref().map(|keys| keys.offered()).transpose()?;
         let statement = RuntimeStatement {
             format: statement::FORMAT,
             nonce,
             tls_spki_sha256: Stated::Is(self.tls_spki_sha256),
             tls_key_origin: self.tls_key_origin,
-            ohttp_config_sha256: Stated::None,
+            ohttp_config_sha256: sealed.as_ref().map_or(Stated::None, |offered| Stated::Is(offered.digest)),
             receipt_key_sha256: Stated::None,
             models: self.models.clone(),
             device_evidence_sha256,
@@ -223,7 +237,8 @@ impl AttestationService {
             token,
         )
         .with_devices(devices)
-        .with_vtpm(vtpm))
+        .with_vtpm(vtpm)
+        .with_ohttp_keys(sealed.as_ref().map(|offered| &offered.configurations[..])))
     }
 
     /// How the endorsements of the whole machine stand: nobody believes it without those of its virtual TPM and its GPUs.

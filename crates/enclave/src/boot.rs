@@ -26,6 +26,7 @@ use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
 use crate::release::{BrokerClient, ReleaseError, Released};
+use crate::sealed::SealedKeys;
 use crate::staple::{RefreshError, StapleError};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants, watch};
 use crate::tls::{TlsError, TlsIdentity};
@@ -280,13 +281,16 @@ pub async fn serve(
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
     let service = AttestationService::new(attester, staples, &tls, models);
-    let service = Arc::new(service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()));
+    let sealed = Arc::new(SealedKeys::new(Clock::system()).map_err(AttestationError::from)?);
+    let service = service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()).with_sealed(sealed.clone());
+    let service = Arc::new(service);
     let (gpus, vtpm) = (gpus.map(|it| (it, gpus_source)), vtpm.map(|it| (it, vtpm_source)));
     service.set_token(released.token)?;
     // A document that cannot be made now would fail every client later.
     service.restaple()?;
     let mut state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
     state.tenants = tenants.map(Arc::new);
+    state.sealed = Some(sealed);
     let keys = config.api_keys.zip(state.tenants.clone());
     let listening = socket.listen()?;
     let mut renewals = vec![

@@ -21,6 +21,7 @@ mod hardening;
 #[allow(unsafe_code)]
 mod locked;
 mod release;
+mod sealed;
 mod staple;
 mod tenants;
 mod tls;
@@ -46,6 +47,7 @@ pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, Simulate
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use locked::{Locked, LockedBy};
 pub use release::ReleaseError;
+pub use sealed::{Offered, SealedKeys, Unopened};
 pub use staple::{
     EndorsementHealth, EndorsementState, RefreshError, Source, StapleError, Stapler, Staples, Step,
 };

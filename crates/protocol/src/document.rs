@@ -37,6 +37,9 @@ pub struct AttestationDocument {
     /// Evidence of the virtual TPM beside the hardware, where the statement names its key, else `null`.
     #[serde(deserialize_with = "Option::deserialize")]
     pub vtpm: Option<DocumentVtpm>,
+    /// base64 of the key configurations of the sealed channel (`application/ohttp-keys`), whose digest the statement names, else `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub ohttp_keys: Option<String>,
 }
 
 /// A virtual TPM's evidence and what its provider says of its key. Believed by nobody: [`crate::vtpm`] verifies it.
@@ -165,7 +168,22 @@ impl AttestationDocument {
             token,
             devices: None,
             vtpm: None,
+            ohttp_keys: None,
         }
+    }
+
+    /// With the key configurations of the sealed channel.
+    #[must_use]
+    pub fn with_ohttp_keys(self, configurations: Option<&[u8]>) -> Self {
+        Self { ohttp_keys: configurations.map(|bytes| B64.encode(bytes)), ..self }
+    }
+
+    /// The key configurations of the sealed channel, where there are some.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub fn ohttp_key_bytes(&self) -> Result<Option<Vec<u8>>, DocumentError> {
+        self.ohttp_keys.as_ref().map(|text| decode("ohttp_keys", text)).transpose()
     }
 
     /// With the machine's devices.

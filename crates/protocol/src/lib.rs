@@ -7,6 +7,7 @@
 //! * [`kbs`]: the messages of the confidential-containers Key Broker Service, RCAR 0.4.0 (spec/release.md);
 //! * [`additional`]: GPUs and a virtual TPM in a key release (REL-16 to REL-20);
 //! * [`jwe`]: encryption of a released key to the key that the evidence binds (RFC 7516, RFC 7518);
+//! * [`sealed`]: requests and answers that only the attested machine can open (spec/sealed-channel.md);
 //! * [`Plaintext`]: the only type that a prompt or an answer has outside the engine.
 //!
 //! No I/O, no clock, no randomness: time and random bytes are arguments.
@@ -28,6 +29,7 @@ pub mod jwe;
 pub mod kbs;
 mod plaintext;
 mod rows;
+pub mod sealed;
 pub mod statement;
 pub mod vtpm;
 

@@ -98,12 +98,27 @@ pub enum TlsKeyRule {
 pub struct Expectation {
     /// The nonce that was sent with the request for this statement.
     pub nonce: [u8; 32],
-    /// SHA-256 of the SubjectPublicKeyInfo of the TLS connection over which the statement came.
-    pub tls_spki_sha256: [u8; 32],
-    /// Who may hold that key.
-    pub tls_key: TlsKeyRule,
+    /// What requests will be encrypted to.
+    pub channel: Channel,
     /// Which models may be loaded.
     pub models: ModelRule,
+}
+
+/// The key that a relying party encrypts its requests to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Channel {
+    /// The TLS key of the connection over which the statement came.
+    Tls {
+        /// SHA-256 of the key's SubjectPublicKeyInfo.
+        spki_sha256: [u8; 32],
+        /// Who may hold it.
+        rule: TlsKeyRule,
+    },
+    /// One of these keys of the sealed channel, whoever the connection ends at.
+    Sealed {
+        /// SHA-256 of the key configurations as they arrived.
+        configurations_sha256: [u8; 32],
+    },
 }
 
 /// Which models a relying party accepts.
@@ -166,6 +181,14 @@ pub enum StatementError {
         /// Digest in the statement.
         attested: String,
     },
+    /// The key configurations of the sealed channel are others than the evidence binds.
+    #[error("the sealed channel's keys are {shown}, the evidence binds {attested}")]
+    SealedKeys {
+        /// Digest of what was shown.
+        shown: String,
+        /// Digest in the statement.
+        attested: String,
+    },
     /// The operator holds the TLS key, and the policy does not say that this is acceptable.
     #[error("the operator holds the TLS key and can read what is sent; the policy does not accept that")]
     OperatorHoldsTlsKey,
@@ -194,6 +217,7 @@ impl StatementError {
             Self::Nonce => "statement.nonce",
             Self::Expired { .. } => "statement.expired",
             Self::TlsKey { .. } => "statement.tls-key",
+            Self::SealedKeys { .. } => "statement.sealed-keys",
             Self::OperatorHoldsTlsKey => "statement.tls-key-origin",
             Self::Model { .. } => "statement.model",
             Self::NoModel => "statement.no-model",
@@ -249,7 +273,7 @@ pub static RULES: [Rule; 6] = [
     },
     Rule {
         id: "CH-5",
-        title: "TLS key of this connection is the attested one, made inside",
+        title: "key of this channel is the attested one, made inside",
         spec: "channel.md §2 CH-5",
         why: "Otherwise a machine in the middle could forward a genuine enclave's evidence and read the prompt itself; \
               so could an operator who brought the key.",
@@ -503,14 +527,23 @@ fn connection(
     expected: &Expectation,
     seen: &mut Transcript,
 ) -> Result<(), StatementError> {
-    if statement.tls_spki_sha256 != Stated::Is(expected.tls_spki_sha256) {
-        return Err(StatementError::TlsKey {
-            connection: hex::encode(expected.tls_spki_sha256),
-            attested: statement.tls_spki_sha256.text(),
-        });
+    let (spki, rule) = match &expected.channel {
+        Channel::Tls { spki_sha256, rule } => (*spki_sha256, rule),
+        Channel::Sealed { configurations_sha256: shown } => {
+            if statement.ohttp_config_sha256 != Stated::Is(*shown) {
+                let (shown, attested) = (hex::encode(shown), statement.ohttp_config_sha256.text());
+                return Err(StatementError::SealedKeys { shown, attested });
+            }
+            seen.pass(format!("sealed to {}", hex::encode(shown)));
+            return Ok(());
+        }
+    };
+    let shown = hex::encode(spki);
+    if statement.tls_spki_sha256 != Stated::Is(spki) {
+        let attested = statement.tls_spki_sha256.text();
+        return Err(StatementError::TlsKey { connection: shown, attested });
     }
-    let shown = hex::encode(expected.tls_spki_sha256);
-    match (statement.tls_key_origin, &expected.tls_key) {
+    match (statement.tls_key_origin, rule) {
         (KeyOrigin::Enclave, _) => seen.pass(shown),
         (KeyOrigin::Operator, TlsKeyRule::MadeInside) => return Err(StatementError::OperatorHoldsTlsKey),
         (KeyOrigin::Operator, TlsKeyRule::DangerOperatorHeld { reason }) => {
@@ -601,11 +634,14 @@ mod tests {
         }
     }
 
+    fn tls(spki_sha256: [u8; 32], rule: TlsKeyRule) -> Channel {
+        Channel::Tls { spki_sha256, rule }
+    }
+
     fn expected() -> Expectation {
         Expectation {
             nonce: [1; 32],
-            tls_spki_sha256: [2; 32],
-            tls_key: TlsKeyRule::MadeInside,
+            channel: tls([2; 32], TlsKeyRule::MadeInside),
             models: ModelRule::OneOf(vec![[9; 32], [3; 32]]),
         }
     }
@@ -632,21 +668,38 @@ mod tests {
         }
     }
 
+    fn sealed(configurations_sha256: [u8; 32]) -> Channel {
+        Channel::Sealed { configurations_sha256 }
+    }
+
     #[test]
     fn a_good_statement_passes() {
         assert_eq!(outcome(&statement(), &expected(), 999), Ok(()));
+        // Over the sealed channel the TLS key is nobody's business.
+        let statement = RuntimeStatement {
+            ohttp_config_sha256: Stated::Is([7; 32]),
+            tls_key_origin: KeyOrigin::Operator,
+            ..statement()
+        };
+        assert_eq!(outcome(&statement, &Expectation { channel: sealed([7; 32]), ..expected() }, 999), Ok(()));
     }
 
     #[test]
     fn one_mistake_each_is_refused_by_its_rule() {
         type Edit = fn(&mut RuntimeStatement, &mut Expectation, &mut u64);
-        let cases: [(Edit, &str, &str); 9] = [
+        let cases: [(Edit, &str, &str); 11] = [
             (|s, _, _| s.tls_key_origin = KeyOrigin::Operator, "CH-5", "statement.tls-key-origin"),
             (|s, _, _| s.nonce = Stated::None, "CH-3", "statement.nonce"),
             (|_, e, _| e.nonce = [7; 32], "CH-3", "statement.nonce"),
             (|_, _, now| *now = 1000, "CH-4", "statement.expired"),
             (|s, _, _| s.tls_spki_sha256 = Stated::None, "CH-5", "statement.tls-key"),
-            (|_, e, _| e.tls_spki_sha256 = [7; 32], "CH-5", "statement.tls-key"),
+            (|_, e, _| e.channel = tls([7; 32], TlsKeyRule::MadeInside), "CH-5", "statement.tls-key"),
+            (|_, e, _| e.channel = sealed([7; 32]), "CH-5", "statement.sealed-keys"),
+            (
+                |s, e, _| (s.ohttp_config_sha256, e.channel) = (Stated::Is([8; 32]), sealed([7; 32])),
+                "CH-5",
+                "statement.sealed-keys",
+            ),
             (|s, _, _| s.models.clear(), "CH-6", "statement.no-model"),
             (|_, e, _| e.models = ModelRule::OneOf(vec![]), "CH-6", "statement.model"),
             (|s, _, _| s.format = 2, "CH-2", "statement.format"),
@@ -682,8 +735,8 @@ mod tests {
     fn an_operators_key_shows_as_waived_where_the_policy_accepts_it() {
         let statement = RuntimeStatement { tls_key_origin: KeyOrigin::Operator, ..statement() };
         let document = statement.to_canonical().unwrap();
-        let tls_key = TlsKeyRule::DangerOperatorHeld { reason: "our own machine".into() };
-        let expected = Expectation { tls_key, ..expected() };
+        let rule = TlsKeyRule::DangerOperatorHeld { reason: "our own machine".into() };
+        let expected = Expectation { channel: tls([2; 32], rule), ..expected() };
         let mut seen = Transcript::default();
         run(snp(&report_data(&document)), &document, &expected, UnixTime(1), &mut seen).unwrap();
         let waived: Vec<_> =

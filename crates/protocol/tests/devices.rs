@@ -14,8 +14,8 @@ use casemate_attest::{
 use casemate_protocol::devices::{self, AttestedMachine, DeviceRule, DevicesRefused, DevicesTable};
 use casemate_protocol::document::DocumentDevices;
 use casemate_protocol::statement::{
-    self, AttestedStatement, Expectation, KeyOrigin, ModelRule, ModelStatement, RuntimeStatement, Stated,
-    TlsKeyRule,
+    self, AttestedStatement, Channel, Expectation, KeyOrigin, ModelRule, ModelStatement, RuntimeStatement,
+    Stated, TlsKeyRule,
 };
 use casemate_sim::nvidia::{Gpu, NvidiaVendor, Report};
 use casemate_sim::{Machine, MachineConfig, Vendor};
@@ -93,8 +93,7 @@ fn attested(device_evidence_sha256: Stated) -> AttestedStatement {
         runtime(Stated::Is(CLIENT_NONCE), device_evidence_sha256).to_canonical().expect("a document");
     let expected = Expectation {
         nonce: CLIENT_NONCE,
-        tls_spki_sha256: TLS_KEY,
-        tls_key: TlsKeyRule::MadeInside,
+        channel: Channel::Tls { spki_sha256: TLS_KEY, rule: TlsKeyRule::MadeInside },
         models: models(),
     };
     statement::check(&cpu(&document), &document, &expected, NOON).expect("attested")

@@ -27,6 +27,12 @@ pub(crate) struct ProxyArgs {
     /// File with the key that the servers know this user by; it takes the place of whatever key programs send
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// How requests reach the attested machine
+    #[arg(long, value_enum, default_value_t = ChannelArg::Sealed)]
+    pub(crate) channel: ChannelArg,
+    /// What the lengths and times of sealed answers tell the network: `off` everything, `default` little, `constant` least
+    #[arg(long, value_enum, default_value_t = ShapeArg::Default)]
+    pub(crate) shape: ShapeArg,
     /// The longest body of a request, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_body: u32,
@@ -37,6 +43,26 @@ pub(crate) struct ProxyArgs {
     pub(crate) anchors: AnchorArgs,
     #[command(flatten)]
     pub(crate) gpu_anchors: GpuAnchorArgs,
+}
+
+/// How requests reach the attested machine
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ChannelArg {
+    /// Sealed to its key: load balancers may stand in between
+    Sealed,
+    /// Over TLS that ends in the machine itself
+    Tls,
+}
+
+/// What lengths and times tell
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ShapeArg {
+    /// Pieces are sent as they come
+    Off,
+    /// Streams in padded cells at fixed times
+    Default,
+    /// And of one size, to a length that is a power of two
+    Constant,
 }
 
 /// A client's policy from what a server shows today: trust on first use (TOML)

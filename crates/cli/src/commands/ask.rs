@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use casemate_client::{Anchors, ClientPolicy, ConnectError, ConnectFailure, VerifiedServer, connect};
+use casemate_client::{Anchors, ClientPolicy, ConnectError, ConnectFailure, VerifiedServer, Via, connect};
 use casemate_protocol::Plaintext;
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ async fn connect_within(
     let deadline = Instant::now() + Duration::from_secs(args.wait);
     let mut told = false;
     loop {
-        let connected = connect(&args.url, policy, anchors, random()?, now()?).await;
+        let connected = connect(&args.url, Via::Tls, policy, anchors, random()?, now()?).await;
         match &connected {
             Err(failure)
                 if matches!(*failure.error, ConnectError::Unreachable { .. })

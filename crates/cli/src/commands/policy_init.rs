@@ -7,7 +7,7 @@ use casemate_attest::nitro::NitroClaims;
 use casemate_attest::snp::{HostTrust, Identity, ProductLine, SnpClaims};
 use casemate_attest::tdx::TdxClaims;
 use casemate_attest::{Claims, Platform};
-use casemate_client::{Anchors, ClientPolicy, connect, observe};
+use casemate_client::{Anchors, ClientPolicy, Via, connect, observe};
 use casemate_protocol::statement::{KeyOrigin, Stated};
 use serde::Serialize;
 use toml::{Table, Value};
@@ -51,7 +51,7 @@ pub(crate) fn init(args: &PolicyInitArgs) -> Result<(), CliError> {
         let body = toml::to_string(&policy).map_err(|_| CliError::Render)?;
         // What the very server does not meet is no policy to start from.
         let read = ClientPolicy::from_toml(&body)?;
-        connect(&args.url, &read, &anchors, random()?, now()?).await?;
+        connect(&args.url, Via::Tls, &read, &anchors, random()?, now()?).await?;
         let hardware = if simulated { "\n# SIMULATED hardware: this says nothing about a real machine." } else { "" };
         let url: String = args.url.chars().filter(|c| !c.is_control()).collect();
         Ok(format!(

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use casemate_client::proxy::{ApiKey, Proxy, router};
-use casemate_client::{Anchors, ClientPolicy, Pool, Verifier, keep_renewed};
+use casemate_client::{Anchors, ClientPolicy, Pool, Verifier, Via, keep_renewed};
+use casemate_protocol::sealed::cells::Shape;
 use serde_json::json;
 
 use super::{HEADER_TIMEOUT, bound, now, runtime, until_stopped};
-use crate::args::ProxyArgs;
+use crate::args::{ChannelArg, ProxyArgs, ShapeArg};
 use crate::error::CliError;
 use crate::files;
 use crate::output;
@@ -30,7 +31,8 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
         let text = zeroize::Zeroizing::new(files::read_text(path)?);
         ApiKey::new(&text).ok_or_else(|| CliError::ProxyKey { path: path.to_owned() })
     });
-    let verifier = Arc::new(Verifier { policy, anchors, clock: Box::new(|| now().ok()) });
+    let via = via(args);
+    let verifier = Arc::new(Verifier { policy, anchors, via, clock: Box::new(|| now().ok()) });
     let pool = Pool::new(args.servers.iter().map(String::as_str), &verifier);
     let max_body = usize::try_from(args.max_body).unwrap_or(usize::MAX).saturating_mul(1024 * 1024);
     let proxy = Arc::new(Proxy::new(pool, api_key.transpose()?, max_body, loopback));
@@ -52,6 +54,7 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
         });
         output::json(&json!({
             "schema": "casemate.proxy/1", "listening": format!("http://{address}"), "servers": args.servers, "simulated": simulated,
+            "channel": match via { Via::Sealed(_) => "sealed", Via::Tls => "tls" },
         }))?;
         let mut server = axum_server::from_tcp(listener).map_err(failed)?.handle(handle);
         server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
@@ -59,6 +62,18 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
         renewal.abort();
         ended.map_err(failed)
     })
+}
+
+fn via(args: &ProxyArgs) -> Via {
+    let shape = match args.shape {
+        ShapeArg::Off => Shape::Off,
+        ShapeArg::Default => Shape::Default,
+        ShapeArg::Constant => Shape::Constant,
+    };
+    match args.channel {
+        ChannelArg::Sealed => Via::Sealed(shape),
+        ChannelArg::Tls => Via::Tls,
+    }
 }
 
 /// How long answers that are under way may take after a stop was asked for.

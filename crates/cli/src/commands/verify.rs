@@ -11,7 +11,7 @@ use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
     Verified, verify,
 };
-use casemate_client::{Anchors, ClientPolicy, ConnectError, VerifiedServer, connect};
+use casemate_client::{Anchors, ClientPolicy, ConnectError, VerifiedServer, Via, connect};
 use casemate_protocol::devices::{self, DeviceRule, DevicesError};
 use casemate_protocol::document::{AttestationDocument, DocumentDevices, DocumentVtpm};
 use casemate_protocol::statement::{self, ModelRule};
@@ -40,7 +40,7 @@ fn server(args: &VerifyArgs) -> Result<(), CliError> {
     };
     let simulated = anchors.machines.simulated();
     let now = time(args)?;
-    let connected = runtime()?.block_on(connect(&args.evidence, &policy, &anchors, random()?, now));
+    let connected = runtime()?.block_on(connect(&args.evidence, Via::Tls, &policy, &anchors, random()?, now));
     let checks = match &connected {
         Ok(server) => server.checks(),
         Err(failure) => failure.checks.clone(),
@@ -79,7 +79,7 @@ fn server(args: &VerifyArgs) -> Result<(), CliError> {
 fn verdict(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Rejected(_) => "rejected",
-        ConnectError::Denied(_) | ConnectError::Statement(_) => "denied",
+        ConnectError::Denied(_) | ConnectError::Statement(_) | ConnectError::Sealed(_) => "denied",
         ConnectError::Vtpm(refused) => match &refused.reason {
             VtpmError::Document(_) | VtpmError::Malformed(_) => "malformed",
             VtpmError::Rejected(_) => "rejected",

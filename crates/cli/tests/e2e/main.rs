@@ -10,6 +10,7 @@ mod machine;
 mod path;
 mod proxy;
 mod refusals;
+mod sealed;
 mod vsock;
 
 use std::sync::{Arc, OnceLock};
@@ -25,7 +26,7 @@ fn main() {
     // Two servers at once are enough for two cores.
     args.test_threads.get_or_insert(2);
     let cases: Vec<(&str, Case)> =
-        [path::CASES, refusals::CASES, machine::CASES, gpus::CASES, proxy::CASES].concat();
+        [path::CASES, refusals::CASES, machine::CASES, gpus::CASES, proxy::CASES, sealed::CASES].concat();
     let model = fixture::model();
     let shared: Arc<OnceLock<Fixture>> = Arc::default();
     let vsock = vsock::trials(model.as_deref(), &shared);

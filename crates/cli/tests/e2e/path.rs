@@ -201,8 +201,8 @@ fn stops_when_asked(f: &Fixture) {
 // === a plain HTTP client that verifies nothing ===
 
 pub struct Http {
-    client: reqwest::Client,
-    runtime: tokio::runtime::Runtime,
+    pub client: reqwest::Client,
+    pub runtime: tokio::runtime::Runtime,
     base: String,
 }
 

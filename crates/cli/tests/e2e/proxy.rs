@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use casemate_attest::nvidia::NvidiaAnchors;
 use casemate_attest::{TrustAnchors, UnixTime};
-use casemate_client::{Anchors, ClientPolicy, Peer, PeerState, Request, Verifier};
+use casemate_client::{Anchors, ClientPolicy, Peer, PeerState, Request, Verifier, Via};
 use casemate_protocol::Plaintext;
 use futures_util::StreamExt;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -35,25 +35,30 @@ const PROMPT: &str = "The patient of room nine";
 
 impl Fixture {
     fn proxy(&self, servers: &[&str], policy: &str, more: &[&str]) -> Server {
+        self.proxy_by("tls", servers, policy, more)
+    }
+
+    pub fn proxy_by(&self, channel: &str, servers: &[&str], policy: &str, more: &[&str]) -> Server {
         let root = self.root();
         let args = ["proxy", "--listen", "127.0.0.1:0", "--policy", policy, "--danger-simulated-root", &root];
+        let args = [&args[..], &["--channel", channel]].concat();
         let args = [&args[..], servers, more].concat();
         Server::start(&casemate(), &args, &[], None).unwrap_or_else(|run| panic!("proxy: {}", run.stderr))
     }
 }
 
-fn chat(more: &Value) -> Value {
+pub fn chat(more: &Value) -> Value {
     let mut body = json!({ "model": "any", "messages": [{ "role": "user", "content": PROMPT }], "max_tokens": 8, "temperature": 0 });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
 
-fn model_of(proxy: &Server) -> String {
+pub fn model_of(proxy: &Server) -> String {
     let models = http(&proxy.url).get("/v1/models").json();
     models["data"][0]["id"].as_str().unwrap().to_owned()
 }
 
-fn state(proxy: &Server) -> String {
+pub fn state(proxy: &Server) -> String {
     http(&proxy.url).get("/health").json()["servers"][0]["state"].as_str().unwrap().to_owned()
 }
 
@@ -98,17 +103,29 @@ fn applications_get_their_answers(f: &Fixture) {
 
 // === who stands in the server's place ===
 
+/// What an impostor was asked.
+pub struct Asked {
+    pub target: String,
+    pub content_type: String,
+    pub body: Vec<u8>,
+}
+
 /// What an impostor answers to `GET /attest?nonce=…`, given the target.
 type Attest = Box<dyn Fn(&str) -> String + Send + Sync>;
+type Answers = Box<dyn Fn(&Asked) -> Vec<u8> + Send + Sync>;
 
 /// A TLS server with a certificate of its own that writes down what it was asked.
-struct Impostor {
-    url: String,
-    seen: Arc<Mutex<Vec<String>>>,
+pub struct Impostor {
+    pub url: String,
+    seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
 }
 
 impl Impostor {
     fn start(attest: Attest) -> Self {
+        Self::between(Box::new(move |asked| attest(&asked.target).into_bytes()))
+    }
+
+    pub fn between(answers: Answers) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -118,25 +135,19 @@ impl Impostor {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
-        let (config, attest) = (Arc::new(config), Arc::new(attest));
+        let (config, answers) = (Arc::new(config), Arc::new(answers));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
-        let asked = seen.clone();
+        let seen: Arc<Mutex<Vec<(String, Vec<u8>)>>> = Arc::default();
+        let noted = seen.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (config, attest, asked) = (config.clone(), attest.clone(), asked.clone());
+                let (config, answers, noted) = (config.clone(), answers.clone(), noted.clone());
                 thread::spawn(move || {
                     let mut tls = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-                    let mut head = Vec::new();
-                    let mut octet = [0];
-                    while !head.ends_with(b"\r\n\r\n") && matches!(tls.read(&mut octet), Ok(1)) {
-                        head.push(octet[0]);
-                    }
-                    let head = String::from_utf8_lossy(&head).into_owned();
-                    let Some(target) = head.split(' ').nth(1) else { return };
-                    asked.lock().unwrap().push(target.to_owned());
-                    let _ = tls.write_all(attest(target).as_bytes());
+                    let Some(asked) = asked(&mut tls) else { return };
+                    noted.lock().unwrap().push((asked.target.clone(), asked.body.clone()));
+                    let _ = tls.write_all(&answers(&asked));
                     tls.conn.send_close_notify();
                     let _ = tls.flush();
                 });
@@ -145,12 +156,33 @@ impl Impostor {
         Self { url, seen }
     }
 
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(|(target, _)| target.clone()).collect()
+    }
+
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.seen.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
-fn ok(body: &str) -> String {
+fn asked(tls: &mut impl Read) -> Option<Asked> {
+    let mut head = Vec::new();
+    let mut octet = [0];
+    while !head.ends_with(b"\r\n\r\n") && matches!(tls.read(&mut octet), Ok(1)) {
+        head.push(octet[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let target = head.split(' ').nth(1)?.to_owned();
+    let field = |name: &str| {
+        let line = head.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}:")));
+        line.map(|line| line[name.len() + 1..].trim().to_owned())
+    };
+    let mut body = vec![0; field("content-length").map_or(0, |len| len.parse().unwrap())];
+    tls.read_exact(&mut body).ok()?;
+    Some(Asked { target, content_type: field("content-type").unwrap_or_default(), body })
+}
+
+pub fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
@@ -464,6 +496,7 @@ fn no_answer_outlives_the_evidence(f: &Fixture) {
     };
     let verifier = Arc::new(Verifier {
         policy: ClientPolicy::from_toml(&fs::read_to_string(f.path("client.toml")).unwrap()).unwrap(),
+        via: Via::Tls,
         anchors: Anchors {
             machines: TrustAnchors::danger_only_pem(&fs::read_to_string(f.root()).unwrap()).unwrap(),
             devices: NvidiaAnchors::nvidia(),

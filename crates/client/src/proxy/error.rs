@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::peer::PeerError;
 use crate::pool::PoolError;
+use crate::server::SendError;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +71,10 @@ impl ProxyError {
             Self::Cut => StatusCode::BAD_REQUEST,
             Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Pool(error) if error.unreachable() => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Pool(PoolError::Peer { error: PeerError::Clock | PeerError::Randomness, .. }) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Pool(
+                PoolError::Peer { error: PeerError::Clock | PeerError::Randomness, .. }
+                | PoolError::Send { error: SendError::Randomness, .. },
+            ) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Pool(_) => StatusCode::BAD_GATEWAY,
         }
     }

@@ -14,7 +14,7 @@ use super::error::ApiError;
 /// Reads and parses the body. Every byte that arrives is counted, also of a request that is then refused.
 pub(super) async fn json<T: DeserializeOwned>(state: &ApiState, request: Request) -> Result<T, ApiError> {
     let (head, body) = request.into_parts();
-    let bytes = read(state, body).await?;
+    let bytes = read_up_to(state, body, state.limits.body_bytes).await?;
     if !is_json(&head.headers) {
         return Err(ApiError::NotJson);
     }
@@ -22,8 +22,11 @@ pub(super) async fn json<T: DeserializeOwned>(state: &ApiState, request: Request
 }
 
 /// The buffer is overwritten when it is dropped.
-async fn read(state: &ApiState, body: Body) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-    let limit = state.limits.body_bytes;
+pub(super) async fn read_up_to(
+    state: &ApiState,
+    body: Body,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let mut frames = body.into_data_stream();
     while let Some(frame) = frames.next().await {

@@ -4,9 +4,11 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use casemate_engine::{EngineError, SchemaFault, TemplateFault};
+use casemate_protocol::sealed::SealedError;
 use serde_json::{Value, json};
 
 use super::attest::AttestSourceError;
+use crate::sealed::Unopened;
 use crate::tenants::Busy;
 
 /// When a client may come back after `429` where nobody can tell, in seconds.
@@ -24,6 +26,12 @@ pub enum ApiError {
     /// The body is not announced as JSON.
     #[error("the content type must be application/json")]
     NotJson,
+    /// The body is not announced as a sealed request.
+    #[error("the content type must be message/ohttp-chunked-req")]
+    NotSealed,
+    /// A sealed request that cannot be opened here, or was opened before.
+    #[error(transparent)]
+    Unopened(#[from] Unopened),
     /// The body is larger than the limit.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
@@ -145,7 +153,8 @@ impl ApiError {
         match self {
             ApiError::NotFound => "request.route.unknown",
             ApiError::MethodNotAllowed => "request.method.not-allowed",
-            ApiError::NotJson => "request.content-type",
+            ApiError::NotJson | ApiError::NotSealed => "request.content-type",
+            ApiError::Unopened(error) => error.code(),
             ApiError::BodyTooLarge { .. } => "request.body.too-large",
             ApiError::BodyUnreadable => "request.body.unreadable",
             ApiError::Malformed { .. } => "request.body.malformed",
@@ -179,7 +188,8 @@ impl ApiError {
         match self {
             ApiError::NotFound | ApiError::UnknownModel => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            ApiError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ApiError::Unopened(error) => unopened_status(*error),
+            ApiError::NotJson | ApiError::NotSealed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::BodyUnreadable
             | ApiError::Malformed { .. }
@@ -216,6 +226,8 @@ impl ApiError {
             ApiError::NotFound
             | ApiError::MethodNotAllowed
             | ApiError::NotJson
+            | ApiError::NotSealed
+            | ApiError::Unopened(_)
             | ApiError::BodyTooLarge { .. }
             | ApiError::BodyUnreadable
             | ApiError::Malformed { .. }
@@ -333,6 +345,20 @@ impl Shape {
         } else {
             Shape::Casemate
         }
+    }
+}
+
+/// Another key's request is another server's (RFC 9110 §15.5.20): whoever sent it asks for the newest keys.
+fn unopened_status(error: Unopened) -> StatusCode {
+    match error {
+        Unopened::Sealed(SealedError::UnknownKey { .. }) | Unopened::UsedUp { .. } => {
+            StatusCode::MISDIRECTED_REQUEST
+        }
+        // The numbers of keys are few: another replica's key of the same number opens nothing.
+        Unopened::Sealed(SealedError::NotAuthentic { number: 0 }) => StatusCode::MISDIRECTED_REQUEST,
+        Unopened::Sealed(_) => StatusCode::BAD_REQUEST,
+        Unopened::Replayed => StatusCode::CONFLICT,
+        Unopened::Clock | Unopened::Randomness => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

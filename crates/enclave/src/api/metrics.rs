@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use casemate_engine::{Event, Usage};
+use casemate_protocol::sealed;
 
 use super::ApiState;
 
@@ -299,13 +300,14 @@ pub(super) enum Route {
     Detokenize,
     Ready,
     OpenApi,
+    Ohttp,
     Metrics,
     /// Every path that is none of these, so that clients cannot make labels.
     Other,
 }
 
 impl Route {
-    pub(super) const ALL: [Route; 14] = [
+    pub(super) const ALL: [Route; 15] = [
         Route::Health,
         Route::Attest,
         Route::Infer,
@@ -319,6 +321,7 @@ impl Route {
         Route::Detokenize,
         Route::Ready,
         Route::OpenApi,
+        Route::Ohttp,
         Route::Metrics,
     ];
 
@@ -337,6 +340,7 @@ impl Route {
             Route::Detokenize => "/detokenize",
             Route::Ready => "/ready",
             Route::OpenApi => "/openapi.json",
+            Route::Ohttp => sealed::PATH,
             Route::Metrics => "/metrics",
             Route::Other => "",
         }

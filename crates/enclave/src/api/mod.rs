@@ -13,6 +13,7 @@
 //! | `POST /tokenize`, `POST /detokenize` | a text as tokens, and back |
 //! | `GET /ready` | `{"status":"ready"}`, or the first reason why a client would not be served |
 //! | `GET /openapi.json` | these routes as an OpenAPI document |
+//! | `POST /ohttp` | any of these, sealed to the attested key |
 //! | `GET /metrics` | Prometheus text: counters, no content |
 //!
 //! Prompts and answers are [`Plaintext`](casemate_protocol::Plaintext) from the parser to the engine and from the
@@ -31,6 +32,7 @@ mod error;
 mod infer;
 mod messages;
 mod metrics;
+mod ohttp;
 mod openapi;
 mod ready;
 mod reply;
@@ -53,6 +55,7 @@ pub use attest::{AttestSource, AttestSourceError};
 pub use error::ApiError;
 pub use metrics::Metrics;
 
+use crate::sealed::SealedKeys;
 use crate::staple::EndorsementState;
 use crate::tenants::Tenants;
 use error::Shape;
@@ -102,6 +105,8 @@ pub struct ApiState {
     pub attest: Arc<dyn AttestSource>,
     /// Who may ask; everybody where there are none.
     pub tenants: Option<Arc<Tenants>>,
+    /// Opens sealed requests, where there is a sealed channel.
+    pub sealed: Option<Arc<SealedKeys>>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bounds of requests.
@@ -119,6 +124,7 @@ impl ApiState {
             model_id,
             attest,
             tenants: None,
+            sealed: None,
             metrics: Arc::default(),
             limits: Limits::default(),
             loaded_at: chat::unix_seconds(),
@@ -139,17 +145,27 @@ pub fn router(state: ApiState) -> Router {
         .route(Route::Tokenize.path(), post(words::tokenize))
         .route(Route::Detokenize.path(), post(words::detokenize))
         .route_layer(from_fn_with_state(state.clone(), entry::enter));
-    Router::new()
+    let open = Router::new()
         .route(Route::Health.path(), get(health))
         .route(Route::Ready.path(), get(ready::ready))
         .route(Route::OpenApi.path(), get(openapi::openapi))
         .route(Route::Attest.path(), get(attest::attest))
         .route(Route::Metrics.path(), get(metrics::metrics))
-        .merge(for_tenants)
-        .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn_with_state(state.clone(), finish))
-        .with_state(state)
+        .merge(for_tenants);
+    let finished = |routes: Router<ApiState>| {
+        routes
+            .fallback(async || ApiError::NotFound)
+            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            .layer(from_fn_with_state(state.clone(), finish))
+            .with_state(state.clone())
+    };
+    match state.sealed.clone() {
+        None => finished(open),
+        Some(keys) => {
+            let sealed = ohttp::route(state.clone(), keys, finished(open.clone()));
+            finished(open.merge(sealed.with_state(())))
+        }
+    }
 }
 
 /// Says `ok` as long as clients can be served (STAPLE-06, STAPLE-07): a server whose endorsements have run out is refused by

@@ -7,6 +7,7 @@ mod embeddings;
 mod logs;
 mod messages;
 mod refusals;
+mod sealed;
 mod stub;
 mod tenants;
 mod tools;

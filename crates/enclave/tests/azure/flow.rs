@@ -12,7 +12,9 @@ use casemate_enclave::{
     AttestationService, Attester, Clock, RawEvidence, RefreshError, Source, Stapler, TlsIdentity, detect,
 };
 use casemate_protocol::document::AttestationDocument;
-use casemate_protocol::statement::{self, Expectation, ModelRule, ModelStatement, Stated, TlsKeyRule};
+use casemate_protocol::statement::{
+    self, Channel, Expectation, ModelRule, ModelStatement, Stated, TlsKeyRule,
+};
 
 use crate::vm::{CERTIFICATE, CHIP, NOW, PARAVISOR, REPORT, VENDOR, Vm, http};
 
@@ -70,8 +72,7 @@ fn verified(
 fn expectation(tls: &TlsIdentity) -> Expectation {
     Expectation {
         nonce: NONCE,
-        tls_spki_sha256: tls.spki_sha256(),
-        tls_key: TlsKeyRule::MadeInside,
+        channel: Channel::Tls { spki_sha256: tls.spki_sha256(), rule: TlsKeyRule::MadeInside },
         models: ModelRule::OneOf(vec![MODEL]),
     }
 }

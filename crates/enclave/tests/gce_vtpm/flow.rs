@@ -15,7 +15,8 @@ use casemate_enclave::{
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements, DocumentVtpm};
 use casemate_protocol::statement::{
-    self, AttestedStatement, Expectation, ModelRule, ModelStatement, RuntimeStatement, Stated, TlsKeyRule,
+    self, AttestedStatement, Channel, Expectation, ModelRule, ModelStatement, RuntimeStatement, Stated,
+    TlsKeyRule,
 };
 use casemate_protocol::vtpm::{self, AttestedVtpm, VtpmRefused, VtpmRule};
 
@@ -90,8 +91,7 @@ fn machine(document: &AttestationDocument, tls: &TlsIdentity) -> (Verified, Atte
     let verified = authentic.appraise(&policy, &bound).expect("ours");
     let expected = Expectation {
         nonce: NONCE,
-        tls_spki_sha256: tls.spki_sha256(),
-        tls_key: TlsKeyRule::MadeInside,
+        channel: Channel::Tls { spki_sha256: tls.spki_sha256(), rule: TlsKeyRule::MadeInside },
         models: ModelRule::OneOf(vec![MODEL]),
     };
     let statement = statement::check(&verified, &document.statement, &expected, NOW).expect("attested");
