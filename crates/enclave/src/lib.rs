@@ -30,9 +30,9 @@ mod weights;
 
 pub use attestation::{AttestationError, AttestationService};
 pub use attester::{
-    Attester, AttesterError, AzureError, Brought, CertificateTableError, GceError, Hardware, MetadataReason,
-    NsmError, QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError, TsmError,
-    confidential_space, detect, google_vtpm, tpm,
+    Attester, AttesterError, AzureError, AzureReport, Brought, CertificateTableError, GceError, Hardware,
+    MetadataReason, NsmError, QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError,
+    TsmError, confidential_space, detect, google_vtpm, tpm,
 };
 pub use boot::{BootError, Ready, broker_authorities, serve};
 pub use budget::{Bound, MemoryError};

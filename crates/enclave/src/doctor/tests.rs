@@ -14,7 +14,7 @@ use super::gpu::Driver;
 use super::kernel::Calls;
 use super::rule::Rule;
 use super::*;
-use crate::attester::{AttesterError, QuoteService, Roots, Shown, Stand, Tried};
+use crate::attester::{AttesterError, AzureReport, QuoteService, Roots, Shown, Stand, Tried};
 use crate::gpu::State;
 
 type Leaves = HashMap<(u32, u32), [u32; 4]>;
@@ -41,6 +41,7 @@ fn good() -> Made {
         chassis_asset_tag: at("sys/class/dmi/id/chassis_asset_tag"),
         tpm: at("dev/tpmrm0"),
         azure_metadata: "http://127.0.0.1:1".into(),
+        azure_report: AzureReport::Exchange,
         tsm: at("sys/kernel/config/tsm/report"),
         sev_guest: at("dev/sev-guest"),
         tdx_guest: at("dev/tdx_guest"),
