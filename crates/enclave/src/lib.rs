@@ -1,7 +1,7 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
 //! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`,
-//! `doctor::kernel`, `attester::{nsm, sev_guest, tdx_guest}::device` and `transport::registered` only, each block with its
+//! `doctor::kernel`, `attester::{nsm, sev_guest, tdx_guest}::device`, `gpu::nscq` and `transport::registered` only, each block with its
 //! justification (ARCHITECTURE.md).
 
 pub mod api;

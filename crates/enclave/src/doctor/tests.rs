@@ -580,9 +580,19 @@ fn nvidias_gpus_are_found_on_the_bus() {
 #[test]
 fn what_the_driver_says_of_confidential_computing() {
     let on = State { on: true, protected_pcie: false, developer: false, ready: true };
+    let pcie = State { on: false, protected_pcie: true, ..on };
     let cases = [
         (Driver::State(on), Outcome::Pass, "is on and ready"),
         (Driver::State(State { on: false, protected_pcie: true, ..on }), Outcome::Pass, "protected PCIe"),
+        (Driver::Protected(pcie, Ok(4)), Outcome::Pass, "with 4 switches"),
+        (Driver::Protected(pcie, Err("gpu.switch-open")), Outcome::Warn, "(gpu.switch-open)"),
+        (
+            Driver::Protected(State { ready: false, ..pcie }, Err("gpu.no-switch-driver")),
+            Outcome::Warn,
+            "(gpu.no-switch-driver)",
+        ),
+        (Driver::Protected(State { ready: false, ..pcie }, Ok(4)), Outcome::Warn, "no work"),
+        (Driver::Protected(State { developer: true, ..pcie }, Ok(4)), Outcome::Warn, "can be read"),
         (Driver::State(State { on: false, ..on }), Outcome::Warn, "is off"),
         (Driver::State(State { developer: true, ..on }), Outcome::Warn, "can be read"),
         (Driver::State(State { ready: false, ..on }), Outcome::Warn, "no work"),
