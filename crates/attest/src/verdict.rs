@@ -222,7 +222,7 @@ pub fn verify(
 }
 
 impl Authentic {
-    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-10, TDX-09 to
+    /// Is it ours, and is it bound to this exchange? Rules SNP-11 to SNP-31, NIT-07 to NIT-16, AZ-06 to AZ-11, TDX-09 to
     /// TDX-28; then, where the policy asks for an event log or there is one, LOG-01 to LOG-06.
     ///
     /// # Errors
@@ -314,6 +314,14 @@ impl Binding {
     /// nothing is bound, and nothing is accepted.
     pub fn qualifying_data(expected: impl Into<Vec<u8>>) -> Self {
         Self { kind: BindingKind::Exactly(expected.into()) }
+    }
+
+    /// What the evidence must bind; `None` where that was left open.
+    pub(crate) fn expected(&self) -> Option<&[u8]> {
+        match &self.kind {
+            BindingKind::Exactly(expected) => Some(expected),
+            BindingKind::DangerUnchecked { .. } => None,
+        }
     }
 
     /// Nothing: whose evidence it is, and of when, is not known. Listed as a waiver.
@@ -500,7 +508,7 @@ fn judge(
                 azure::Hardware::Tdx { .. } => (&rules::tdx::PLATFORM, &rules::tdx::REPORT_DATA),
             };
             let terms = ledger.record(accepts, accepted(&policy.azure, platform))?;
-            azure::appraise(genuine, terms, ledger)?;
+            azure::appraise(genuine, terms, binding, ledger)?;
             report_data
         }
         Inner::Gce { genuine } => {

@@ -1,6 +1,6 @@
 //! What every machine must be before any key's own policy is asked (spec/release.md section 2.4).
 
-use casemate_attest::azure::AzurePolicy;
+use casemate_attest::azure::{AzurePolicy, UserDataTerms};
 use casemate_attest::eventlog::LogPolicy;
 use casemate_attest::gce::GcePolicy;
 use casemate_attest::nitro::NitroPolicy;
@@ -166,7 +166,7 @@ fn azure() -> AzurePolicy {
         tdx: PlatformPolicy::Accepted(tdx()),
         console: Danger::Allow { reason: REASON.into() },
         vm_id: Expected::any(REASON),
-        user_data: Expected::any(REASON),
+        user_data: UserDataTerms::any(REASON),
         ..AzurePolicy::strict(snp(), pcrs)
     }
 }

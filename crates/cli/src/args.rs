@@ -332,6 +332,9 @@ pub(crate) struct ServeArgs {
     /// Accept certificates of the virtual TPM's key that name no revocation list, as Google's newer ones, because …
     #[arg(long, value_name = "REASON", env = "CASEMATE_DANGER_VTPM_UNLISTED")]
     danger_vtpm_unlisted: Option<String>,
+    /// Show the hardware report of an Azure VM's boot, which binds no exchange, instead of one for each (two seconds at most), because …
+    #[arg(long, value_name = "REASON", env = "CASEMATE_DANGER_AZURE_BOOT_REPORT")]
+    danger_azure_boot_report: Option<String>,
     /// Use a simulated SEV-SNP machine of the vendor in this directory. Every output says SIMULATED
     #[arg(long, value_name = "DIR", env = "CASEMATE_DANGER_SIMULATE")]
     danger_simulate: Option<PathBuf>,
@@ -389,6 +392,7 @@ impl ServeArgs {
             gpu_endorsements: self.gpu_endorsements,
             gce_vtpm: self.gce_vtpm,
             danger_vtpm_unlisted: self.danger_vtpm_unlisted,
+            danger_azure_boot_report: self.danger_azure_boot_report,
             danger_simulate: self.danger_simulate,
             danger_simulate_gpus: self.danger_simulate_gpus,
             danger_allow_swap: self.danger_allow_swap.then_some(true),

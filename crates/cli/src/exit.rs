@@ -207,6 +207,11 @@ fn gpu(error: &GpuError) -> Exit {
         | GpuError::Off
         | GpuError::Developer
         | GpuError::Driver { .. }
+        | GpuError::NoSwitchDriver
+        | GpuError::SwitchLibrary
+        | GpuError::NoSwitch
+        | GpuError::SwitchOpen { .. }
+        | GpuError::Switch { .. }
         | GpuError::Timeout { .. }
         | GpuError::Evidence(_)
         | GpuError::NotReady

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::api::{self, ApiState};
 use crate::attestation::{AttestationError, AttestationService};
-use crate::attester::{Attester, AttesterError, Roots, SimulatedSnp, detect};
+use crate::attester::{Attester, AttesterError, AzureReport, Roots, SimulatedSnp, detect};
 use crate::budget::{self, MemoryError};
 use crate::clock::Clock;
 use crate::composite::CompositeAttester;
@@ -182,7 +182,14 @@ pub async fn serve(
     let authorities = broker_authorities(config.broker_ca.as_deref())?;
     let attester: Arc<dyn Attester> = match &config.machine {
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
-        MachineSource::Hardware => detect(&Roots::system())?,
+        MachineSource::Hardware => {
+            if config.azure_report == AzureReport::Boot {
+                tracing::warn!(
+                    "the hardware report of an Azure VM is as old as its boot, and binds no exchange"
+                );
+            }
+            detect(&Roots { azure_report: config.azure_report, ..Roots::system() })?
+        }
     };
     let source = endorsed::source(&config)?;
     let (gpus_source, vtpm_source) =

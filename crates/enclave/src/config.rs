@@ -11,6 +11,7 @@ use casemate_engine::{
 };
 use serde::Deserialize;
 
+use crate::attester::AzureReport;
 use crate::hardening::SwapRule;
 use crate::transport::{AddressError, BrokerPath, ListenAddress, VsockAddress};
 
@@ -59,6 +60,8 @@ pub struct ServeSettings {
     pub gce_vtpm: Option<PathBuf>,
     /// Why certificates of it that name no revocation list are accepted.
     pub danger_vtpm_unlisted: Option<String>,
+    /// Why the hardware report of an Azure VM may be as old as the boot.
+    pub danger_azure_boot_report: Option<String>,
     /// Directory of the simulated silicon vendor, in place of hardware.
     pub danger_simulate: Option<PathBuf>,
     /// Directory of the simulated vendor of GPUs.
@@ -100,6 +103,8 @@ pub struct ServeConfig {
     pub tls: TlsSource,
     /// Where evidence comes from.
     pub machine: MachineSource,
+    /// How old the hardware report of an Azure VM may be.
+    pub azure_report: AzureReport,
     /// Which GPUs are attested.
     pub gpus: GpuSource,
     /// Which virtual TPM is shown beside the hardware.
@@ -318,6 +323,7 @@ impl ServeSettings {
             gpu_endorsements: self.gpu_endorsements.or(below.gpu_endorsements),
             gce_vtpm: self.gce_vtpm.or(below.gce_vtpm),
             danger_vtpm_unlisted: self.danger_vtpm_unlisted.or(below.danger_vtpm_unlisted),
+            danger_azure_boot_report: self.danger_azure_boot_report.or(below.danger_azure_boot_report),
             danger_simulate: self.danger_simulate.or(below.danger_simulate),
             danger_simulate_gpus: self.danger_simulate_gpus.or(below.danger_simulate_gpus),
             danger_allow_swap: self.danger_allow_swap.or(below.danger_allow_swap),
@@ -342,6 +348,7 @@ impl ServeSettings {
             None => BrokerPath::Tcp,
             Some(text) => broker_path(text)?,
         };
+        let azure_report = self.azure_report()?;
         let gpus = self.gpu_source()?;
         let vtpm = self.vtpm_source()?;
         let tls = match (self.tls_cert, self.tls_key) {
@@ -399,6 +406,7 @@ impl ServeSettings {
             listen,
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
+            azure_report,
             gpus,
             vtpm,
             endorsements,
@@ -437,6 +445,19 @@ impl ServeSettings {
                 Err(ConfigError::Exclusive { one: ENDORSEMENTS, other: SIMULATE_GPUS })
             }
             (Some(_), Some(vendor), None) => Ok(GpuSource::Simulated { policy, vendor: vendor.clone() }),
+        }
+    }
+
+    /// A report of the boot is shown where somebody wrote down why; a client decides for itself.
+    fn azure_report(&self) -> Result<AzureReport, ConfigError> {
+        const BOOT: &str = "--danger-azure-boot-report";
+        match &self.danger_azure_boot_report {
+            None => Ok(AzureReport::Exchange),
+            Some(reason) if reason.trim().is_empty() => Err(ConfigError::NoReason { setting: BOOT }),
+            Some(_) if self.danger_simulate.is_some() => {
+                Err(ConfigError::Exclusive { one: BOOT, other: "--danger-simulate" })
+            }
+            Some(_) => Ok(AzureReport::Boot),
         }
     }
 
@@ -534,186 +555,4 @@ const MAX_CONTEXT: u32 = 1 << 20;
 const MAX_CACHE_TOKENS: u32 = 1 << 24;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CORES: NonZeroUsize = NonZeroUsize::new(2).unwrap();
-
-    fn complete() -> ServeSettings {
-        ServeSettings {
-            model: Some("m".into()),
-            publisher_key: Some("p".into()),
-            broker: Some("http://b".into()),
-            ..ServeSettings::default()
-        }
-    }
-
-    #[test]
-    fn defaults_are_the_careful_ones() {
-        let config = complete().resolve(CORES).unwrap();
-        assert_eq!(config.swap, SwapRule::Refuse);
-        assert_eq!(config.machine, MachineSource::Hardware);
-        assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
-        assert_eq!(config.broker_path, BrokerPath::Tcp);
-        assert_eq!((config.user, config.threads), (65534, CORES));
-        assert_eq!(config.endorsements, EndorsementSource::Machine);
-    }
-
-    #[test]
-    fn endorsements_come_from_one_place() {
-        let file = ServeSettings { endorsements: Some("e".into()), ..complete() };
-        let config = file.resolve(CORES).unwrap();
-        assert_eq!(config.endorsements, EndorsementSource::File("e".into()));
-        let vendors = ServeSettings {
-            fetch_endorsements: Some(true),
-            endorsement_cache: Some("c".into()),
-            pccs: Some("https://p".into()),
-            ..complete()
-        };
-        let expected = EndorsementSource::Vendors {
-            cache: "c".into(),
-            kds: None,
-            pccs: Some("https://p".into()),
-            crl_mirror: None,
-            proxy: None,
-            authorities: None,
-        };
-        let proxied = |proxy: &str| {
-            let settings = ServeSettings { endorsement_proxy: Some(proxy.into()), ..vendors.clone() };
-            match settings.resolve(CORES).unwrap().endorsements {
-                EndorsementSource::Vendors { proxy, .. } => proxy.unwrap(),
-                other => panic!("{other:?}"),
-            }
-        };
-        let vsock = VsockAddress { cid: 3, port: 8001 };
-        assert_eq!(proxied("vsock:3:8001"), EndorsementProxy::Vsock(vsock));
-        assert_eq!(proxied("http://proxy:3128"), EndorsementProxy::Http("http://proxy:3128".into()));
-        assert_eq!(vendors.resolve(CORES).unwrap().endorsements, expected);
-        // What is switched off is off.
-        let off = ServeSettings { fetch_endorsements: Some(false), ..complete() };
-        assert_eq!(off.resolve(CORES).unwrap().endorsements, EndorsementSource::Machine);
-    }
-
-    #[test]
-    fn vsock_is_what_was_written_and_nothing_else() {
-        let config =
-            ServeSettings { listen: Some("vsock:8443".into()), ..complete() }.resolve(CORES).unwrap();
-        let any = VsockAddress { cid: VsockAddress::ANY_CID, port: 8443 };
-        assert_eq!((config.listen, config.broker_path), (ListenAddress::Vsock(any), BrokerPath::Tcp));
-        let via = ServeSettings { broker_via: Some("vsock:3:8080".into()), ..complete() };
-        let config = via.resolve(CORES).unwrap();
-        assert_eq!(config.broker_path, BrokerPath::Vsock(VsockAddress { cid: 3, port: 8080 }));
-        assert!(matches!(config.listen, ListenAddress::Tcp(_)));
-    }
-
-    #[test]
-    fn gpus_are_attested_where_a_policy_is_written() {
-        assert_eq!(complete().resolve(CORES).unwrap().gpus, GpuSource::None);
-        let real = ServeSettings { gpu_policy: Some("p".into()), ..complete() };
-        let expected = GpuSource::Hardware { policy: "p".into(), endorsements: None };
-        assert_eq!(real.clone().resolve(CORES).unwrap().gpus, expected);
-        let simulated = ServeSettings {
-            danger_simulate: Some("v".into()),
-            danger_simulate_gpus: Some("g".into()),
-            ..real
-        };
-        let expected = GpuSource::Simulated { policy: "p".into(), vendor: "g".into() };
-        assert_eq!(simulated.resolve(CORES).unwrap().gpus, expected);
-    }
-
-    #[test]
-    fn a_virtual_tpm_is_shown_where_it_is_written_and_for_no_simulated_machine() {
-        assert_eq!(complete().resolve(CORES).unwrap().vtpm, VtpmSource::None);
-        let written = ServeSettings { gce_vtpm: Some("e".into()), ..complete() };
-        let expected = |unlisted| VtpmSource::Google { endorsements: "e".into(), unlisted };
-        assert_eq!(written.clone().resolve(CORES).unwrap().vtpm, expected(Danger::Refuse));
-        let because =
-            |reason: &str| ServeSettings { danger_vtpm_unlisted: Some(reason.into()), ..written.clone() };
-        let allowed = Danger::Allow { reason: "Google lists none".into() };
-        assert_eq!(because("Google lists none").resolve(CORES).unwrap().vtpm, expected(allowed));
-        assert_eq!(because(" ").resolve(CORES).unwrap_err().code(), "config.no-reason");
-        let alone = ServeSettings { gce_vtpm: None, ..because("x") };
-        assert_eq!(alone.resolve(CORES).unwrap_err().code(), "config.unpaired");
-        let simulated = ServeSettings { danger_simulate: Some("v".into()), ..written };
-        assert_eq!(simulated.resolve(CORES).unwrap_err().code(), "config.exclusive");
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file() {
-        let file = ServeSettings { broker: Some("http://file".into()), threads: Some(7), ..complete() };
-        let merged =
-            ServeSettings { broker: Some("http://flag".into()), ..ServeSettings::default() }.over(file);
-        assert_eq!((merged.broker.as_deref(), merged.threads), (Some("http://flag"), Some(7)));
-    }
-
-    #[test]
-    fn one_mistake_each_has_its_code() {
-        type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 32] = [
-            (|s| s.listen = Some("8443".into()), "address.form"),
-            (|s| s.listen = Some("vsock:x".into()), "address.number"),
-            (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),
-            (|s| s.broker_via = Some("vsock:3:0".into()), "address.range"),
-            (|s| s.broker_via = Some("127.0.0.1:8080".into()), "address.form"),
-            (|s| s.gpu_endorsements = Some("e".into()), "config.unpaired"),
-            (|s| s.danger_simulate_gpus = Some("v".into()), "config.unpaired"),
-            (
-                |s| {
-                    s.gpu_policy = Some("p".into());
-                    s.danger_simulate = Some("v".into());
-                },
-                "config.unpaired",
-            ),
-            (
-                |s| {
-                    s.gpu_policy = Some("p".into());
-                    s.danger_simulate_gpus = Some("v".into());
-                },
-                "config.unpaired",
-            ),
-            (
-                |s| {
-                    s.gpu_policy = Some("p".into());
-                    s.gpu_endorsements = Some("e".into());
-                    s.danger_simulate = Some("v".into());
-                    s.danger_simulate_gpus = Some("v".into());
-                },
-                "config.exclusive",
-            ),
-            (|s| s.fetch_endorsements = Some(true), "config.unpaired"),
-            (|s| s.endorsement_cache = Some("c".into()), "config.unpaired"),
-            (|s| s.kds = Some("https://k".into()), "config.unpaired"),
-            (|s| s.pccs = Some("https://p".into()), "config.unpaired"),
-            (|s| s.crl_mirror = Some("https://m".into()), "config.unpaired"),
-            (|s| s.endorsement_proxy = Some("http://p:1".into()), "config.unpaired"),
-            (|s| s.endorsement_ca = Some("a".into()), "config.unpaired"),
-            (
-                |s| {
-                    s.fetch_endorsements = Some(true);
-                    s.endorsement_cache = Some("c".into());
-                    s.endorsements = Some("e".into());
-                },
-                "config.exclusive",
-            ),
-            (|s| s.threads = Some(3), "config.range"),
-            (|s| s.model = None, "config.missing"),
-            (|s| s.publisher_key = None, "config.missing"),
-            (|s| s.broker = None, "config.missing"),
-            (|s| s.tls_cert = Some("c".into()), "config.unpaired"),
-            (|s| s.tls_key = Some("k".into()), "config.unpaired"),
-            (|s| s.threads = Some(0), "config.range"),
-            (|s| s.context = Some(1), "config.range"),
-            (|s| s.parallel = Some(0), "config.range"),
-            (|s| s.parallel = Some(257), "config.range"),
-            (|s| s.cache_tokens = Some(4095), "config.range"),
-            (|s| s.cache_tokens = Some(u32::MAX), "config.range"),
-            (|s| s.guess_tokens = Some(65), "config.range"),
-            (|s| s.user = Some(0), "config.range"),
-        ];
-        for (edit, code) in cases {
-            let mut settings = complete();
-            edit(&mut settings);
-            assert_eq!(settings.resolve(CORES).unwrap_err().code(), code);
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The attested inference server that runs inside the TEE: `casemate serve`.
 //!
 //! [`serve`] is the boot as numbered steps. `unsafe` is allowed in the modules `hardening`, `locked`, `confined::lockdown`,
-//! `doctor::kernel`, `attester::{nsm, sev_guest, tdx_guest}::device` and `transport::registered` only, each block with its
+//! `doctor::kernel`, `attester::{nsm, sev_guest, tdx_guest}::device`, `gpu::nscq` and `transport::registered` only, each block with its
 //! justification (ARCHITECTURE.md).
 
 pub mod api;
@@ -31,9 +31,9 @@ mod weights;
 
 pub use attestation::{AttestationError, AttestationService};
 pub use attester::{
-    Attester, AttesterError, AzureError, Brought, CertificateTableError, GceError, Hardware, MetadataReason,
-    NsmError, QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError, TsmError,
-    confidential_space, detect, google_vtpm, tpm,
+    Attester, AttesterError, AzureError, AzureReport, Brought, CertificateTableError, GceError, Hardware,
+    MetadataReason, NsmError, QuoteService, RawEvidence, Roots, SevGuestError, SimulatedSnp, TdxGuestError,
+    TsmError, confidential_space, detect, google_vtpm, tpm,
 };
 pub use boot::{BootError, Ready, broker_authorities, serve};
 pub use budget::{Bound, MemoryError};

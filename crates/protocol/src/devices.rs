@@ -302,5 +302,5 @@ fn run(
         checks.extend(device.checks().iter().cloned());
         verified.push(device);
     }
-    Ok(verify_set(verified, count)?)
+    Ok(verify_set(verified, count)?.with_switches()?)
 }

@@ -55,6 +55,12 @@ impl Attempt {
     }
 
     fn verdict(&self) -> Result<VerifiedGpu, &'static str> {
+        self.verdict_with(|_| {})
+    }
+
+    fn verdict_with(&self, change: impl FnOnce(&mut NvidiaPolicy)) -> Result<VerifiedGpu, &'static str> {
+        let mut terms = strict();
+        change(&mut terms);
         let answer = |der: &Vec<u8>| OcspResponse { der: der.clone(), nonce: OcspNonce::NotSent };
         let revocation = GpuRevocation::Ocsp(self.answers.iter().map(answer).collect());
         let mut manifests = Vec::new();
@@ -66,7 +72,7 @@ impl Attempt {
             GpuEvidence::parse(&self.report, self.chain.as_bytes()).map_err(|error| error.code())?;
         let authentic = verify_gpu(&evidence, &NvidiaEndorsements { revocation }, &self.anchors, self.now)
             .map_err(|rejected| rejected.code())?;
-        let policy = Policy::for_nvidia(strict());
+        let policy = Policy::for_nvidia(terms);
         authentic.appraise(&policy, &manifests, &NONCE).map_err(|denied| denied.code())
     }
 }
@@ -196,6 +202,47 @@ fn one_gpu_does_not_stand_for_two() {
     };
     let second = attempt.verdict().expect("verified");
     assert!(verify_set(vec![verified(), second], 2).expect("two").simulated());
+}
+
+#[test]
+fn a_switch_is_verified_and_gpus_that_leave_their_links_open_need_theirs() {
+    let (vendor, _) = vendor();
+    let pdi = [0x20, 0x3e, 0xb3, 0x1a, 0xd9, 0xed, 0, 8];
+    let verdict = |device: &Gpu| {
+        let manifests =
+            [vendor.manifests().expect("manifests").to_vec(), vec![vendor.switch_manifest().expect("one")]];
+        let attempt = Attempt {
+            report: device.report(&NONCE).expect("a report"),
+            chain: device.chain_pem().to_owned(),
+            answers: vendor.answers([device]).expect("answers"),
+            manifests: manifests.concat(),
+            ..Attempt::healthy()
+        };
+        attempt.verdict_with(|policy| {
+            policy.architectures = vec![Architecture::Hopper, Architecture::Ls10];
+            policy.vbios_version = Expected::any("of both kinds");
+        })
+    };
+    let switch = |pdi| verdict(&vendor.switch(pdi).expect("a switch")).expect("verified");
+    let gpu = |seen: &[[u8; 8]]| verdict(&vendor.linked_gpu(seen).expect("a GPU")).expect("verified");
+    assert_eq!(switch(pdi).claims().pdi, [hex::encode(pdi)]);
+    let set = |devices: Vec<VerifiedGpu>| {
+        let count = devices.len();
+        let set = verify_set(devices, count).expect("a set");
+        set.with_switches().map(|set| set.devices().len()).map_err(|denied| denied.code())
+    };
+    let missing = Err("nvidia.set.switch-missing");
+    assert_eq!(set(vec![gpu(&[pdi]), switch(pdi)]), Ok(2));
+    assert_eq!(set(vec![gpu(&[pdi])]), missing);
+    assert_eq!(set(vec![gpu(&[pdi]), switch([1; 8])]), missing);
+    // The octets of a GPU's word stand the other way round.
+    let mut reversed = pdi;
+    reversed.reverse();
+    assert_eq!(set(vec![gpu(&[pdi]), switch(reversed)]), missing);
+    assert_eq!(set(vec![gpu(&[]), switch(pdi)]), missing);
+    assert_eq!(set(vec![gpu(&[pdi, [1; 8]]), switch(pdi)]), missing);
+    // GPUs that do not protect PCIe encrypt what they say to each other, or say nothing.
+    assert_eq!(set(vec![Attempt::healthy().verdict().expect("verified")]), Ok(1));
 }
 
 #[test]

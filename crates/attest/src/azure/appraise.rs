@@ -1,8 +1,8 @@
-//! "Is it ours?": SNP-12 to SNP-30 or TDX-10 to TDX-27 for the hardware, then AZ-06 to AZ-10 (spec/attest.md §13).
+//! "Is it ours?": SNP-12 to SNP-30 or TDX-10 to TDX-27 for the hardware, then AZ-06 to AZ-11 (spec/attest.md §13).
 
 use super::deny::AzureDenial;
 use super::genuine::{Genuine, Hardware};
-use super::policy::AzurePolicy;
+use super::policy::{AzurePolicy, UserDataTerms};
 use crate::checks::{Finding, Ledger};
 use crate::crypto;
 use crate::eventlog::{LogDenial, LogPolicy};
@@ -12,10 +12,15 @@ use crate::rules;
 use crate::snp;
 use crate::tdx;
 use crate::tpm::{PcrsDenied, SelectedPcrs, appraise_pcrs};
-use crate::verdict::{Denial, waived};
+use crate::verdict::{Binding, Denial, waived};
 
 /// Applies the rules. The ledger holds what was found, also where this fails.
-pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Ledger) -> Result<(), Denial> {
+pub(crate) fn appraise(
+    genuine: &Genuine,
+    policy: &AzurePolicy,
+    binding: &Binding,
+    ledger: &mut Ledger,
+) -> Result<(), Denial> {
     let runtime = &genuine.runtime;
     match (&genuine.hardware, &policy.snp, &policy.tdx) {
         (Hardware::Snp { report, genuine }, PlatformPolicy::Accepted(terms), _) => {
@@ -42,7 +47,7 @@ pub(crate) fn appraise(genuine: &Genuine, policy: &AzurePolicy, ledger: &mut Led
     )?;
     ledger.record(&rules::azure::VM, vm(genuine, policy))?;
     ledger.record(&rules::azure::PCRS, pcrs(&genuine.pcrs, policy))?;
-    ledger.record(&rules::azure::USER_DATA, user_data(genuine, policy))?;
+    ledger.record(&rules::azure::USER_DATA, user_data(genuine, &policy.user_data, binding))?;
     ledger.record(&rules::azure::CERTIFIED, certified(genuine, &policy.ak_uncertified))
 }
 
@@ -83,12 +88,16 @@ fn pcrs(found: &SelectedPcrs, policy: &AzurePolicy) -> Step {
 }
 
 /// AZ-10. All 64 bytes.
-fn user_data(genuine: &Genuine, policy: &AzurePolicy) -> Step {
-    match (&genuine.runtime.user_data, &policy.user_data) {
-        (None, Expected::Any { reason }) => waive("user-data", "absent".to_owned(), reason),
-        (Some(found), Expected::Any { reason }) => waive("user-data", hex::encode(found.as_slice()), reason),
-        (None, Expected::OneOf(_)) => deny(AzureDenial::UserDataAbsent),
-        (Some(found), Expected::OneOf(values)) => {
+fn user_data(genuine: &Genuine, terms: &UserDataTerms, binding: &Binding) -> Step {
+    use UserDataTerms::{Exchange, Value};
+    match (&genuine.runtime.user_data, terms) {
+        (None, Value(Expected::Any { reason })) => waive("user-data", "absent".to_owned(), reason),
+        (Some(found), Value(Expected::Any { reason })) => {
+            waive("user-data", hex::encode(found.as_slice()), reason)
+        }
+        (None, Exchange | Value(Expected::OneOf(_))) => deny(AzureDenial::UserDataAbsent),
+        (Some(found), Exchange) => exchange(found, binding),
+        (Some(found), Value(Expected::OneOf(values))) => {
             if !values.iter().any(|accepted| crypto::equal(accepted, found.as_slice())) {
                 let accepted = values.len();
                 return deny(AzureDenial::UserDataNotAccepted { found: found.clone(), accepted });
@@ -96,6 +105,18 @@ fn user_data(genuine: &Genuine, policy: &AzurePolicy) -> Step {
             pass(format!("{} is one of {} accepted", hex::encode(found.as_slice()), values.len()))
         }
     }
+}
+
+/// AZ-10, of this exchange: what the quote must bind, and zeros after it.
+fn exchange(found: &[u8; 64], binding: &Binding) -> Step {
+    let Some(expected) = binding.expected() else { return deny(AzureDenial::UserDataNoExchange) };
+    let mut padded = expected.to_vec();
+    padded.resize(found.len().max(expected.len()), 0);
+    if expected.is_empty() || !crypto::equal(found, &padded) {
+        let (found, expected) = (Box::new(*found), expected.into());
+        return deny(AzureDenial::UserDataOtherExchange { found, expected });
+    }
+    pass(format!("the {} bytes of this exchange, and zeros after them", expected.len()))
 }
 
 /// AZ-11. The certificate itself was looked at with the key; this decides on its absence.

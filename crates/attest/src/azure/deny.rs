@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::runtime::VmId;
 
-/// Why genuine Azure evidence is denied by a policy: rules AZ-06 to AZ-10.
+/// Why genuine Azure evidence is denied by a policy: rules AZ-06 to AZ-11.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AzureDenial {
     /// Whoever owns the disk chose what was booted.
@@ -42,6 +42,17 @@ pub enum AzureDenial {
     /// The report is of a form without user-data.
     #[error("the evidence has no user-data")]
     UserDataAbsent,
+    /// The hardware report was made for something else: at the boot, or for another exchange.
+    #[error("user-data {} is not this exchange's {}", hex::encode(found.as_slice()), hex::encode(expected))]
+    UserDataOtherExchange {
+        /// All 64 bytes.
+        found: Box<[u8; 64]>,
+        /// What must be there, with zeros after it.
+        expected: Box<[u8]>,
+    },
+    /// A report for this exchange is wanted, and which exchange this is was left open.
+    #[error("the policy wants user-data of this exchange, and the exchange was not named")]
+    UserDataNoExchange,
     /// Microsoft's own word on the key is not there.
     #[error("no certificate of the attestation key came with the endorsements")]
     Uncertified,
@@ -67,6 +78,8 @@ impl AzureDenial {
             Self::Uncertified => "azure.ak.uncertified",
             Self::UserDataAbsent => "azure.user-data.absent",
             Self::UserDataNotAccepted { .. } => "azure.user-data.not-accepted",
+            Self::UserDataOtherExchange { .. } => "azure.user-data.other-exchange",
+            Self::UserDataNoExchange => "azure.user-data.no-exchange",
         }
     }
 }

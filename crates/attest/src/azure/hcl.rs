@@ -192,7 +192,7 @@ impl HclReport {
     }
 
     /// What REPORT_DATA must be: the hash of the runtime data, then zeros.
-    pub(crate) fn bound(&self) -> [u8; 64] {
+    pub fn bound(&self) -> [u8; 64] {
         let digest = match self.hash {
             HashType::Sha256 => crypto::sha256(&self.runtime).to_vec(),
             HashType::Sha384 => crypto::sha384(&self.runtime).to_vec(),

@@ -21,7 +21,7 @@ pub use claims::{AzureClaims, HardwareClaims};
 pub use deny::AzureDenial;
 pub use document::{AzureEvidence, DocumentError, FORMAT};
 pub use hcl::{HardwareReport, HashType, HclError, HclReport};
-pub use policy::AzurePolicy;
+pub use policy::{AzurePolicy, UserDataTerms};
 pub use reject::AzureRejection;
 pub use runtime::{RuntimeData, RuntimeError, VmId};
 

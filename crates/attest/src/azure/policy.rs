@@ -24,13 +24,34 @@ pub struct AzurePolicy {
     pub vm_id: Expected<VmId>,
     /// The PCRs that the quote must be over, these and no other, each with its values (AZ-09).
     pub pcrs: PcrTerms,
-    /// What the guest had bound into the hardware report (AZ-10). Evidence of a form without it is refused by a list.
-    pub user_data: Expected<[u8; 64]>,
+    /// What the guest had bound into the hardware report (AZ-10). Evidence of a form without it is refused, unless anything goes.
+    pub user_data: UserDataTerms,
     /// An attestation key without its certificate (AZ-11). The hardware report names the key; the certificate is Microsoft's
     /// further word that it is one of Azure's.
     pub ak_uncertified: Danger,
     /// The event log behind the PCRs (LOG-01 to LOG-06).
     pub event_log: LogPolicy,
+}
+
+/// Terms for what the guest had bound into the hardware report (AZ-10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserDataTerms {
+    /// The expected qualifying data of the quote, then zeros: the hardware made the report for this exchange.
+    Exchange,
+    /// One of these values, or anything for a written reason: the report may be as old as the boot.
+    Value(Expected<[u8; 64]>),
+}
+
+impl UserDataTerms {
+    /// Anything, or nothing at all, for this reason.
+    pub fn any(reason: impl Into<String>) -> Self {
+        Self::Value(Expected::any(reason))
+    }
+
+    /// One of these values.
+    pub fn one_of(values: Vec<[u8; 64]>) -> Self {
+        Self::Value(Expected::OneOf(values))
+    }
 }
 
 impl AzurePolicy {
@@ -44,8 +65,8 @@ impl AzurePolicy {
             console: Danger::Refuse,
             vm_id: Expected::any("no virtual machine is named: PCRs alone were asked for"),
             pcrs,
-            user_data: Expected::any(
-                "the quote binds the exchange; the hardware report is as old as the boot",
+            user_data: UserDataTerms::any(
+                "the quote binds the exchange; the hardware report may be as old as the boot",
             ),
             ak_uncertified: Danger::Allow { reason: "the hardware report names the key".to_owned() },
             event_log: LogPolicy::NotAsked,

@@ -1,10 +1,13 @@
 //! The policy's table `[azure]` as it is written in a file.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::policy::AzurePolicy;
+use super::policy::{AzurePolicy, UserDataTerms};
 use super::runtime::VmId;
 use crate::eventlog::{Bank, LogFile, LogPolicy, STATIC_PCRS};
 use crate::policy::file::{DangerFile, ListOrAny, SnpFile, hex_values, terms, values};
@@ -21,7 +24,7 @@ pub(crate) struct AzureFile {
     #[serde(default)]
     tdx: Option<TdxFile>,
     vm_id: ListOrAny<String>,
-    user_data: ListOrAny<String>,
+    user_data: UserDataFile,
     /// Keys are decimal numbers.
     pcrs: BTreeMap<String, ListOrAny<String>>,
     #[serde(default)]
@@ -32,6 +35,12 @@ pub(crate) struct AzureFile {
     ak_uncertified: DangerFile,
     #[serde(default)]
     event_log: Option<LogFile>,
+}
+
+/// `"exchange"`, or as other values are written.
+enum UserDataFile {
+    Exchange,
+    Value(ListOrAny<String>),
 }
 
 impl AzureFile {
@@ -56,8 +65,42 @@ impl AzureFile {
                 VmId::parse(text).ok_or(PolicyError::NotUuid { field: "azure.vm-id" })
             })?,
             pcrs: pcr_terms(self.pcrs, "azure.pcrs")?,
-            user_data: hex_values(self.user_data, "azure.user-data")?,
+            user_data: match self.user_data {
+                UserDataFile::Exchange => UserDataTerms::Exchange,
+                UserDataFile::Value(values) => UserDataTerms::Value(hex_values(values, "azure.user-data")?),
+            },
             event_log: LogFile::into_policy(self.event_log, "azure.event-log", Bank::Sha256, STATIC_PCRS)?,
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for UserDataFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Terms;
+
+        impl<'de> Visitor<'de> for Terms {
+            type Value = UserDataFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"exchange\", a list of values, or { any = \"reason\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                match text {
+                    "exchange" => Ok(UserDataFile::Exchange),
+                    other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                ListOrAny::deserialize(SeqAccessDeserializer::new(list)).map(UserDataFile::Value)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                ListOrAny::deserialize(MapAccessDeserializer::new(map)).map(UserDataFile::Value)
+            }
+        }
+
+        deserializer.deserialize_any(Terms)
     }
 }

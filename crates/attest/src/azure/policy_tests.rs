@@ -1,5 +1,6 @@
 //! `[azure]` of a policy file: the example, and one mistake each.
 
+use super::UserDataTerms;
 use crate::policy::{Danger, Expected, PlatformPolicy, Policy};
 
 const EXAMPLE: &str = include_str!("../../tests/policies/azure.toml");
@@ -22,6 +23,32 @@ fn the_example_is_read_as_it_is_written() {
     let PlatformPolicy::Accepted(snp) = azure.snp else { panic!("terms for SEV-SNP") };
     assert_eq!(snp.measurement, Expected::OneOf(vec![[0x32; 48]]));
     assert_eq!(azure.tdx, PlatformPolicy::NotAccepted);
+}
+
+#[test]
+fn user_data_is_the_exchanges_or_one_of_a_list_or_anything_for_a_reason() {
+    let written = r#"user-data = { any = "the quote binds the exchange" }"#;
+    let read = |to: &str| {
+        let policy = Policy::from_toml(&EXAMPLE.replacen(written, to, 1)).map_err(|error| error.code())?;
+        let PlatformPolicy::Accepted(azure) = policy.azure else { panic!("terms for Azure") };
+        Ok(azure.user_data)
+    };
+    assert_eq!(read(written), Ok(UserDataTerms::any("the quote binds the exchange")));
+    assert_eq!(read(r#"user-data = "exchange""#), Ok(UserDataTerms::Exchange));
+    let list = format!("user-data = [\"{}\"]", "11".repeat(64));
+    assert_eq!(read(&list), Ok(UserDataTerms::one_of(vec![[0x11; 64]])));
+    for (to, expected) in [
+        ("", "policy.syntax"),
+        (r#"user-data = "any""#, "policy.syntax"),
+        ("user-data = ''", "policy.syntax"),
+        ("user-data = true", "policy.syntax"),
+        (r#"user-data = { exchange = "x" }"#, "policy.syntax"),
+        (r#"user-data = ["exchange"]"#, "policy.not-hex"),
+        ("user-data = []", "policy.empty-list"),
+        (r#"user-data = { any = " " }"#, "policy.empty-reason"),
+    ] {
+        assert_eq!(read(to), Err(expected), "{to}");
+    }
 }
 
 #[test]

@@ -38,6 +38,17 @@ pub enum SetDenied {
         /// Serial number of the device certificate.
         device: String,
     },
+    /// A GPU whose links to other GPUs are open to their switches, and a switch of these is not there.
+    #[error(
+        "GPU {gpu} protects PCIe and leaves its links to switches open, and {} is not among the devices",
+        switch.as_ref().map_or_else(|| "a switch".to_owned(), |pdi| format!("switch {pdi}"))
+    )]
+    SwitchMissing {
+        /// Serial number of the GPU's device certificate.
+        gpu: String,
+        /// Its public device identity, as switches write it; none where the GPU names no switch.
+        switch: Option<String>,
+    },
     /// A simulated device beside a real one.
     #[error("some devices are simulated and some are not")]
     Mixed,
@@ -50,6 +61,7 @@ impl SetDenied {
             Self::Empty => "nvidia.set.empty",
             Self::Count { .. } => "nvidia.set.count",
             Self::Duplicate { .. } => "nvidia.set.duplicate",
+            Self::SwitchMissing { .. } => "nvidia.set.switch-missing",
             Self::Mixed => "nvidia.set.mixed",
         }
     }
@@ -94,6 +106,34 @@ pub fn set_sha256(evidence: impl IntoIterator<Item = [u8; 32]>) -> [u8; 32] {
 }
 
 impl VerifiedSet {
+    /// Is every switch there that can read along? With protected PCIe (one mode of several GPUs) the links between GPUs are not
+    /// encrypted, so that a machine is shown with the switches that its GPUs see (spec/attest.md §14.5).
+    ///
+    /// # Errors
+    /// [`SetDenied::SwitchMissing`].
+    pub fn with_switches(self) -> Result<Self, SetDenied> {
+        let claims = || self.devices.iter().map(VerifiedGpu::claims);
+        let (switches, gpus): (Vec<_>, Vec<_>) = claims().partition(|it| it.architecture.is_switch());
+        let shown: Vec<&String> = switches.iter().flat_map(|switch| &switch.pdi).collect();
+        for gpu in gpus.iter().filter(|gpu| gpu.protected_pcie == Some(true)) {
+            let missing = |switch| SetDenied::SwitchMissing { gpu: gpu.device.clone(), switch };
+            // A link that is off has no switch.
+            let mut seen =
+                gpu.pdi.iter().map(|pdi| reversed(pdi)).filter(|pdi| pdi.bytes().any(|it| it != b'0'));
+            match seen.next() {
+                None => return Err(missing(None)),
+                Some(first) => {
+                    if let Some(unseen) =
+                        core::iter::once(first).chain(seen).find(|pdi| !shown.contains(&pdi))
+                    {
+                        return Err(missing(Some(unseen)));
+                    }
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// [`set_sha256`] of the devices' evidence: what a machine binds into its CPU's evidence.
     pub fn evidence_sha256(&self) -> [u8; 32] {
         set_sha256(self.devices.iter().map(|device| *device.evidence_sha256()))
@@ -115,4 +155,11 @@ impl VerifiedSet {
     pub fn simulated(&self) -> bool {
         self.devices.iter().any(VerifiedGpu::simulated)
     }
+}
+
+/// A GPU writes a switch's identity with the last octet first.
+fn reversed(hexadecimal: &str) -> String {
+    let mut octets = hex::decode(hexadecimal).unwrap_or_default();
+    octets.reverse();
+    hex::encode(octets)
 }

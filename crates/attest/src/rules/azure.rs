@@ -28,7 +28,7 @@ rules! {
     PCRS "AZ-09" "quote is over exactly the expected PCRs, with expected values" "attest.md §13 AZ-09"
         "They are the guest's code. The launch measurement is only that of the paravisor."
     USER_DATA "AZ-10" "user-data is expected" "attest.md §13 AZ-10"
-        "All 64 bytes. It is what the guest had bound into the hardware report itself."
+        "All 64 bytes. It is what the guest had bound into the hardware report itself: the exchange, if the report is no older."
     CERTIFIED "AZ-11" "attestation key is certified by Azure" "attest.md §13 AZ-11"
         "The hardware report says that some paravisor has the key; the certificate says that it is one of Azure's."
 }

@@ -12,13 +12,14 @@ mod on_tdx;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod sweeps;
+mod user_data;
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use casemate_attest::azure::{
-    AzurePolicy, HardwareClaims, HardwareReport, HclReport, PcrTerms, RuntimeData, VmId,
+    AzurePolicy, HardwareClaims, HardwareReport, HclReport, PcrTerms, RuntimeData, UserDataTerms, VmId,
 };
 use casemate_attest::rules::azure_vtpm;
 use casemate_attest::snp::{Floor, HostTrustPolicy, MinimumTcb, SnpPolicy, Tcb};
@@ -68,6 +69,7 @@ fn main() {
         on_tdx::ON_TDX,
         certificate::CERTIFICATES,
         nonce::NONCES,
+        user_data::EXCHANGES,
     ]
     .concat()
     .into_iter()
@@ -394,13 +396,13 @@ const TERMS: &[Case] = &[
     ),
     (
         "policy: another user-data",
-        || with(|p| p.user_data = Expected::OneOf(vec![[1; 64]])),
+        || with(|p| p.user_data = UserDataTerms::one_of(vec![[1; 64]])),
         "azure.user-data.not-accepted",
     ),
     ("policy: user-data of v2 by its first 48 bytes", user_data_prefix, "azure.user-data.not-accepted"),
     (
         "policy: any user-data",
-        || with(|p| p.user_data = Expected::any("any")),
+        || with(|p| p.user_data = UserDataTerms::any("any")),
         "verified, waived: AZ-07, AZ-10, AZ-11, SNP-31",
     ),
 ];
@@ -485,7 +487,7 @@ impl Machine {
         policy.vm_id = Expected::OneOf(vec![azure.vm_id]);
         let user_data = azure.user_data.as_ref().expect("user-data");
         policy.user_data =
-            Expected::OneOf(vec![hex::decode(user_data).expect("hex").try_into().expect("64 bytes")]);
+            UserDataTerms::one_of(vec![hex::decode(user_data).expect("hex").try_into().expect("64 bytes")]);
         policy.console = allow();
         policy
     }
@@ -572,7 +574,7 @@ fn with(change: fn(&mut AzurePolicy)) -> String {
 fn user_data_prefix() -> String {
     let machine = milan("v2");
     let mut policy = machine.exact();
-    let Expected::OneOf(values) = &mut policy.user_data else { panic!("a list") };
+    let UserDataTerms::Value(Expected::OneOf(values)) = &mut policy.user_data else { panic!("a list") };
     values[0][48..].fill(1);
     appraised(&machine, &Policy::for_azure(policy))
 }

@@ -1,7 +1,7 @@
 //! Recorded SEV-SNP reports and Azure evidence as guest-components hands them out; Azure's in exactly the form in which trustee
 //! recorded it.
 
-use casemate_attest::azure::{AzurePolicy, PcrTerms};
+use casemate_attest::azure::{AzurePolicy, PcrTerms, UserDataTerms};
 use casemate_attest::bundle::{Bundle, BundleQuestion, Challenge, DeviceTerms};
 use casemate_attest::snp::{Floor, HostTrustPolicy, MinimumTcb, SnpPolicy};
 use casemate_attest::{Danger, Expected, Outcome, Policy, Revocation, TrustAnchors};
@@ -122,7 +122,7 @@ fn azure(name: &str, change: impl FnOnce(&mut Value), asked: impl FnOnce(&mut Qu
     let mut terms = AzurePolicy::strict(snp, pcrs);
     terms.vm_id = Expected::any("recorded");
     terms.console = allow();
-    terms.user_data = question.user_data;
+    terms.user_data = UserDataTerms::Value(question.user_data);
     let answer = bundle.verify(&BundleQuestion {
         policy: &Policy::for_azure(terms),
         anchors: &TrustAnchors::vendors(),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_attest::Platform;
+use casemate_protocol::statement;
 
-use super::azure::AzureVm;
+use super::azure::{AzureReport, AzureVm};
 use super::hardware::{Device, Hardware, within};
 use super::nsm::Nsm;
 use super::sev_guest::SevGuest;
@@ -30,6 +31,8 @@ pub struct Roots {
     pub tpm_event_log: PathBuf,
     /// The address of Azure's metadata service.
     pub azure_metadata: String,
+    /// How old the hardware report of an Azure VM may be.
+    pub azure_report: AzureReport,
     /// The socket of Confidential Space's launcher, which is no device.
     pub confidential_space: PathBuf,
     /// configfs-tsm's directory of reports.
@@ -51,6 +54,7 @@ impl Roots {
             tpm: "/dev/tpmrm0".into(),
             tpm_event_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             azure_metadata: "http://169.254.169.254".into(),
+            azure_report: AzureReport::Exchange,
             confidential_space: confidential_space::LAUNCHER.into(),
             tsm: "/sys/kernel/config/tsm/report".into(),
             sev_guest: "/dev/sev-guest".into(),
@@ -102,7 +106,7 @@ impl Shown {
     pub(crate) fn open(self, roots: &Roots) -> Result<Box<dyn Device>, AttesterError> {
         Ok(match self {
             Self::Nitro => Box::new(Nsm::open(&roots.nsm)?),
-            Self::Azure => Box::new(AzureVm::open(&roots.tpm, &roots.azure_metadata)?),
+            Self::Azure => Box::new(AzureVm::open(&roots.tpm, &roots.azure_metadata, roots.azure_report)?),
             Self::Tsm => Box::new(Tsm::open(&roots.tsm)?),
             Self::SevGuest => Box::new(SevGuest::open(&roots.sev_guest)?),
             Self::TdxGuest => Box::new(TdxGuest::open(&roots.tdx_guest, roots.quote_service.clone())?),
@@ -113,7 +117,9 @@ impl Shown {
     /// goes nowhere. Azure's metadata service is asked only where `metadata` says so.
     pub(crate) fn attempt(self, roots: &Roots, metadata: bool) -> Result<Tried, AttesterError> {
         if self == Self::Azure && !metadata {
-            let platform = AzureVm::local(&roots.tpm)?.try_quote()?;
+            let bound = statement::bound(Platform::AzureVtpm, &TRIAL);
+            let data: [u8; 32] = bound.try_into().map_err(|_| AttesterError::Echo)?;
+            let platform = AzureVm::local(&roots.tpm, roots.azure_report)?.attempt(&data)?;
             return Ok(Tried { platform, bytes: None });
         }
         let mut device = self.open(roots)?;

@@ -21,7 +21,7 @@ mod tsm;
 
 use casemate_attest::{Platform, TrustAnchors};
 
-pub use azure::{AzureError, MetadataReason};
+pub use azure::{AzureError, AzureReport, MetadataReason};
 pub use detect::{Roots, detect};
 pub(crate) use detect::{Shown, Tried, shown};
 pub use error::AttesterError;

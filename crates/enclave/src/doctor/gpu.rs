@@ -10,7 +10,7 @@ use nvml_wrapper::error::NvmlError;
 
 use super::rule::{Check, Rule};
 use super::scene::{Scene, read};
-use crate::gpu::{State, library_state};
+use crate::gpu::{GpuError, Nscq, State, library_state};
 
 const RULE: Rule = Rule("DOC-40", "gpu.confidential");
 
@@ -25,6 +25,8 @@ pub(crate) enum Driver {
     NotSupported,
     /// It says.
     State(State),
+    /// It says that several GPUs protect PCIe together; how their switches are.
+    Protected(State, Result<usize, &'static str>),
 }
 
 /// GPUs of NVIDIA on the bus.
@@ -88,6 +90,15 @@ pub(crate) fn judge(gpus: usize, driver: &Driver) -> Check {
             found("no confidential computing"),
             "serve computes on the processor; --gpu-policy takes a Hopper or newer",
         ),
+        // Also where the GPUs do not take work yet: without its switches such a machine never lets them.
+        Driver::Protected(State { developer: false, .. }, Err(code)) => RULE.warn(
+            found(&format!("protected PCIe is on, and its switches give no evidence ({code})")),
+            "--gpu-policy would fail: it needs libnvidia-nscq, and the host's switches, locked",
+        ),
+        Driver::Protected(State { developer: false, ready: true, .. }, Ok(switches)) => {
+            RULE.pass(found(&format!("protected PCIe is on and ready, with {switches} switches")))
+        }
+        Driver::Protected(state, _) => judge(gpus, &Driver::State(*state)),
         Driver::State(State { on: false, protected_pcie: false, .. }) => RULE.warn(
             found("confidential computing is off"),
             "serve computes on the processor, and --gpu-policy would fail; the host turns it on before the machine starts",
@@ -107,7 +118,19 @@ pub(crate) fn judge(gpus: usize, driver: &Driver) -> Check {
 
 /// Asks NVIDIA's library.
 pub(crate) fn ask() -> Driver {
-    judge_library(library_state())
+    match judge_library(library_state()) {
+        Driver::State(state) if state.protected_pcie => {
+            Driver::Protected(state, switches().map_err(|error| error.code()))
+        }
+        driver => driver,
+    }
+}
+
+fn switches() -> Result<usize, GpuError> {
+    match Nscq::open()?.locked()?.len() {
+        0 => Err(GpuError::NoSwitch),
+        some => Ok(some),
+    }
 }
 
 fn judge_library(state: Result<State, NvmlError>) -> Driver {

@@ -14,7 +14,7 @@ use super::gpu::Driver;
 use super::kernel::Calls;
 use super::rule::Rule;
 use super::*;
-use crate::attester::{AttesterError, QuoteService, Roots, Shown, Stand, Tried};
+use crate::attester::{AttesterError, AzureReport, QuoteService, Roots, Shown, Stand, Tried};
 use crate::gpu::State;
 
 type Leaves = HashMap<(u32, u32), [u32; 4]>;
@@ -41,6 +41,7 @@ fn good() -> Made {
         chassis_asset_tag: at("sys/class/dmi/id/chassis_asset_tag"),
         tpm: at("dev/tpmrm0"),
         azure_metadata: "http://127.0.0.1:1".into(),
+        azure_report: AzureReport::Exchange,
         tsm: at("sys/kernel/config/tsm/report"),
         sev_guest: at("dev/sev-guest"),
         tdx_guest: at("dev/tdx_guest"),
@@ -579,9 +580,19 @@ fn nvidias_gpus_are_found_on_the_bus() {
 #[test]
 fn what_the_driver_says_of_confidential_computing() {
     let on = State { on: true, protected_pcie: false, developer: false, ready: true };
+    let pcie = State { on: false, protected_pcie: true, ..on };
     let cases = [
         (Driver::State(on), Outcome::Pass, "is on and ready"),
         (Driver::State(State { on: false, protected_pcie: true, ..on }), Outcome::Pass, "protected PCIe"),
+        (Driver::Protected(pcie, Ok(4)), Outcome::Pass, "with 4 switches"),
+        (Driver::Protected(pcie, Err("gpu.switch-open")), Outcome::Warn, "(gpu.switch-open)"),
+        (
+            Driver::Protected(State { ready: false, ..pcie }, Err("gpu.no-switch-driver")),
+            Outcome::Warn,
+            "(gpu.no-switch-driver)",
+        ),
+        (Driver::Protected(State { ready: false, ..pcie }, Ok(4)), Outcome::Warn, "no work"),
+        (Driver::Protected(State { developer: true, ..pcie }, Ok(4)), Outcome::Warn, "can be read"),
         (Driver::State(State { on: false, ..on }), Outcome::Warn, "is off"),
         (Driver::State(State { developer: true, ..on }), Outcome::Warn, "can be read"),
         (Driver::State(State { ready: false, ..on }), Outcome::Warn, "no work"),

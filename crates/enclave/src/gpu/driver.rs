@@ -17,6 +17,8 @@ pub(super) trait Driver {
     fn state(&mut self) -> Result<State, GpuError>;
     /// Report and chain of one.
     fn evidence(&mut self, index: u32, nonce: &[u8; 32]) -> Result<RawGpu, GpuError>;
+    /// Report and chain of each switch between them, where the machine shows its switches.
+    fn switches(&mut self, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, GpuError>;
     /// Lets all of them take work.
     fn accept_work(&mut self) -> Result<(), GpuError>;
 }
@@ -97,8 +99,18 @@ fn evidence(driver: &mut impl Driver, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, G
     if count == 0 {
         return Err(GpuError::NoGpu);
     }
-    confidential(driver.state()?)?;
-    (0..count).map(|index| driver.evidence(index, nonce)).collect()
+    let state = driver.state()?;
+    confidential(state)?;
+    let mut devices = (0..count).map(|index| driver.evidence(index, nonce)).collect::<Result<Vec<_>, _>>()?;
+    // ATT-77: in this mode what goes from one GPU to another is not encrypted, and switches can read it.
+    if state.protected_pcie {
+        let switches = driver.switches(nonce)?;
+        if switches.is_empty() {
+            return Err(GpuError::NoSwitch);
+        }
+        devices.extend(switches);
+    }
+    Ok(devices)
 }
 
 fn confidential(state: State) -> Result<(), GpuError> {

@@ -58,6 +58,31 @@ pub enum GpuError {
         /// The driver's words.
         reason: String,
     },
+    /// The GPUs protect PCIe, and nobody can be asked about their switches.
+    #[error("the GPUs protect PCIe, and this machine has no library for their switches (libnvidia-nscq)")]
+    NoSwitchDriver,
+    /// The library is another one than it should be.
+    #[error("libnvidia-nscq has not the functions that it is documented to have")]
+    SwitchLibrary,
+    /// The GPUs protect PCIe, and the library says that there is no switch.
+    #[error("the GPUs protect PCIe, and the machine shows no switch")]
+    NoSwitch,
+    /// A switch that is not closed to its host.
+    #[error("switch {switch} is not locked for confidential computing (mode {mode})")]
+    SwitchOpen {
+        /// Its name.
+        switch: String,
+        /// As the library has it: bit 0 the mode is on, bit 1 it is locked.
+        mode: i8,
+    },
+    /// The library of the switches refuses, or gives what it must not.
+    #[error("NVIDIA's library of switches cannot {what}: {} ({rc})", super::nscq::name_of(*rc))]
+    Switch {
+        /// What was attempted.
+        what: &'static str,
+        /// nscq_rc_t.
+        rc: i8,
+    },
     /// The driver did not answer in time.
     #[error("NVIDIA's driver gave no answer within {seconds} seconds")]
     Timeout {
@@ -107,6 +132,11 @@ impl GpuError {
             Self::Off => "gpu.off",
             Self::Developer => "gpu.developer-mode",
             Self::Driver { .. } => "gpu.driver",
+            Self::NoSwitchDriver => "gpu.no-switch-driver",
+            Self::SwitchLibrary => "gpu.switch-library",
+            Self::NoSwitch => "gpu.no-switch",
+            Self::SwitchOpen { .. } => "gpu.switch-open",
+            Self::Switch { .. } => "gpu.switch",
             Self::Timeout { .. } => "gpu.timeout",
             Self::Stopped => "gpu.stopped",
             Self::Evidence(error) => error.code(),
@@ -127,6 +157,12 @@ impl GpuError {
             }
             Self::Off => "the host turns confidential computing on before the machine starts",
             Self::Developer => "the host must set confidential computing to `on`, not to `devtools`",
+            Self::NoSwitchDriver | Self::SwitchLibrary => {
+                "install the driver's package libnvidia-nscq, of the driver's own version"
+            }
+            Self::NoSwitch | Self::SwitchOpen { .. } => {
+                "the host gives all switches of the set to the machine, and locks them before it starts"
+            }
             Self::Driver { .. } => "run it as root; a server becomes another user before it listens",
             Self::Refused(refused) if refused.reason.code() == "ocsp.missing" => {
                 "fetch what NVIDIA says of the GPUs (`casemate endorse gpus`, then `endorse fetch`), and give it with --gpu-endorsements"

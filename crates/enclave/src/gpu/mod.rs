@@ -8,6 +8,8 @@
 
 mod driver;
 mod error;
+#[allow(unsafe_code)]
+mod nscq;
 mod nvml;
 mod policy;
 mod simulated;
@@ -27,6 +29,7 @@ use crate::config::GpuSource;
 use crate::staple::{EndorsementHealth, Part, RefreshError, Said, notify, read_bundle};
 
 pub use error::GpuError;
+pub(crate) use nscq::Nscq;
 pub use nvml::NvmlGpus;
 #[cfg(test)]
 pub(crate) use nvml::state_by;
@@ -34,7 +37,7 @@ pub(crate) use nvml::{State, library_state};
 pub use policy::GpuPolicy;
 pub use simulated::SimulatedGpus;
 
-/// A GPU's evidence, believed by nobody.
+/// Evidence of a GPU or of a switch between GPUs, believed by nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawGpu {
     /// The report: request and response.
@@ -45,7 +48,8 @@ pub struct RawGpu {
 
 /// GPUs that make evidence.
 pub trait GpuAttester: Send + Sync {
-    /// Evidence of every GPU of the machine, each with an answer to this nonce.
+    /// Evidence of every GPU of the machine, and of every switch where they leave their links open to switches (ATT-77), each
+    /// with an answer to this nonce.
     ///
     /// # Errors
     /// Everything that keeps one of them from it, and a machine without any.

@@ -9,6 +9,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
 use super::driver::{Asked, Driver};
+use super::nscq::Nscq;
 use super::{GpuAttester, GpuError, RawGpu};
 
 /// What the driver says of all GPUs of the machine.
@@ -36,7 +37,10 @@ impl NvmlGpus {
     }
 
     fn of_library(library: &'static OsStr) -> Result<Self, GpuError> {
-        let open = move || Nvml::builder().lib_path(library).init().map(Library).map_err(failed("be loaded"));
+        let open = move || {
+            let nvml = Nvml::builder().lib_path(library).init().map_err(failed("be loaded"))?;
+            Ok(Library { nvml, nscq: None })
+        };
         Ok(Self(Asked::start(open, PATIENCE)?))
     }
 }
@@ -71,19 +75,23 @@ fn state(nvml: &Nvml) -> Result<State, NvmlError> {
     })
 }
 
-struct Library(Nvml);
+struct Library {
+    nvml: Nvml,
+    /// Asked from the first machine of several GPUs on that shows its switches.
+    nscq: Option<Nscq>,
+}
 
 impl Driver for Library {
     fn count(&mut self) -> Result<u32, GpuError> {
-        self.0.device_count().map_err(failed("count the GPUs"))
+        self.nvml.device_count().map_err(failed("count the GPUs"))
     }
 
     fn state(&mut self) -> Result<State, GpuError> {
-        state(&self.0).map_err(failed("say whether the GPUs compute confidentially"))
+        state(&self.nvml).map_err(failed("say whether the GPUs compute confidentially"))
     }
 
     fn evidence(&mut self, index: u32, nonce: &[u8; 32]) -> Result<RawGpu, GpuError> {
-        let device = self.0.device_by_index(index).map_err(failed("open a GPU"))?;
+        let device = self.nvml.device_by_index(index).map_err(failed("open a GPU"))?;
         let report = device.confidential_compute_gpu_attestation_report(*nonce);
         let report = report.map_err(failed("make a GPU's report"))?.attestation_report;
         let chain = device.confidential_compute_gpu_certificate();
@@ -91,9 +99,17 @@ impl Driver for Library {
         Ok(RawGpu { report, chain })
     }
 
+    fn switches(&mut self, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, GpuError> {
+        let nscq = match &mut self.nscq {
+            Some(nscq) => nscq,
+            empty => empty.insert(Nscq::open()?),
+        };
+        nscq.evidence(nonce)
+    }
+
     fn accept_work(&mut self) -> Result<(), GpuError> {
         let what = "let the GPUs work";
-        let device = self.0.device_by_index(0).map_err(failed(what))?;
+        let device = self.nvml.device_by_index(0).map_err(failed(what))?;
         device.set_confidential_compute_state(true).map_err(failed(what))
     }
 }

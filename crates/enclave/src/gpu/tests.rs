@@ -198,6 +198,61 @@ fn a_directory_without_a_vendor_of_gpus_has_none() {
     assert!(SimulatedGpus::launch(&missing, 1, NOW).is_err());
 }
 
+// === several GPUs and their switches ===
+
+/// Devices as they are, of one vendor.
+struct Devices(Vec<casemate_sim::nvidia::Gpu>);
+
+impl GpuAttester for Devices {
+    fn evidence(&self, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, GpuError> {
+        let raw = |device: &casemate_sim::nvidia::Gpu| {
+            Ok(RawGpu { report: device.report(nonce)?, chain: device.chain_pem().into() })
+        };
+        self.0.iter().map(raw).collect()
+    }
+
+    fn let_work(&self, _verified: &VerifiedSet) -> Result<(), GpuError> {
+        Ok(())
+    }
+
+    fn anchors(&self) -> NvidiaAnchors {
+        NvidiaAnchors::danger_only_pem(&VENDOR.root_pem()).unwrap()
+    }
+}
+
+/// Two GPUs, linked with two switches, are a machine with both switches, and with no other.
+#[test]
+fn switches_belong_to_the_machine_whose_gpus_see_them() {
+    let (first, second, other) = ([1, 2, 3, 4, 5, 6, 7, 8], [9; 8], [7; 8]);
+    let terms = TERMS
+        .replace(r#"["hopper"]"#, r#"["hopper", "ls10"]"#)
+        .replace(r#"["96.00.9F.00.01"]"#, r#"["96.00.9F.00.01", "96.10.6D.00.01"]"#);
+    let start = |switches: &[[u8; 8]], seen: &[[u8; 8]]| {
+        let gpus = (0..2).map(|_| VENDOR.linked_gpu(seen));
+        let devices = gpus.chain(switches.iter().map(|pdi| VENDOR.switch(*pdi)));
+        let devices = devices.collect::<Result<Vec<_>, _>>().unwrap();
+        let manifests =
+            [VENDOR.manifests().unwrap().to_vec(), vec![VENDOR.switch_manifest().unwrap()]].concat();
+        let answers = VENDOR.answers(&devices).unwrap();
+        let said = DocumentDevices::endorsed(
+            answers.iter().map(Vec::as_slice),
+            manifests.iter().map(|manifest| manifest.as_bytes()),
+        );
+        let policy = read(&format!("[devices]\ncount = {}\n{terms}", devices.len())).unwrap();
+        Gpus::start(Arc::new(Devices(devices)), &policy, said, NONCE, NOW).map_err(|error| error.code())
+    };
+    let gpus = start(&[first, second], &[first, second]).unwrap_or_else(|code| panic!("{code}"));
+    let (stated, shown) = gpus.evidence(&NONCE, NOW).unwrap();
+    assert_eq!(shown.evidence.len(), 4);
+    assert!(matches!(stated, Stated::Is(_)));
+    let missing = Some("nvidia.set.switch-missing");
+    assert_eq!(start(&[first], &[first, second]).err(), missing, "one is not shown");
+    assert_eq!(start(&[], &[first, second]).err(), missing, "none is shown");
+    assert_eq!(start(&[first, other], &[first, second]).err(), missing, "another machine's is shown");
+    assert_eq!(start(&[first, second], &[]).err(), missing, "the GPUs see none");
+    assert!(start(&[first, second, other], &[first, second]).is_ok(), "the count is the policy's matter");
+}
+
 // === renewal ===
 
 /// One GPU of a vendor whose answers the test makes.
@@ -281,6 +336,7 @@ struct Fake {
     /// What the state becomes when work is accepted.
     obeys: bool,
     slow: Duration,
+    switches: u8,
 }
 
 const GOOD: State = State { on: true, protected_pcie: false, developer: false, ready: false };
@@ -300,6 +356,12 @@ impl Driver for Fake {
         Ok(RawGpu { report: nonce.to_vec(), chain: vec![index as u8] })
     }
 
+    fn switches(&mut self, nonce: &[u8; 32]) -> Result<Vec<RawGpu>, GpuError> {
+        assert!(self.state.protected_pcie, "nobody asks for switches otherwise");
+        let raw = |number| RawGpu { report: nonce.to_vec(), chain: vec![b's', number] };
+        Ok((0..self.switches).map(raw).collect())
+    }
+
     fn accept_work(&mut self) -> Result<(), GpuError> {
         if !self.state.on {
             return Err(GpuError::Driver { what: "let the GPUs work", reason: "only root may".into() });
@@ -310,7 +372,7 @@ impl Driver for Fake {
 }
 
 fn fake(change: impl FnOnce(&mut Fake)) -> Asked {
-    let mut fake = Fake { count: 2, state: GOOD, obeys: true, slow: Duration::ZERO };
+    let mut fake = Fake { count: 2, state: GOOD, obeys: true, slow: Duration::ZERO, switches: 4 };
     change(&mut fake);
     Asked::start(move || Ok(fake), Duration::from_millis(500)).unwrap()
 }
@@ -320,8 +382,19 @@ fn every_gpu_answers() {
     let raw = fake(|_| {}).evidence(&NONCE).unwrap();
     let expected = |index| RawGpu { report: NONCE.to_vec(), chain: vec![index] };
     assert_eq!(raw, [expected(0), expected(1)]);
+}
+
+/// ATT-77.
+#[test]
+fn gpus_that_protect_pcie_are_shown_with_their_switches() {
     let pcie = State { on: false, protected_pcie: true, ..GOOD };
-    assert_eq!(fake(|f| f.state = pcie).evidence(&NONCE).unwrap().len(), 2);
+    let raw = fake(|f| f.state = pcie).evidence(&NONCE).unwrap();
+    let chains: Vec<_> = raw.iter().map(|device| device.chain.as_slice()).collect();
+    assert_eq!(chains, [&[0][..], &[1], b"s\0", b"s\x01", b"s\x02", b"s\x03"]);
+    let none = |fake: &mut Fake| (fake.state, fake.switches) = (pcie, 0);
+    assert_eq!(fake(none).evidence(&NONCE).unwrap_err().code(), "gpu.no-switch");
+    // Of GPUs on their own nobody asks for switches.
+    assert_eq!(fake(|f| f.switches = 0).evidence(&NONCE).unwrap().len(), 2);
 }
 
 #[test]

@@ -11,10 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use casemate_attest::UnixTime;
 use casemate_attest::snp::ProductLine;
-use casemate_enclave::Roots;
 use casemate_enclave::tpm::{Authorization, Tpm};
+use casemate_enclave::{AzureReport, Roots};
 use casemate_sim::{Machine, MachineConfig, Vendor};
 
+use crate::paravisor::{self, Paravisor};
 use crate::swtpm::{OWNER, Swtpm, run, signing_key, sized};
 
 pub(crate) const NOW: UnixTime = UnixTime(1_767_268_800);
@@ -22,6 +23,7 @@ pub(crate) const PARAVISOR: [u8; 48] = [0x32; 48];
 
 const ENDORSEMENT: u32 = 0x4000_000b;
 pub(crate) const REPORT: u32 = 0x0140_0001;
+pub(crate) const USER_DATA: u32 = 0x0140_0002;
 pub(crate) const CERTIFICATE: u32 = 0x01c1_01d0;
 const KEY: u32 = 0x8100_0003;
 
@@ -35,6 +37,7 @@ pub(crate) static CHIP: LazyLock<Machine> =
 pub(crate) struct Vm {
     swtpm: Swtpm,
     metadata: String,
+    report: AzureReport,
 }
 
 impl Vm {
@@ -42,15 +45,27 @@ impl Vm {
         let swtpm = Swtpm::start("azure");
         fs::write(swtpm.dir.join("tag"), "7783-7084-3265-9085-8269-3286-77\n").expect("a tag");
         let metadata = serve(http("200 OK", &certification(CHIP.vek_der())));
-        Self { swtpm, metadata }
+        Self { swtpm, metadata, report: AzureReport::Exchange }
     }
 
     /// A machine as Azure sets it up, without a certificate of its attestation key.
     pub(crate) fn provisioned() -> Self {
+        Self::over(Paravisor::usual())
+    }
+
+    /// With this paravisor between the guest and its TPM.
+    pub(crate) fn over(paravisor: Paravisor) -> Self {
         let vm = Self::new();
         let modulus = vm.make_key();
-        vm.nv_write(REPORT, &vm.hcl(&modulus), 2048);
+        vm.nv_write(REPORT, &hcl(&modulus, Some(&[0; 64])), 2048);
+        paravisor::start(paravisor, modulus, &vm.swtpm.dir);
         vm
+    }
+
+    /// The report of the boot is good enough.
+    pub(crate) fn at_boot(mut self) -> Self {
+        self.report = AzureReport::Boot;
+        self
     }
 
     pub(crate) fn with_metadata(mut self, answer: Vec<u8>) -> Self {
@@ -63,10 +78,11 @@ impl Vm {
         Roots {
             nsm: none(),
             chassis_asset_tag: self.swtpm.dir.join("tag"),
-            tpm: self.swtpm.dir.join("tpm"),
+            tpm: paravisor::socket(&self.swtpm.dir),
             tpm_event_log: none(),
             confidential_space: none(),
             azure_metadata: self.metadata.clone(),
+            azure_report: self.report,
             tsm: none(),
             sev_guest: none(),
             tdx_guest: none(),
@@ -82,6 +98,17 @@ impl Vm {
         self.swtpm.nv_write(index, content, size);
     }
 
+    /// An index that only a policy writes, which nobody fulfils.
+    pub(crate) fn define_unwritable(&self, index: u32, size: u16) {
+        // POLICYWRITE, OWNERREAD, AUTHREAD, NO_DA
+        let attributes: u32 = 1 << 3 | 1 << 17 | 1 << 18 | 1 << 25;
+        let public =
+            [&index.to_be_bytes()[..], &[0, 0x0b], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()]
+                .concat();
+        let parameters = [&[0, 0][..], &sized(&public)].concat();
+        run(&mut self.tpm(), "TPM2_NV_DefineSpace", 0x12a, &[OWNER], &parameters);
+    }
+
     /// A restricted RSA-2048 signing key at 0x81000003; its modulus.
     pub(crate) fn make_key(&self) -> Vec<u8> {
         let mut tpm = self.tpm();
@@ -95,31 +122,32 @@ impl Vm {
         tpm.command("TPM2_FlushContext", 0x165, &[transient], Authorization::None, &[]).expect("flushed");
         tpm.rsa_modulus(KEY).expect("readable").expect("there")
     }
+}
 
-    /// What the paravisor leaves at boot: the chip's report binds a text that names the key.
-    pub(crate) fn hcl(&self, modulus: &[u8]) -> Vec<u8> {
-        let runtime = serde_json::json!({
-            "keys": [{ "kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus) }],
-            "vm-configuration": {
-                "console-enabled": false, "secure-boot": true, "tpm-enabled": true,
-                "vmUniqueId": "7DF7B373-B947-4AAA-96E5-C358F2A03D20",
-            },
-        })
-        .to_string();
-        self.hcl_over(&runtime)
+/// What the paravisor writes: the chip's report binds a text that names the key, and what the guest wrote.
+pub(crate) fn hcl(modulus: &[u8], user_data: Option<&[u8]>) -> Vec<u8> {
+    let mut runtime = serde_json::json!({
+        "keys": [{ "kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus) }],
+        "vm-configuration": {
+            "console-enabled": false, "secure-boot": true, "tpm-enabled": true,
+            "vmUniqueId": "7DF7B373-B947-4AAA-96E5-C358F2A03D20",
+        },
+    });
+    if let Some(user_data) = user_data {
+        runtime["user-data"] = hex::encode_upper(user_data).into();
     }
+    hcl_over(&runtime.to_string())
+}
 
-    pub(crate) fn hcl_over(&self, runtime: &str) -> Vec<u8> {
-        let mut bound = [0; 64];
-        bound[..32].copy_from_slice(digest(&SHA256, runtime.as_bytes()).as_ref());
-        let report = CHIP.report(&bound).expect("a report");
-        let len = u32::try_from(runtime.len()).expect("short");
-        let head: Vec<u8> =
-            [2, 0x4d4 + len, 2, 0, 0, 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
-        let data: Vec<u8> =
-            [20 + len, 1, 2, 1, len].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
-        [b"HCLA", &head[..], &report, &data, runtime.as_bytes()].concat()
-    }
+pub(crate) fn hcl_over(runtime: &str) -> Vec<u8> {
+    let mut bound = [0; 64];
+    bound[..32].copy_from_slice(digest(&SHA256, runtime.as_bytes()).as_ref());
+    let report = CHIP.report(&bound).expect("a report");
+    let len = u32::try_from(runtime.len()).expect("short");
+    let head: Vec<u8> =
+        [2, 0x4d4 + len, 2, 0, 0, 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+    let data: Vec<u8> = [20 + len, 1, 2, 1, len].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+    [b"HCLA", &head[..], &report, &data, runtime.as_bytes()].concat()
 }
 
 pub(crate) fn http(status: &str, body: &str) -> Vec<u8> {

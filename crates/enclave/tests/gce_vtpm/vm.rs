@@ -5,7 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use casemate_attest::snp::ProductLine;
 use casemate_attest::{Platform, TrustAnchors, UnixTime};
-use casemate_enclave::{Attester, AttesterError, Brought, QuoteService, RawEvidence, Roots, google_vtpm};
+use casemate_enclave::{
+    Attester, AttesterError, AzureReport, Brought, QuoteService, RawEvidence, Roots, google_vtpm,
+};
 use casemate_sim::{Machine, MachineConfig, Vendor};
 
 use crate::google::Google;
@@ -92,6 +94,7 @@ impl Vm {
             tpm_event_log: self.log(),
             confidential_space: none(),
             azure_metadata: String::new(),
+            azure_report: AzureReport::Exchange,
             tsm: none(),
             sev_guest: none(),
             tdx_guest: none(),

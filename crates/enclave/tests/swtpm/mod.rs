@@ -54,19 +54,8 @@ impl Swtpm {
     /// Defines an index of `size` octets and writes its beginning; the rest is zero.
     pub(crate) fn nv_write(&self, index: u32, content: &[u8], size: u16) {
         let mut tpm = self.tpm();
-        // OWNERWRITE, AUTHWRITE, OWNERREAD, AUTHREAD, NO_DA
-        let attributes: u32 = 1 << 1 | 1 << 2 | 1 << 17 | 1 << 18 | 1 << 25;
-        let public =
-            [&index.to_be_bytes()[..], &[0, 0x0b], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()]
-                .concat();
-        run(&mut tpm, "TPM2_NV_DefineSpace", 0x12a, &[OWNER], &[&[0, 0][..], &sized(&public)].concat());
-        let mut whole = content.to_vec();
-        whole.resize(usize::from(size), 0);
-        for (part, chunk) in whole.chunks(1024).enumerate() {
-            let offset = u16::try_from(part * 1024).expect("small");
-            let parameters = [&sized(chunk)[..], &offset.to_be_bytes()].concat();
-            run(&mut tpm, "TPM2_NV_Write", 0x137, &[OWNER, index], &parameters);
-        }
+        tpm.nv_define(index, size).expect("defined");
+        nv_fill(&mut tpm, index, content, size);
     }
 }
 
@@ -75,6 +64,17 @@ impl Drop for Swtpm {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Writes the beginning of an index; the rest is zero.
+pub(crate) fn nv_fill(tpm: &mut Tpm<UnixStream>, index: u32, content: &[u8], size: u16) {
+    let mut whole = content.to_vec();
+    whole.resize(usize::from(size), 0);
+    for (part, chunk) in whole.chunks(1024).enumerate() {
+        let offset = u16::try_from(part * 1024).expect("small");
+        let parameters = [&sized(chunk)[..], &offset.to_be_bytes()].concat();
+        run(tpm, "TPM2_NV_Write", 0x137, &[OWNER, index], &parameters);
     }
 }
 

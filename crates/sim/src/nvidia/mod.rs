@@ -26,7 +26,7 @@ use party::subject;
 
 pub use answer::{Answer, GOOD, Hash, UNKNOWN, generalized_time, revoked};
 pub use party::Party;
-pub use report::{DRIVER, FIRMWARE_ID, MEASUREMENTS, Report, VBIOS};
+pub use report::{DRIVER, FIRMWARE_ID, MEASUREMENTS, Report, SWITCH_VBIOS, VBIOS};
 pub use rim::Rim;
 
 /// How long the signer of manifests lives.
@@ -59,17 +59,21 @@ pub struct NvidiaVendor {
     root: Party,
     identity: Party,
     provisioner: Party,
+    switch_provisioner: Party,
     rim_root: Party,
     rim_outer: Party,
     rim_inner: Party,
     rim_signer: Party,
 }
 
-/// A GPU with a certified identity and a certified firmware key.
+/// A GPU or a switch with a certified identity and a certified firmware key.
 pub struct Gpu {
     device: Party,
     leaf: Party,
     chain_pem: String,
+    /// What it reports, but for the nonce.
+    says: Report,
+    is_switch: bool,
 }
 
 impl NvidiaVendor {
@@ -87,11 +91,22 @@ impl NvidiaVendor {
     fn under(root: Party, rim_root: Party, now: UnixTime) -> Result<Self, SimError> {
         let identity = root.authority("SIMULATED GH100 Identity")?;
         let provisioner = identity.authority("NVIDIA GH100 Provisioner ICA 1")?;
+        let switch_provisioner = identity.authority("NVIDIA LS_10 Provisioner ICA 1")?;
         let rim_outer = rim_root.authority("SIMULATED Reference Value CA")?;
         let rim_inner = rim_outer.authority("SIMULATED Reference Value L3")?;
         let until = window(now, SIGNER_SECONDS)?.not_after;
         let rim_signer = rim_inner.signer_until("SIMULATED RIM Signer", until)?;
-        Ok(Self { issued: now, root, identity, provisioner, rim_root, rim_outer, rim_inner, rim_signer })
+        Ok(Self {
+            issued: now,
+            root,
+            identity,
+            provisioner,
+            switch_provisioner,
+            rim_root,
+            rim_outer,
+            rim_inner,
+            rim_signer,
+        })
     }
 
     /// When the vendor last issued: answers about revocation count from here.
@@ -130,16 +145,45 @@ impl NvidiaVendor {
     /// # Errors
     /// As [`NvidiaVendor::gpu`].
     pub fn gpu_with_firmware(&self, firmware_id: &[u8; 48]) -> Result<Gpu, SimError> {
-        let device = self.provisioner.authority("GH100 A01 GSP BROM")?;
-        let leaf = device.signer("GH100 A01 GSP FMC LF", |params| {
+        let names = ("GH100 A01 GSP BROM", "GH100 A01 GSP FMC LF");
+        self.device(&self.provisioner, names, firmware_id, Report::new([0; 32]))
+    }
+
+    /// Makes a GPU that protects PCIe and is linked with these switches.
+    ///
+    /// # Errors
+    /// As [`NvidiaVendor::gpu`].
+    pub fn linked_gpu(&self, switches: &[[u8; 8]]) -> Result<Gpu, SimError> {
+        Ok(Gpu { says: Report::linked(switches), ..self.gpu()? })
+    }
+
+    /// Makes a switch with this public device identity.
+    ///
+    /// # Errors
+    /// As [`NvidiaVendor::gpu`].
+    pub fn switch(&self, pdi: [u8; 8]) -> Result<Gpu, SimError> {
+        let names = ("LS_10 A01 SOE BROM", "LS_10 A01 SOE FMC LF");
+        let made = self.device(&self.switch_provisioner, names, &FIRMWARE_ID, Report::of_switch(pdi))?;
+        Ok(Gpu { is_switch: true, ..made })
+    }
+
+    fn device(
+        &self,
+        provisioner: &Party,
+        (device, leaf): (&'static str, &'static str),
+        firmware_id: &[u8; 48],
+        says: Report,
+    ) -> Result<Gpu, SimError> {
+        let device = provisioner.authority(device)?;
+        let leaf = device.signer(leaf, |params| {
             let fwid = sequence(&[oid(&SHA384), tlv(OCTET_STRING, firmware_id)]);
             // TCG DICE CompositeDeviceID: version 1, and the public key, which is not looked at.
             let composite = sequence(&[vec![2, 1, 1], tlv(SEQUENCE, &[]), fwid]);
             params.custom_extensions.push(CustomExtension::from_oid_content(&TCB_INFO, composite));
         })?;
-        let chain = [&leaf, &device, &self.provisioner, &self.identity, &self.root];
+        let chain = [&leaf, &device, provisioner, &self.identity, &self.root];
         let chain_pem = chain.map(Party::pem).concat();
-        Ok(Gpu { device, leaf, chain_pem })
+        Ok(Gpu { device, leaf, chain_pem, says, is_switch: false })
     }
 
     /// Signs a manifest (XML).
@@ -158,7 +202,15 @@ impl NvidiaVendor {
         Ok([self.manifest(&Rim::driver())?, self.manifest(&Rim::vbios())?])
     }
 
-    /// Answers about all certificates of these GPUs and of the manifests' signer: good (OCSP responses, DER).
+    /// The manifest that every switch of this vendor meets, of its VBIOS.
+    ///
+    /// # Errors
+    /// [`SimError::Signing`].
+    pub fn switch_manifest(&self) -> Result<String, SimError> {
+        self.manifest(&Rim { edition: "SWITCH", product: "LS10", version: SWITCH_VBIOS, ..Rim::vbios() })
+    }
+
+    /// Answers about all certificates of these GPUs and switches, and of the manifests' signer: good (OCSP responses, DER).
     ///
     /// # Errors
     /// [`SimError::Signing`] or [`SimError::TimeOutOfRange`].
@@ -172,9 +224,16 @@ impl NvidiaVendor {
             (&self.rim_inner, &self.rim_outer),
             (&self.rim_signer, &self.rim_inner),
         ];
-        let devices = gpus.into_iter().map(|gpu| (gpu.device(), &self.provisioner));
+        let gpus: Vec<_> = gpus.into_iter().collect();
+        let any_switch = gpus.iter().any(|gpu| gpu.is_switch);
+        let of_switches = any_switch.then_some((&self.switch_provisioner, &self.identity));
+        let devices = gpus.into_iter().map(|gpu| {
+            let provisioner = if gpu.is_switch { &self.switch_provisioner } else { &self.provisioner };
+            (gpu.device(), provisioner)
+        });
         shared
             .into_iter()
+            .chain(of_switches)
             .chain(devices)
             .map(|(subject, issuer)| Answer::new(subject, issuer, &from, Some(&until)).der())
             .collect()
@@ -244,7 +303,7 @@ impl Gpu {
     /// # Errors
     /// [`SimError::Signing`].
     pub fn report(&self, nonce: &[u8; 32]) -> Result<Vec<u8>, SimError> {
-        self.sign(&Report::new(*nonce))
+        self.sign(&Report { nonce: *nonce, ..self.says.clone() })
     }
 
     /// Signs what a report says, right or wrong.

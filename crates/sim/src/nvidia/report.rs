@@ -5,6 +5,8 @@
 pub const DRIVER: &str = "570.10.01";
 /// VBIOS version of every simulated GPU.
 pub const VBIOS: &str = "96.00.9F.00.01";
+/// VBIOS version of every simulated switch.
+pub const SWITCH_VBIOS: &str = "96.10.6D.00.01";
 /// Digest of the firmware of every simulated GPU.
 pub const FIRMWARE_ID: [u8; 48] = [5; 48];
 /// How many measurements a simulated GPU makes; number n is 48 bytes of n, counted from 0.
@@ -25,6 +27,12 @@ pub struct Report {
     pub measurements: Vec<[u8; 48]>,
     /// DRIVER_VERSION, where it is reported.
     pub driver: Option<&'static str>,
+    /// VBIOS_VERSION.
+    pub vbios: Vec<u8>,
+    /// PROTECTED_PCIE_STATUS, where it is reported: 0xAA on, 0x55 off.
+    pub protected_pcie: Option<u8>,
+    /// PDI, where it is reported: of a switch its own; of a GPU those of its switches, last octet first.
+    pub pdi: Vec<[u8; 8]>,
     /// NVDEC0_STATUS, where it is reported: 0xAA on, 0x55 off.
     pub nvdec0: Option<u8>,
     /// FWID, where it is reported.
@@ -38,9 +46,33 @@ impl Report {
             nonce,
             measurements: (0..MEASUREMENTS).map(|index| [index; 48]).collect(),
             driver: Some(DRIVER),
+            vbios: VBIOS_WORDS.to_vec(),
+            protected_pcie: None,
+            pdi: Vec::new(),
             nvdec0: Some(0x55),
             firmware_id: Some(FIRMWARE_ID),
         }
+    }
+
+    /// Of a switch with this identity.
+    pub(super) fn of_switch(pdi: [u8; 8]) -> Self {
+        Self {
+            driver: None,
+            vbios: SWITCH_VBIOS.as_bytes().to_vec(),
+            pdi: vec![pdi],
+            nvdec0: None,
+            ..Self::new([0; 32])
+        }
+    }
+
+    /// Of a GPU that protects PCIe and is linked with these switches. A second link of each is off.
+    pub(super) fn linked(switches: &[[u8; 8]]) -> Self {
+        let links = switches.iter().flat_map(|pdi| {
+            let mut seen = *pdi;
+            seen.reverse();
+            [seen, [0; 8]]
+        });
+        Self { protected_pcie: Some(0xaa), pdi: links.collect(), ..Self::new([0; 32]) }
     }
 
     /// The bytes that are signed.
@@ -62,12 +94,16 @@ impl Report {
     }
 
     fn opaque(&self) -> Vec<u8> {
-        let mut fields: Vec<(u16, &[u8])> = vec![(6, &VBIOS_WORDS)];
+        let mut fields: Vec<(u16, &[u8])> = vec![(6, self.vbios.as_slice())];
         fields.extend(self.firmware_id.as_ref().map(|digest| (20, digest.as_slice())));
         fields.extend([(15, b"882".as_slice()), (17, b"1010"), (18, b"0200")]);
         fields.extend(self.driver.map(|version| (3, version.as_bytes())));
         let nvdec0 = self.nvdec0.map(|status| [status]);
         fields.extend(nvdec0.as_ref().map(|status| (11, status.as_slice())));
+        let protected_pcie = self.protected_pcie.map(|status| [status]);
+        fields.extend(protected_pcie.as_ref().map(|status| (21, status.as_slice())));
+        let pdi = self.pdi.as_flattened();
+        fields.extend((!pdi.is_empty()).then_some((22, pdi)));
         let mut bytes = Vec::new();
         for (kind, value) in fields {
             bytes.extend(kind.to_le_bytes());

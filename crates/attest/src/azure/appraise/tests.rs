@@ -12,6 +12,14 @@ use crate::snp::accepted;
 
 /// The code of the denial, or the numbers of the rules that were waived.
 fn code(change: impl FnOnce(&mut Made), terms: impl FnOnce(&mut AzurePolicy)) -> String {
+    code_bound(change, terms, &Binding::report_data([0x5a; 64]))
+}
+
+fn code_bound(
+    change: impl FnOnce(&mut Made),
+    terms: impl FnOnce(&mut AzurePolicy),
+    binding: &Binding,
+) -> String {
     let mut made = made();
     change(&mut made);
     let evidence = made.evidence();
@@ -24,10 +32,10 @@ fn code(change: impl FnOnce(&mut Made), terms: impl FnOnce(&mut AzurePolicy)) ->
         [4, 7, 9, 11].map(|index| (index, Expected::OneOf(vec![[index; 32]]))).into();
     let mut policy = AzurePolicy::strict(snp, expected);
     policy.vm_id = Expected::OneOf(vec![genuine.runtime.vm_id]);
-    policy.user_data = Expected::OneOf(vec![[0x11; 64]]);
+    policy.user_data = UserDataTerms::one_of(vec![[0x11; 64]]);
     terms(&mut policy);
     let mut ledger = Ledger::new(SEV_SNP);
-    match appraise(&genuine, &policy, &mut ledger) {
+    match appraise(&genuine, &policy, binding, &mut ledger) {
         Err(denial) => denial.code().to_owned(),
         Ok(()) => {
             let waived = ledger.checks().iter().filter(|check| check.outcome == crate::Outcome::Waived);
@@ -69,11 +77,48 @@ fn user_data_that_is_absent_is_equal_to_nothing() {
         made.runtime.as_object_mut().expect("an object").remove("user-data");
     };
     assert_eq!(code(absent, |_| {}), "azure.user-data.absent");
-    assert_eq!(code(absent, |p| p.user_data = Expected::OneOf(vec![[0; 64]])), "azure.user-data.absent");
-    let any = |p: &mut AzurePolicy| p.user_data = Expected::any("case");
+    assert_eq!(
+        code(absent, |p| p.user_data = UserDataTerms::one_of(vec![[0; 64]])),
+        "azure.user-data.absent"
+    );
+    let any = |p: &mut AzurePolicy| p.user_data = UserDataTerms::any("case");
     assert_eq!(code(absent, any), r#"accepted ["SNP-30", "AZ-10", "AZ-11"]"#);
     let last = |made: &mut Made| made.runtime["user-data"] = json!("11".repeat(63) + "12");
     assert_eq!(code(last, |_| {}), "azure.user-data.not-accepted");
+}
+
+#[test]
+fn user_data_of_this_exchange_is_what_the_quote_must_bind_and_zeros_after_it() {
+    let shows = |bytes: Vec<u8>| {
+        move |made: &mut Made| {
+            let mut shown = bytes;
+            shown.resize(64, 0);
+            made.runtime["user-data"] = json!(hex::encode(shown));
+        }
+    };
+    let exchange = |p: &mut AzurePolicy| p.user_data = UserDataTerms::Exchange;
+    let of = |length: usize| Binding::qualifying_data(vec![0x22; length]);
+    let fresh = r#"accepted ["SNP-30", "AZ-11"]"#;
+    for length in [1, 32, 48, 64] {
+        assert_eq!(code_bound(shows(vec![0x22; length]), exchange, &of(length)), fresh, "{length}");
+    }
+    let other = "azure.user-data.other-exchange";
+    // The boot's, another exchange's, one byte of it, one byte more, one less, what comes after it, no bytes, too many.
+    assert_eq!(code_bound(shows(Vec::new()), exchange, &of(32)), other);
+    assert_eq!(code_bound(shows(vec![0x23; 32]), exchange, &of(32)), other);
+    assert_eq!(code_bound(shows([vec![0x22; 31], vec![0x23]].concat()), exchange, &of(32)), other);
+    assert_eq!(code_bound(shows(vec![0x22; 33]), exchange, &of(32)), other);
+    assert_eq!(code_bound(shows(vec![0x22; 31]), exchange, &of(32)), other);
+    assert_eq!(code_bound(shows([vec![0x22; 32], vec![0; 31], vec![1]].concat()), exchange, &of(32)), other);
+    assert_eq!(code_bound(shows(Vec::new()), exchange, &of(0)), other);
+    assert_eq!(code_bound(shows(vec![0x22; 64]), exchange, &of(65)), other);
+    // Absent is equal to nothing, and an exchange that nobody named is none.
+    let absent = |made: &mut Made| {
+        made.runtime.as_object_mut().expect("an object").remove("user-data");
+    };
+    assert_eq!(code_bound(absent, exchange, &of(32)), "azure.user-data.absent");
+    let open = Binding::danger_unchecked("case");
+    assert_eq!(code_bound(shows(vec![0x22; 32]), exchange, &open), "azure.user-data.no-exchange");
 }
 
 #[test]
@@ -116,10 +161,10 @@ fn on_tdx(change: impl FnOnce(&mut AzurePolicy)) -> String {
     let td = tdx::TdxPolicy::strict(Expected::OneOf(vec![[0; 48]]));
     let mut policy = AzurePolicy::strict_tdx(td, expected);
     policy.vm_id = Expected::OneOf(vec![genuine.runtime.vm_id]);
-    policy.user_data = Expected::OneOf(vec![[0x11; 64]]);
+    policy.user_data = UserDataTerms::one_of(vec![[0x11; 64]]);
     change(&mut policy);
     let mut ledger = Ledger::new(rules::azure_vtpm_tdx());
-    appraise(&genuine, &policy, &mut ledger).map_or_else(
+    appraise(&genuine, &policy, &Binding::report_data([0x5a; 64]), &mut ledger).map_or_else(
         |denial| denial.code().to_owned(),
         |()| {
             let first = ledger.checks().first().expect("a rule").rule.id;

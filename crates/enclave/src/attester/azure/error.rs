@@ -3,6 +3,8 @@
 use casemate_attest::azure::{HclError, RuntimeError};
 use casemate_attest::tpm::{QuoteError, QuoteRejection};
 
+use crate::attester::AttesterError;
+
 /// Why an Azure confidential VM makes no evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum AzureError {
@@ -35,6 +37,26 @@ pub enum AzureError {
     Unsteady {
         /// How often we tried.
         attempts: u32,
+    },
+    /// The index for user data has another size than the paravisor reads (ATT-46).
+    #[error("NV index 0x01400002 has {found} bytes, not 64")]
+    UserDataSize {
+        /// Its size.
+        found: u16,
+    },
+    /// The index for user data cannot be made or written (ATT-46).
+    #[error("the exchange cannot be written into NV index 0x01400002: {0}")]
+    UserData(#[source] Box<AttesterError>),
+    /// The hardware report was not made anew for what was written (ATT-47).
+    #[error(
+        "the virtual TPM's hardware report does not show what was written for it, after {attempts} attempts: it shows {}",
+        found.as_ref().map_or_else(|| "no user-data".to_owned(), hex::encode)
+    )]
+    Stale {
+        /// How often we tried.
+        attempts: u32,
+        /// What it shows instead.
+        found: Option<Vec<u8>>,
     },
     /// The metadata service (ATT-45).
     #[error("Azure's metadata service ({what}): {reason}")]
@@ -76,6 +98,9 @@ impl AzureError {
             Self::Quote(_) => "attester.azure.quote",
             Self::Selection(_) => "attester.azure.selection",
             Self::Unsteady { .. } => "attester.azure.unsteady",
+            Self::UserDataSize { .. } => "attester.azure.user-data-size",
+            Self::UserData(_) => "attester.azure.user-data",
+            Self::Stale { .. } => "attester.azure.stale",
             Self::Metadata { reason, .. } => match reason {
                 MetadataReason::Unreachable => "attester.metadata.unreachable",
                 MetadataReason::Status(_) => "attester.metadata.status",
@@ -94,6 +119,12 @@ impl AzureError {
             Self::Metadata { .. } => {
                 Some("169.254.169.254 must be reachable from this VM: look for firewall rules and proxies")
             }
+            Self::UserDataSize { .. } | Self::UserData(_) => Some(
+                "another program made the index, or the TPM's owner has a password: `tpm2_nvundefine -C o 0x01400002` frees it",
+            ),
+            Self::Stale { .. } => Some(
+                "a VM whose firmware makes no report anew can only show the boot's: --danger-azure-boot-report, and clients decide",
+            ),
             Self::Hcl(_)
             | Self::Runtime(_)
             | Self::NoKey

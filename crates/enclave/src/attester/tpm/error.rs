@@ -47,6 +47,12 @@ pub enum TpmError {
         /// The index.
         index: u32,
     },
+    /// Neither the owner nor the index's own authorization writes it.
+    #[error("NV index {index:#010x} cannot be written with an empty password")]
+    NvUnwritable {
+        /// The index.
+        index: u32,
+    },
     /// A key of another kind.
     #[error("the key at {handle:#010x} is not RSA")]
     NotRsa {
@@ -65,6 +71,7 @@ impl TpmError {
             Self::NvSize { .. } => "attester.tpm.nv-size",
             Self::NvUnwritten { .. } => "attester.tpm.nv-unwritten",
             Self::NvUnreadable { .. } => "attester.tpm.nv-unreadable",
+            Self::NvUnwritable { .. } => "attester.tpm.nv-unwritable",
             Self::NotRsa { .. } => "attester.tpm.not-rsa",
         }
     }

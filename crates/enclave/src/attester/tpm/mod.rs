@@ -198,6 +198,54 @@ impl<T: Read + Write> Tpm<T> {
         Ok(Some(content))
     }
 
+    /// Defines an ordinary NV index of this size, which the owner and the index's own authorization, both with an empty
+    /// password, may write and read.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub fn nv_define(&mut self, index: u32, size: u16) -> Result<(), AttesterError> {
+        let name = "TPM2_NV_DefineSpace";
+        let attributes = NV_OWNER_WRITE | NV_AUTH_WRITE | NV_OWNER_READ | NV_AUTH_READ | NV_NO_DA;
+        let public = [
+            &index.to_be_bytes()[..],
+            &ALG_SHA256.to_be_bytes(),
+            &attributes.to_be_bytes(),
+            &[0, 0], // no policy
+            &size.to_be_bytes(),
+        ]
+        .concat();
+        let parameters = [&[0, 0][..], &sized(&public)].concat();
+        let answer = self.authorized(name, 0x0000_012a, &[OWNER], &parameters)?;
+        Ok(Reader::new(name, &answer).end()?)
+    }
+
+    /// The size of an NV index; `None` where the TPM has no such index.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub fn nv_size(&mut self, index: u32) -> Result<Option<u16>, AttesterError> {
+        match self.nv_public(index) {
+            Err(AttesterError::Tpm(error)) if error.is_no_such_handle() => Ok(None),
+            public => Ok(Some(public?.size)),
+        }
+    }
+
+    /// Writes the beginning of an NV index, at most as much as one command holds.
+    ///
+    /// # Errors
+    /// An index that may not be written with an empty password, and what the TPM says.
+    pub fn nv_write(&mut self, index: u32, content: &[u8]) -> Result<(), AttesterError> {
+        let name = "TPM2_NV_Write";
+        let writer = match self.nv_public(index)?.attributes {
+            attributes if attributes & NV_OWNER_WRITE != 0 => OWNER,
+            attributes if attributes & NV_AUTH_WRITE != 0 => index,
+            _ => return Err(TpmError::NvUnwritable { index }.into()),
+        };
+        let parameters = [&sized(content)[..], &[0, 0]].concat();
+        let answer = self.authorized(name, 0x0000_0137, &[writer, index], &parameters)?;
+        Ok(Reader::new(name, &answer).end()?)
+    }
+
     fn nv_public(&mut self, index: u32) -> Result<NvPublic, AttesterError> {
         let name = "TPM2_NV_ReadPublic";
         let answer = self.command(name, 0x0000_0169, &[index], Authorization::None, &[])?;
@@ -335,9 +383,12 @@ const EMPTY_PASSWORD: [u8; 13] = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 const OWNER: u32 = 0x4000_0001;
 /// TPM_RH_ENDORSEMENT.
 const ENDORSEMENT: u32 = 0x4000_000b;
-/// TPMA_NV_OWNERREAD, TPMA_NV_AUTHREAD, TPMA_NV_WRITTEN.
+/// TPMA_NV_OWNERWRITE, TPMA_NV_AUTHWRITE, TPMA_NV_OWNERREAD, TPMA_NV_AUTHREAD, TPMA_NV_NO_DA, TPMA_NV_WRITTEN.
+const NV_OWNER_WRITE: u32 = 1 << 1;
+const NV_AUTH_WRITE: u32 = 1 << 2;
 const NV_OWNER_READ: u32 = 1 << 17;
 const NV_AUTH_READ: u32 = 1 << 18;
+const NV_NO_DA: u32 = 1 << 25;
 const NV_WRITTEN: u32 = 1 << 29;
 /// Every TPM reads as many octets of an index at once; the PC Client profile demands twice as many.
 const NV_CHUNK: u16 = 512;
