@@ -13,7 +13,10 @@ if [ ! -x target/peer/bin/python ]; then
   python3 -m venv target/peer
   target/peer/bin/pip install --quiet xllamacpp==2026.10.11549 >&2
 fi
-for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens streams guesses bandwidth serving}; do
+for name in ${BENCH:-snp_verify tdx_verify nitro_verify gpu_verify memory unseal staple confined tokens streams guesses bandwidth serving channel leak}; do
   echo
-  target/release/"$name"
+  case $name in
+    channel | leak) CASEMATE=$PWD/../target/release/casemate ../scripts/with-server.sh python3 "$PWD/$name.py" ;;
+    *) target/release/"$name" ;;
+  esac
 done

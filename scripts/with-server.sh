@@ -50,8 +50,11 @@ if [ "$(wc -l </proc/swaps)" -gt 1 ]; then swap=(--danger-allow-swap); fi
 pids+=($!)
 CASEMATE_URL=$(listening "$work/serve")
 CASEMATE_SERVER_PID=${pids[1]}
+# What a proxy of the command's own needs.
+CASEMATE_SERVER_URL=$CASEMATE_URL CASEMATE_POLICY_FILE=$work/client.toml CASEMATE_SIMULATED_ROOT=$work/vendor/roots.pem CASEMATE_BINARY=$casemate
+export CASEMATE_SERVER_URL CASEMATE_POLICY_FILE CASEMATE_SIMULATED_ROOT CASEMATE_BINARY
+"$casemate" policy client --measurement "$("$casemate" measure)" --manifest "$manifest" >"$work/client.toml"
 if [ -n "${PROXY:-}" ]; then
-  "$casemate" policy client --measurement "$("$casemate" measure)" --manifest "$manifest" >"$work/client.toml"
   "$casemate" proxy "$CASEMATE_URL" --policy "$work/client.toml" --listen 127.0.0.1:0 "${simulated[@]}" >"$work/proxy" 2>"$work/proxy.err" &
   pids+=($!)
   CASEMATE_URL=$(listening "$work/proxy")

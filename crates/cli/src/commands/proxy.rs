@@ -56,7 +56,9 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
             "schema": "casemate.proxy/1", "listening": format!("http://{address}"), "servers": args.servers, "simulated": simulated,
             "channel": match via { Via::Sealed(_) => "sealed", Via::Tls => "tls" },
         }))?;
-        let mut server = axum_server::from_tcp(listener).map_err(failed)?.handle(handle);
+        let server = axum_server::from_tcp(listener).map_err(failed)?.handle(handle);
+        // A piece of an answer does not wait for the last one to be acknowledged.
+        let mut server = server.acceptor(axum_server::accept::NoDelayAcceptor::new());
         server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
         let ended = server.serve(router(proxy).into_make_service()).await;
         renewal.abort();

@@ -110,6 +110,8 @@ impl Bound {
 fn tcp(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // Connections have it from here: a piece of an answer does not wait for the last one to be acknowledged.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
