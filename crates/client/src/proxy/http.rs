@@ -98,7 +98,12 @@ fn is_here(authority: &str) -> bool {
 async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Plaintext<Vec<u8>>, ProxyError> {
     let stated =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if stated.is_some_and(|stated| stated > limit) {
+    if let Some(stated) = stated.filter(|stated| *stated > limit) {
+        if stated <= limit.saturating_add(READ_AND_REFUSED) {
+            // A program that is still sending may hear of a broken connection, and not of the answer.
+            let rest = body.into_data_stream().for_each(|_| std::future::ready(()));
+            let _ = tokio::time::timeout(BODY_LIMIT, rest).await;
+        }
         return Err(ProxyError::TooLong { limit });
     }
     let slow = |_| ProxyError::Slow { seconds: BODY_LIMIT.as_secs() };
@@ -142,6 +147,8 @@ fn described(url: &str, state: &PeerState) -> Value {
 
 const API: &str = "/v1/";
 const MESSAGES: &str = "/v1/messages";
+/// How much longer than it may be a body is read, only to be refused.
+const READ_AND_REFUSED: usize = 4 * 1024 * 1024;
 /// A program on this machine that has something to say says it at once.
 const BODY_LIMIT: Duration = Duration::from_secs(60);
 

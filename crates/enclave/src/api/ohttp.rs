@@ -201,52 +201,80 @@ async fn in_one_piece(mut sealer: AnswerSealer, head: &[u8], body: Body, out: &O
     end(sealer, out).await
 }
 
-/// A stream in cells, one or more every [`TICK`] from its first piece on (OHT-11, OHT-13).
+/// A stream in cells (OHT-11, OHT-13): its first two pieces, which are the answer's head and the first of its text, at once, for whoever waits
+/// for them; from then on one cell or more every [`TICK`].
 async fn at_fixed_times(
-    mut sealer: AnswerSealer,
-    mut head: &[u8],
+    sealer: AnswerSealer,
+    head: &[u8],
     body: Body,
     shape: Shape,
     out: &Out,
 ) -> Result<(), Broken> {
     let mut body = body.into_data_stream();
-    let mut waiting = Zeroizing::new(Vec::new());
-    // Whoever waits for the first piece gets it at once.
-    let mut ended = match next(&mut body, out).await? {
-        Some(frame) => {
-            waiting.extend_from_slice(&frame);
-            false
+    let mut cells = Cells { sealer, shape, head, waiting: Zeroizing::default(), sent: 0, last: false };
+    let mut ended = false;
+    for _ in 0..AT_ONCE {
+        match next(&mut body, out).await? {
+            Some(frame) => cells.waiting.extend_from_slice(&frame),
+            None => {
+                ended = true;
+                break;
+            }
         }
-        None => true,
-    };
-    let mut ticks = interval_at(tokio::time::Instant::now(), TICK);
+        cells.send(ended, out).await?;
+    }
+    let mut ticks = interval_at(tokio::time::Instant::now() + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut sent, mut last) = (0_usize, false);
-    while !last || sent < shape.rounded(sent) {
+    while !cells.done() {
         tokio::select! {
             biased;
             () = out.closed() => return Err(Broken::Ended),
             frame = body.next(), if !ended => match frame {
-                Some(Ok(frame)) => waiting.extend_from_slice(&frame),
+                Some(Ok(frame)) => cells.waiting.extend_from_slice(&frame),
                 Some(Err(_)) => return Err(Broken::Ended),
                 None => ended = true,
             },
-            _ = ticks.tick() => loop {
-                let size = shape.size(head.len(), waiting.len());
-                let taken = cells::room(head.len(), size).min(waiting.len());
-                let is_last = ended && !last && taken == waiting.len();
-                put(out, sealer.seal(&cells::write(head, &waiting, is_last, size))?).await?;
-                waiting.drain(..taken);
-                head = &[];
-                sent = sent.saturating_add(1);
-                last |= is_last;
-                if waiting.is_empty() || shape == Shape::Constant {
-                    break;
-                }
-            },
+            _ = ticks.tick() => cells.send(ended, out).await?,
         }
     }
-    end(sealer, out).await
+    end(cells.sealer, out).await
+}
+
+/// A stream on its way into cells.
+struct Cells<'a> {
+    sealer: AnswerSealer,
+    shape: Shape,
+    /// What goes before the first cell.
+    head: &'a [u8],
+    waiting: Zeroizing<Vec<u8>>,
+    sent: usize,
+    /// Whether the last of the data was sent.
+    last: bool,
+}
+
+impl Cells<'_> {
+    /// One cell with what waits, or without anything; `Default` sends more where one does not hold it.
+    async fn send(&mut self, ended: bool, out: &Out) -> Result<(), Broken> {
+        loop {
+            let size = self.shape.size(self.head.len(), self.waiting.len());
+            let taken = cells::room(self.head.len(), size).min(self.waiting.len());
+            let is_last = ended && !self.last && taken == self.waiting.len();
+            let chunk = self.sealer.seal(&cells::write(self.head, &self.waiting, is_last, size))?;
+            put(out, chunk).await?;
+            self.waiting.drain(..taken);
+            self.head = &[];
+            self.sent = self.sent.saturating_add(1);
+            self.last |= is_last;
+            if self.waiting.is_empty() || self.shape == Shape::Constant {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the data was sent, and as many cells as its shape asks for.
+    fn done(&self) -> bool {
+        self.last && self.sent >= self.shape.rounded(self.sent)
+    }
 }
 
 async fn end(mut sealer: AnswerSealer, out: &Out) -> Result<(), Broken> {
@@ -259,6 +287,8 @@ async fn end(mut sealer: AnswerSealer, out: &Out) -> Result<(), Broken> {
 
 /// How far an answer may be ahead of a client that reads slowly, in chunks.
 const AHEAD: usize = 8;
+/// Pieces of a shaped stream that are sent as they come.
+const AT_ONCE: usize = 2;
 /// Every so often a shaped stream has a cell.
 const TICK: Duration = Duration::from_millis(50);
 const LONGEST_HEAD: usize = 64 * 1024;
