@@ -112,12 +112,14 @@ pub struct Asked {
 
 /// What an impostor answers to `GET /attest?nonce=…`, given the target.
 type Attest = Box<dyn Fn(&str) -> String + Send + Sync>;
+/// The targets and bodies, in order.
+type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 type Answers = Box<dyn Fn(&Asked) -> Vec<u8> + Send + Sync>;
 
 /// A TLS server with a certificate of its own that writes down what it was asked.
 pub struct Impostor {
     pub url: String,
-    seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    seen: Seen,
 }
 
 impl Impostor {
@@ -138,7 +140,7 @@ impl Impostor {
         let (config, answers) = (Arc::new(config), Arc::new(answers));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let seen: Arc<Mutex<Vec<(String, Vec<u8>)>>> = Arc::default();
+        let seen = Seen::default();
         let noted = seen.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {

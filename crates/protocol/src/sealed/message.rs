@@ -72,8 +72,10 @@ impl Request<'_> {
             write_vec(value, &mut fields);
         }
         let Body(body) = self.body;
-        let head =
-            [self.method, SCHEME, self.authority, self.target].iter().map(|part| part.len() + LONGEST).sum();
+        let head = [self.method, SCHEME, self.authority, self.target]
+            .iter()
+            .map(|part| part.len().saturating_add(LONGEST))
+            .sum();
         let len: usize = [head, fields.len(), body.len(), LONGEST.saturating_mul(4)].iter().sum();
         // One allocation, so that no half-grown copies stay behind.
         let mut out = Zeroizing::new(Vec::with_capacity(bucket(len)));
