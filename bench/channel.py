@@ -32,7 +32,17 @@ class Side:
         self.models.append(time.perf_counter() - began)
         return answer["data"][0]["id"]
 
+    def wake(self):
+        """Connects again where the connection was idle for so long (30 seconds) that it was closed."""
+        try:
+            self.get_models()
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            self.get_models()
+        self.models.pop()
+
     def stream(self, model):
+        self.wake()
         body = json.dumps({"model": model, "stream": True, "temperature": 0, "max_tokens": TOKENS,
                            "messages": [{"role": "user", "content": "Explain in detail how a lighthouse works."}]})
         began = time.perf_counter()
