@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use casemate_enclave::ServeSettings;
 use clap::{Parser, Subcommand};
 
-pub(crate) use client::{ChannelArg, PolicyInitArgs, ProxyArgs, ShapeArg};
+pub(crate) use client::{
+    ChannelArg, PolicyInitArgs, ProxyArgs, ReceiptArgs, ReceiptCommand, ReceiptVerifyArgs, ShapeArg,
+};
 pub(crate) use endorse::{EndorseArgs, EndorseCommand, EndorseFetchArgs};
 
 const AFTER_HELP: &str = "\
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     /// Check evidence, or a running server, against a policy
     Verify(Box<VerifyArgs>),
+    /// Check receipts of answers, offline
+    Receipt(ReceiptArgs),
     /// Show what a file says; proves nothing
     Inspect(InspectArgs),
     /// Fetch what the vendors say about evidence, for sites without a network
@@ -359,6 +363,9 @@ pub(crate) struct ServeArgs {
     /// Tenants that may ask, from `casemate keys` [default: everybody may, and nothing of a prompt is kept]
     #[arg(long, value_name = "FILE", env = "CASEMATE_API_KEYS")]
     api_keys: Option<PathBuf>,
+    /// Keep receipts of answers in this folder for a day, encrypted under the model's key [default: in memory]
+    #[arg(long, value_name = "DIR", env = "CASEMATE_RECEIPT_FOLDER")]
+    receipt_folder: Option<PathBuf>,
     /// Tokens that all of them have room for together [default: 16384, at least --context]
     #[arg(long, env = "CASEMATE_CACHE_TOKENS")]
     cache_tokens: Option<u32>,
@@ -401,6 +408,7 @@ impl ServeArgs {
             context: self.context,
             parallel: self.parallel,
             api_keys: self.api_keys,
+            receipt_folder: self.receipt_folder,
             cache_tokens: self.cache_tokens,
             guess_tokens: self.guess_tokens,
         }

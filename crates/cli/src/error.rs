@@ -164,6 +164,12 @@ pub(crate) enum CliError {
     Config(#[from] casemate_enclave::ConfigError),
     #[error(transparent)]
     Boot(#[from] casemate_enclave::BootError),
+    /// A receipt is none, or is refused.
+    #[error(transparent)]
+    Receipt(#[from] casemate_protocol::receipt::ReceiptError),
+    /// Receipts cannot be kept.
+    #[error(transparent)]
+    ReceiptFolder(#[from] casemate_client::proxy::ReceiptFault),
     #[error(transparent)]
     Gpu(#[from] casemate_enclave::GpuError),
     #[error(transparent)]
@@ -257,6 +263,8 @@ impl CliError {
             Self::Devices(e) => e.reason.code(),
             Self::Vtpm(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
+            Self::Receipt(e) => e.code(),
+            Self::ReceiptFolder(e) => e.code(),
             Self::Connect(e) => e.error.code(),
             Self::Fetch(e) => e.code(),
             Self::Send(e) => e.code(),

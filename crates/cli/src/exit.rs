@@ -13,6 +13,7 @@ use casemate_enclave::{
 };
 use casemate_endorse::{EndorseError, EndorseKind};
 use casemate_protocol::devices::DevicesError;
+use casemate_protocol::receipt::ReceiptError;
 use casemate_protocol::statement::StatementError;
 use casemate_protocol::vtpm::VtpmError;
 use casemate_seal::{ManifestError, OpenError};
@@ -119,6 +120,8 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::Statement(e) => statement(&e.reason),
         CliError::Vtpm(e) => vtpm(&e.reason),
         CliError::Devices(e) => devices(&e.reason),
+        CliError::Receipt(e) => receipt(e),
+        CliError::ReceiptFolder(_) => Exit::Internal,
         CliError::Connect(e) => connect(&e.error),
         CliError::Fetch(e) => connect(e),
         CliError::Send(e) => send(e),
@@ -127,6 +130,24 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::Attester(_) => Exit::Undecidable,
         CliError::TokenSocket(e) => token_socket(e),
         CliError::Store(e) => store(e),
+    }
+}
+
+fn receipt(error: &ReceiptError) -> Exit {
+    match error {
+        ReceiptError::Key { .. } | ReceiptError::Signature => Exit::NotGenuine,
+        ReceiptError::NoKey
+        | ReceiptError::Model { .. }
+        | ReceiptError::Request
+        | ReceiptError::Response
+        | ReceiptError::Chain { .. } => Exit::Refused,
+        ReceiptError::TooLong { .. }
+        | ReceiptError::Malformed { .. }
+        | ReceiptError::Schema
+        | ReceiptError::ApiVersion
+        | ReceiptError::NotCanonical
+        | ReceiptError::Future { .. }
+        | ReceiptError::Salt { .. } => Exit::Undecidable,
     }
 }
 
@@ -280,7 +301,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Hardening(HardeningError::SwapOn { .. }) => Exit::Usage,
         BootError::Hardening(HardeningError::System { .. }) => Exit::Internal,
         BootError::Weights(e) => weights(e),
-        BootError::File { .. } | BootError::ApiKeys { .. } => Exit::Usage,
+        BootError::File { .. } | BootError::ApiKeys { .. } | BootError::Receipts(_) => Exit::Usage,
         BootError::Manifest(e) => manifest(e),
         BootError::Attester(_) => Exit::Undecidable,
         BootError::Attestation(e) => attestation(e),
@@ -295,6 +316,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Confine(_)
         | BootError::KeyMemory(_)
         | BootError::Engine(_)
+        | BootError::ReceiptKey(_)
         | BootError::Clock
         | BootError::Forward(_)
         | BootError::Memory(_)

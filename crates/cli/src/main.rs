@@ -45,6 +45,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Serve(args) => commands::serve::run(*args),
         Command::Ask(args) => commands::ask::run(&args),
         Command::Proxy(args) => commands::proxy::run(&args),
+        Command::Receipt(args) => commands::receipt::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Endorse(args) => commands::endorse::run(&args.command),

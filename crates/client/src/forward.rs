@@ -33,6 +33,8 @@ pub struct Answer<B> {
     pub status: StatusCode,
     /// The server's headers, all of them.
     pub headers: HeaderMap,
+    /// Whose answer it is.
+    pub session: Arc<Session>,
     /// The body. An error is an answer that was cut, whatever cut it.
     pub body: B,
 }
@@ -51,6 +53,7 @@ pub async fn send(
     let sending =
         server.request(request.method.clone(), &request.target, &request.headers, request.body.clone(), now);
     let (status, headers, arriving) = sending.await?;
+    let of = session.clone();
     let body = stream::unfold(Some((arriving, session, verifier)), |state| async move {
         let (mut arriving, session, verifier) = state?;
         loop {
@@ -70,7 +73,7 @@ pub async fn send(
         }
     });
     let body = Box::pin(body);
-    Ok(Answer { status, headers, body })
+    Ok(Answer { status, headers, session: of, body })
 }
 
 /// Renews the sessions of these peers ahead of their ends, for as long as it is polled.

@@ -5,6 +5,7 @@
 //! [`Pool`] has several, and [`proxy`] is an address on this machine in front of them.
 
 mod forward;
+mod kept;
 mod peer;
 mod policy;
 mod pool;
@@ -15,6 +16,7 @@ mod tls;
 mod via;
 
 pub use forward::{Answer as ForwardedAnswer, Request, keep_renewed, send};
+pub use kept::{KeptServer, check_kept};
 pub use peer::{FAILURE_KEPT, Peer, PeerError, PeerState, Session, Verifier};
 pub use policy::{ClientPolicy, ClientPolicyError};
 pub use pool::{Pool, PoolError};

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use casemate_attest::UnixTime;
 use futures_util::Stream;
 
 use crate::forward::{self, Answer, Request};
@@ -45,6 +46,11 @@ impl Pool {
     pub fn new<'a>(urls: impl IntoIterator<Item = &'a str>, verifier: &Arc<Verifier>) -> Self {
         let peers = urls.into_iter().map(|url| Arc::new(Peer::new(url, verifier.clone()))).collect();
         Self { peers, next: AtomicUsize::new(0) }
+    }
+
+    /// The time by the clock of its verifications.
+    pub(crate) fn clock(&self) -> Option<UnixTime> {
+        (self.peers.first()?.verifier().clock)()
     }
 
     /// The peers.

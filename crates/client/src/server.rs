@@ -41,6 +41,7 @@ pub struct VerifiedServer {
     vtpm: AttestedVtpm,
     machine: AttestedMachine,
     token: Option<String>,
+    document: bytes::Bytes,
 }
 
 /// The attested key, and how requests reach it.
@@ -236,7 +237,8 @@ pub async fn connect(
 
     // 1. Connect and remember the key that the connection ends at.
     // 2. Parse; believe nothing yet.
-    let Shown { http, base, spki, document, evidence } = show(url, via, &nonce).await.map_err(early)?;
+    let Shown { http, base, spki, document, bytes, evidence } =
+        show(url, via, &nonce).await.map_err(early)?;
     let way = way(via, spki, &document).map_err(early)?;
     let endorsements = document.endorsements(&evidence).map_err(|e| early(e.into()))?;
 
@@ -290,7 +292,8 @@ pub async fn connect(
                 error: Box::new(refused.into()),
             }
         })?;
-    Ok(VerifiedServer { http, base, way, verified, vtpm, machine, token: document.token })
+    let token = document.token;
+    Ok(VerifiedServer { http, base, way, verified, vtpm, machine, token, document: bytes })
 }
 
 /// What a server shows to somebody who has no policy yet. Its hardware is genuine; what it states is not held against anything, so that it
@@ -341,6 +344,8 @@ struct Shown {
     /// Of the one key that its connections end at, where they must.
     spki: Option<[u8; 32]>,
     document: AttestationDocument,
+    /// It, as it arrived.
+    bytes: bytes::Bytes,
     evidence: Evidence,
 }
 
@@ -359,7 +364,7 @@ async fn show(url: &str, via: Via, nonce: &[u8; 32]) -> Result<Shown, ConnectErr
     let spki = key.spki_sha256();
     let document = AttestationDocument::parse(&bytes)?;
     let evidence = Evidence::parse(&document.evidence_bytes()?)?;
-    Ok(Shown { http, base, spki, document, evidence })
+    Ok(Shown { http, base, spki, document, bytes: bytes.into(), evidence })
 }
 
 /// The key that the document shows for this way. Nobody believes it yet.
@@ -394,6 +399,16 @@ pub async fn unverified_get(base: &str, path: &str) -> Result<(u16, String), Con
 // === impl VerifiedServer ===
 
 impl VerifiedServer {
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// The attestation document that it was verified by, as it arrived.
+    pub fn document(&self) -> &[u8] {
+        &self.document
+    }
+
     /// The verified evidence.
     pub fn evidence(&self) -> &Verified {
         &self.verified

@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Bytes;
 use casemate_attest::UnixTime;
 use casemate_protocol::devices;
@@ -16,6 +17,7 @@ use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
 use crate::clock::Clock;
 use crate::gpu::{GpuError, Gpus};
+use crate::receipts::Receipts;
 use crate::sealed::{SealedKeys, Unopened};
 use crate::staple::{EndorsementHealth, StapleError, Staples};
 use crate::tls::TlsIdentity;
@@ -27,6 +29,7 @@ pub struct AttestationService {
     gpus: Option<Arc<Gpus>>,
     vtpm: Option<Arc<Vtpm>>,
     sealed: Option<Arc<SealedKeys>>,
+    receipts: Option<Arc<Receipts>>,
     staples: Staples,
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
@@ -98,6 +101,8 @@ struct ReadyMade {
     not_after: UnixTime,
     /// Of the endorsements in it.
     valid_until: UnixTime,
+    /// SHA-256 of its evidence.
+    evidence: [u8; 32],
 }
 
 impl AttestationService {
@@ -113,6 +118,7 @@ impl AttestationService {
             gpus: None,
             vtpm: None,
             sealed: None,
+            receipts: None,
             staples,
             tls_spki_sha256: tls.spki_sha256(),
             tls_key_origin: tls.origin(),
@@ -139,6 +145,12 @@ impl AttestationService {
     #[must_use]
     pub fn with_sealed(self, sealed: Arc<SealedKeys>) -> Self {
         Self { sealed: Some(sealed), ..self }
+    }
+
+    /// With the key that signs receipts: every statement then names it.
+    #[must_use]
+    pub fn with_receipts(self, receipts: Arc<Receipts>) -> Self {
+        Self { receipts: Some(receipts), ..self }
     }
 
     /// With another clock than the machine's.
@@ -169,10 +181,12 @@ impl AttestationService {
         // Read first: a set that takes this one's place meanwhile is not older.
         let valid_until = self.health(now).valid_until;
         let document = self.document_at(None, now, RESTAPLE.as_secs())?;
+        let evidence = document.evidence_bytes().map_err(|_| AttestationError::Render)?;
+        let evidence = digest(&SHA256, &evidence).as_ref().try_into().unwrap_or_default();
         let json = serde_json::to_vec(&document).map_err(|_| AttestationError::Render)?.into();
         let not_after = UnixTime(now.0.saturating_add(STATEMENT_LIFETIME));
         *self.ready.write().unwrap_or_else(PoisonError::into_inner) =
-            Some(ReadyMade { json, not_after, valid_until });
+            Some(ReadyMade { json, not_after, valid_until, evidence });
         Ok(())
     }
 
@@ -211,7 +225,10 @@ impl AttestationService {
             tls_spki_sha256: Stated::Is(self.tls_spki_sha256),
             tls_key_origin: self.tls_key_origin,
             ohttp_config_sha256: sealed.as_ref().map_or(Stated::None, |offered| Stated::Is(offered.digest)),
-            receipt_key_sha256: Stated::None,
+            receipt_key_sha256: self
+                .receipts
+                .as_ref()
+                .map_or(Stated::None, |receipts| Stated::Is(receipts.key_sha256())),
             models: self.models.clone(),
             device_evidence_sha256,
             vtpm_key_sha256: self.vtpm.as_ref().map_or(Stated::None, |vtpm| vtpm.stated()),
@@ -270,6 +287,11 @@ impl AttestSource for AttestationService {
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
         let made = ready.as_ref()?.not_after.0.saturating_sub(STATEMENT_LIFETIME);
         Some(now.0.saturating_sub(made))
+    }
+
+    fn evidence_sha256(&self) -> Option<[u8; 32]> {
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
+        Some(ready.as_ref()?.evidence)
     }
 
     fn endorsements(&self) -> Result<EndorsementHealth, AttestSourceError> {

@@ -25,6 +25,7 @@ use crate::endorsed;
 use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
+use crate::receipts::{FolderError, ReceiptFolder, Receipts, Unsigned};
 use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::sealed::SealedKeys;
 use crate::staple::{RefreshError, StapleError};
@@ -120,6 +121,12 @@ pub enum BootError {
     /// Step 6.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Step 6: the folder of receipts.
+    #[error(transparent)]
+    Receipts(#[from] FolderError),
+    /// Step 7: the key that signs receipts.
+    #[error("there is no key for receipts: {0}")]
+    ReceiptKey(#[source] Unsigned),
     /// Step 7.
     #[error(transparent)]
     Attestation(#[from] AttestationError),
@@ -151,6 +158,8 @@ impl BootError {
             Self::KeyLength { .. } => "boot.key-length",
             Self::KeyMemory(_) => "boot.key-memory",
             Self::Engine(e) => e.code(),
+            Self::Receipts(e) => e.code(),
+            Self::ReceiptKey(e) => e.code(),
             Self::Attestation(e) => e.code(),
             Self::Listen(e) => e.code(),
         }
@@ -211,7 +220,7 @@ pub async fn serve(
     // 3. From here on an unprivileged user.
     if hardening::is_root() {
         attester.hand_over(config.user, config.user)?;
-        endorsed::hand_over_cache(&config)?;
+        endorsed::hand_over_folders(&config)?;
     }
     if hardening::drop_privileges(config.user, config.user)? {
         tracing::info!(user = config.user, "privileges dropped");
@@ -249,6 +258,8 @@ pub async fn serve(
     let started = Instant::now();
     let memory = gguf.unseal(&key, &manifest, config.threads.get(), &|_| {})?;
     // 6. The key has done its work: zeroised and its page returned. The engine's process maps the memory.
+    let folder = config.receipt_folder.as_deref();
+    let folder = folder.map(|path| ReceiptFolder::open(path, key.expose())).transpose()?;
     drop(key);
     tracing::info!(
         bytes = gguf.size(),
@@ -287,7 +298,10 @@ pub async fn serve(
         id: manifest.name().to_owned(),
         manifest_sha256: Stated::Is(manifest.digest()),
     }];
+    let receipts = Receipts::new(models.clone(), Clock::system()).map_err(BootError::ReceiptKey)?;
+    let receipts = Arc::new(receipts.with_folder(folder));
     let service = AttestationService::new(attester, staples, &tls, models);
+    let service = service.with_receipts(receipts.clone());
     let sealed = Arc::new(SealedKeys::new(Clock::system()).map_err(AttestationError::from)?);
     let service = service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()).with_sealed(sealed.clone());
     let service = Arc::new(service);
@@ -298,6 +312,7 @@ pub async fn serve(
     let mut state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
     state.tenants = tenants.map(Arc::new);
     state.sealed = Some(sealed);
+    state.receipts = Some(receipts.clone());
     let keys = config.api_keys.zip(state.tenants.clone());
     let listening = socket.listen()?;
     let mut renewals = vec![
@@ -305,6 +320,7 @@ pub async fn serve(
         tokio::spawn(endorsed::renew(stapler, service.clone())),
         tokio::spawn(endorsed::renew_parts(gpus, vtpm, service.clone())),
         tokio::spawn(endorsed::renew_document(service)),
+        tokio::spawn(expire(receipts)),
     ];
     renewals.extend(keys.map(|(path, tenants)| tokio::spawn(watch(path, tenants))));
     ready(&Ready {
@@ -318,6 +334,16 @@ pub async fn serve(
         renewal.abort();
     }
     Ok(ended?)
+}
+
+/// Forgets receipts that are too old, for as long as the server runs.
+async fn expire(receipts: Arc<Receipts>) {
+    let mut hourly = tokio::time::interval(RECEIPTS_EXPIRE);
+    loop {
+        hourly.tick().await;
+        let receipts = receipts.clone();
+        let _ = tokio::task::spawn_blocking(move || receipts.expire()).await;
+    }
 }
 
 /// Asks the broker, again and again while it cannot be reached: machines of one start-up come up in any order. A refusal
@@ -387,5 +413,7 @@ fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
 const SIGNALS_IN_LANDLOCK: u32 = 6;
 /// How long a broker that cannot be reached is waited for.
 const BROKER_PATIENCE: Duration = Duration::from_secs(20);
+/// How often receipts that are too old are looked for.
+const RECEIPTS_EXPIRE: Duration = Duration::from_secs(3600);
 /// The broker's results live five minutes; a minute is left for a broker that answers late.
 const TOKEN_RENEWAL: Duration = Duration::from_secs(240);

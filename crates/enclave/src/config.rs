@@ -78,6 +78,8 @@ pub struct ServeSettings {
     pub parallel: Option<u32>,
     /// File of the tenants' keys.
     pub api_keys: Option<PathBuf>,
+    /// Folder to keep receipts in, encrypted.
+    pub receipt_folder: Option<PathBuf>,
     /// Tokens that all of them have room for together.
     pub cache_tokens: Option<u32>,
     /// Tokens that one step of an answer guesses at most.
@@ -123,6 +125,8 @@ pub struct ServeConfig {
     pub parallel: NonZeroU32,
     /// File of the tenants' keys; without it everybody may ask.
     pub api_keys: Option<PathBuf>,
+    /// Folder to keep receipts in; without it they are kept in memory.
+    pub receipt_folder: Option<PathBuf>,
     /// Tokens that all of them have room for together, at least one context.
     pub cache_tokens: NonZeroU32,
     /// Tokens that one step of an answer guesses at most.
@@ -332,6 +336,7 @@ impl ServeSettings {
             context: self.context.or(below.context),
             parallel: self.parallel.or(below.parallel),
             api_keys: self.api_keys.or(below.api_keys),
+            receipt_folder: self.receipt_folder.or(below.receipt_folder),
             cache_tokens: self.cache_tokens.or(below.cache_tokens),
             guess_tokens: self.guess_tokens.or(below.guess_tokens),
         }
@@ -416,6 +421,7 @@ impl ServeSettings {
             context,
             parallel,
             api_keys: self.api_keys,
+            receipt_folder: self.receipt_folder,
             cache_tokens,
             guess_tokens,
         })

@@ -48,15 +48,23 @@ pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
     }
 }
 
-/// Makes the cache folder for the user who will write into it. One that is there stays its owner's.
-pub(crate) fn hand_over_cache(config: &ServeConfig) -> Result<(), BootError> {
-    let EndorsementSource::Vendors { cache, .. } = &config.endorsements else { return Ok(()) };
-    if cache.exists() {
-        return Ok(());
-    }
+/// Makes the folders for the user who will write into them. One that is there stays its owner's.
+pub(crate) fn hand_over_folders(config: &ServeConfig) -> Result<(), BootError> {
+    let cache = match &config.endorsements {
+        EndorsementSource::Vendors { cache, .. } => Some(cache),
+        EndorsementSource::Machine | EndorsementSource::File(_) => None,
+    };
     let user = Some(config.user);
-    let made = std::fs::create_dir_all(cache).and_then(|()| std::os::unix::fs::chown(cache, user, user));
-    made.map_err(|_| BootError::File { path: cache.clone(), reason: "it cannot be made and handed over" })
+    for folder in [cache, config.receipt_folder.as_ref()].into_iter().flatten() {
+        if folder.exists() {
+            continue;
+        }
+        let made =
+            std::fs::create_dir_all(folder).and_then(|()| std::os::unix::fs::chown(folder, user, user));
+        let reason = "it cannot be made and handed over";
+        made.map_err(|_| BootError::File { path: folder.clone(), reason })?;
+    }
+    Ok(())
 }
 
 /// The first set; with it the machine's own evidence is what every client wants to see (STAPLE-03).

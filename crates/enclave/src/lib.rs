@@ -20,6 +20,7 @@ mod gpu;
 mod hardening;
 #[allow(unsafe_code)]
 mod locked;
+mod receipts;
 mod release;
 mod sealed;
 mod staple;
@@ -46,6 +47,7 @@ pub use config::{
 pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, SimulatedGpus};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use locked::{Locked, LockedBy};
+pub use receipts::{Answered, FolderError, ReceiptFolder, Receipts, Unsigned};
 pub use release::ReleaseError;
 pub use sealed::{Offered, SealedKeys, Unopened};
 pub use staple::{

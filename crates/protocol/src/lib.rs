@@ -8,6 +8,7 @@
 //! * [`additional`]: GPUs and a virtual TPM in a key release (REL-16 to REL-20);
 //! * [`jwe`]: encryption of a released key to the key that the evidence binds (RFC 7516, RFC 7518);
 //! * [`sealed`]: requests and answers that only the attested machine can open (spec/sealed-channel.md);
+//! * [`receipt`]: what an attested machine signs about an answer (spec/receipts.md);
 //! * [`Plaintext`]: the only type that a prompt or an answer has outside the engine.
 //!
 //! No I/O, no clock, no randomness: time and random bytes are arguments.
@@ -28,6 +29,7 @@ pub mod document;
 pub mod jwe;
 pub mod kbs;
 mod plaintext;
+pub mod receipt;
 mod rows;
 pub mod sealed;
 pub mod statement;

@@ -33,6 +33,9 @@ pub(crate) struct ProxyArgs {
     /// What the lengths and times of sealed answers tell the network: `off` everything, `default` little, `constant` least
     #[arg(long, value_enum, default_value_t = ShapeArg::Default)]
     pub(crate) shape: ShapeArg,
+    /// Hand on no answer without a good receipt, and keep the receipts in this folder, for `casemate receipt verify`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) receipts: Option<PathBuf>,
     /// The longest body of a request, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_body: u32,
@@ -70,6 +73,52 @@ pub(crate) enum ShapeArg {
 pub(crate) struct PolicyInitArgs {
     /// The server, https://HOST:PORT
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) anchors: AnchorArgs,
+    #[command(flatten)]
+    pub(crate) gpu_anchors: GpuAnchorArgs,
+}
+
+/// Check receipts of answers, offline
+#[derive(clap::Args)]
+pub(crate) struct ReceiptArgs {
+    #[command(subcommand)]
+    pub(crate) command: ReceiptCommand,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Check that an attested machine gave these answers
+    Verify(ReceiptVerifyArgs),
+}
+
+/// Check that an attested machine gave these answers: several receipts of one machine must follow one another
+#[derive(clap::Args)]
+pub(crate) struct ReceiptVerifyArgs {
+    /// Receipts: files of `casemate proxy --receipts`, or what GET /v1/receipts/{id} answered
+    #[arg(required = true)]
+    pub(crate) receipts: Vec<PathBuf>,
+    /// Policy file (TOML): which machines, which models
+    #[arg(long, env = "CASEMATE_POLICY")]
+    pub(crate) policy: PathBuf,
+    /// The machine's attestation document, of the same boot [default: the one that the proxy kept beside the receipt]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) document: Option<PathBuf>,
+    /// The request's body, as it was sent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+    /// The answer's body, as it was received
+    #[arg(long, value_name = "FILE")]
+    pub(crate) response: Option<PathBuf>,
+    /// Look at the machine as of this time, in seconds since 1970 [default: when the receipt says that it answered]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<u64>,
+    /// Say why each rule is there
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) anchors: AnchorArgs,
     #[command(flatten)]

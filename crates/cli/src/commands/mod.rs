@@ -14,6 +14,7 @@ pub(crate) mod measure;
 pub(crate) mod policy;
 mod policy_init;
 pub(crate) mod proxy;
+pub(crate) mod receipt;
 pub(crate) mod seal;
 pub(crate) mod serve;
 pub(crate) mod simulate;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use casemate_client::proxy::{ApiKey, Proxy, router};
+use casemate_client::proxy::{ApiKey, Proxy, ReceiptFolder, router};
 use casemate_client::{Anchors, ClientPolicy, Pool, Verifier, Via, keep_renewed};
 use casemate_protocol::sealed::cells::Shape;
 use serde_json::json;
@@ -35,7 +35,9 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), CliError> {
     let verifier = Arc::new(Verifier { policy, anchors, via, clock: Box::new(|| now().ok()) });
     let pool = Pool::new(args.servers.iter().map(String::as_str), &verifier);
     let max_body = usize::try_from(args.max_body).unwrap_or(usize::MAX).saturating_mul(1024 * 1024);
-    let proxy = Arc::new(Proxy::new(pool, api_key.transpose()?, max_body, loopback));
+    let receipts = args.receipts.as_deref().map(ReceiptFolder::open).transpose()?;
+    let proxy = Proxy::new(pool, api_key.transpose()?, max_body, loopback).with_receipts(receipts);
+    let proxy = Arc::new(proxy);
 
     let failed = |source| CliError::Listen { address: args.listen, source };
     let (listener, address) = bound(args.listen)?;

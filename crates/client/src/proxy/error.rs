@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::receipts::ReceiptFault;
 use crate::peer::PeerError;
 use crate::pool::PoolError;
 use crate::server::SendError;
@@ -42,6 +43,9 @@ pub enum ProxyError {
         /// How many.
         most: usize,
     },
+    /// The answer has no good receipt, and this proxy wants one.
+    #[error("the answer is not handed on: {0}")]
+    Receipt(#[from] ReceiptFault),
     /// No verified server answered.
     #[error("{}", no_answer(.0))]
     Pool(#[from] PoolError),
@@ -58,6 +62,7 @@ impl ProxyError {
             Self::Slow { .. } => "proxy.slow",
             Self::Cut => "proxy.cut",
             Self::Busy { .. } => "proxy.busy",
+            Self::Receipt(fault) => fault.code(),
             Self::Pool(error) => error.code(),
         }
     }
@@ -70,6 +75,8 @@ impl ProxyError {
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Cut => StatusCode::BAD_REQUEST,
             Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Receipt(ReceiptFault::NotKept { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Receipt(_) => StatusCode::BAD_GATEWAY,
             Self::Pool(error) if error.unreachable() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Pool(
                 PoolError::Peer { error: PeerError::Clock | PeerError::Randomness, .. }

@@ -9,13 +9,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use casemate_attest::UnixTime;
 use casemate_protocol::Plaintext;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ProxyError;
-use super::{MOST_REQUESTS, Proxy, headers};
+use super::{MOST_REQUESTS, Proxy, headers, receipts};
 use crate::forward;
 use crate::peer::PeerState;
 
@@ -50,10 +52,29 @@ async fn forward_one(proxy: &Proxy, request: Request) -> Result<Response, ProxyE
     let target = parts.uri.path_and_query().map_or_else(|| API.to_owned(), ToString::to_string);
     let request = forward::Request { method: parts.method, target, headers, body: Arc::new(body) };
     let answer = proxy.pool.send(&request).await?;
-    let mut response = Response::new(Body::from_stream(held(answer.body, place)));
+    let body = Box::pin(held(answer.body, place));
+    let expected = receipts::expected(&request.method, &request.target, answer.status);
+    let body = match proxy.receipts.clone().filter(|_| expected) {
+        None => Body::from_stream(body),
+        Some(folder) => {
+            let request = Sha256::digest(request.body.expose()).into();
+            let now = proxy.pool.clock().unwrap_or(UnixTime(u64::MAX));
+            let about = receipts::About { session: answer.session, request, now };
+            match is_stream(&answer.headers) {
+                true => receipts::streamed(folder, about, body),
+                false => receipts::whole(&folder, about, &answer.headers, body).await?,
+            }
+        }
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = headers::for_application(&answer.headers);
     Ok(response)
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 /// The stream, whose place is free again when it ends.

@@ -1,11 +1,12 @@
 //! `casemate proxy`: an address on this machine for applications that know nothing of attestation (spec/proxy.md).
 //!
 //! What comes in is sent to verified servers only, and what goes wrong is an error that the application's library understands.
-//! Nothing of a request or an answer is logged or kept.
+//! Nothing of a request or an answer is logged or kept; of receipts, only where a person asked for it.
 
 mod error;
 mod headers;
 mod http;
+mod receipts;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::pool::Pool;
 
 pub use error::ProxyError;
 pub use http::router;
+pub use receipts::{KEPT_SCHEMA, KeptReceipt, ReceiptFault, ReceiptFolder};
 
 /// What a proxy works with.
 pub struct Proxy {
@@ -25,6 +27,8 @@ pub struct Proxy {
     places: Arc<Semaphore>,
     /// Whether only programs on this machine can reach it, so that the names they call it by are known.
     loopback: bool,
+    /// Where receipts are kept; without it nobody asks for them.
+    receipts: Option<Arc<ReceiptFolder>>,
 }
 
 /// The key that the server knows this user by. It cannot be printed.
@@ -33,7 +37,14 @@ pub struct ApiKey(reqwest::header::HeaderValue);
 impl Proxy {
     /// A proxy to these servers. `loopback` says whether it listens on a loopback address.
     pub fn new(pool: Pool, api_key: Option<ApiKey>, max_body: usize, loopback: bool) -> Self {
-        Self { pool, api_key, max_body, places: Arc::new(Semaphore::new(MOST_REQUESTS)), loopback }
+        let places = Arc::new(Semaphore::new(MOST_REQUESTS));
+        Self { pool, api_key, max_body, places, loopback, receipts: None }
+    }
+
+    /// That hands on no answer without a good receipt, and keeps those in this folder.
+    #[must_use]
+    pub fn with_receipts(self, folder: Option<ReceiptFolder>) -> Self {
+        Self { receipts: folder.map(Arc::new), ..self }
     }
 
     /// The servers.

@@ -59,7 +59,10 @@ pub(super) async fn start(
     mut request: GenerateRequest,
     entered: &Entered,
 ) -> Result<Running, ApiError> {
-    let visit = entered.0.clone();
+    let Entered { visit, draft } = entered.clone();
+    if let Some(draft) = &draft {
+        draft.begin(&state.model_id, Some(&request));
+    }
     request.tenant = visit.as_ref().map(|visit| visit.tenant());
     let (sender, steps) = unbounded_channel();
     let mut running = Running {
@@ -84,6 +87,9 @@ pub(super) async fn start(
             metrics.count_usage(completion.usage);
             if let Some(visit) = &visit {
                 visit.count(completion.usage);
+            }
+            if let Some(draft) = draft.filter(|_| completion.finish != FinishReason::Cancelled) {
+                draft.end(completion.usage);
             }
         }
         // As long as the engine works, the tenant has this request.

@@ -28,6 +28,11 @@ pub trait AttestSource: Send + Sync {
         None
     }
 
+    /// SHA-256 of the evidence in the ready document, which receipts name.
+    fn evidence_sha256(&self) -> Option<[u8; 32]> {
+        None
+    }
+
     /// How the endorsements stand.
     ///
     /// # Errors

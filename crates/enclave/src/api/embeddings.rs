@@ -199,7 +199,10 @@ async fn embed(
         Input::Text(text) => EmbedInput::Text(text.into_inner()),
         Input::Tokens(tokens) => EmbedInput::Tokens(tokens.into_inner()),
     });
-    let visit = entered.0.clone();
+    let Entered { visit, draft } = entered.clone();
+    if let Some(draft) = &draft {
+        draft.begin(&state.model_id, None);
+    }
     let cancel = Cancel::new();
     let request = EmbedRequest {
         inputs: inputs.collect(),
@@ -214,6 +217,9 @@ async fn embed(
         metrics.count_usage(usage);
         if let Some(visit) = &visit {
             visit.count(usage);
+        }
+        if let Some(draft) = &draft {
+            draft.end(usage);
         }
         Ok::<_, EngineError>(embedded)
     });

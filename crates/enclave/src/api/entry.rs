@@ -10,12 +10,17 @@ use axum::response::Response;
 use super::ApiState;
 use super::chat::unix_seconds;
 use super::error::ApiError;
+use super::receipts::Draft;
 use crate::tenants::{Refused, Visit};
 use casemate_attest::UnixTime;
 
 /// The tenant's request that a handler works on; none where the server knows no tenants.
-#[derive(Clone)]
-pub(super) struct Entered(pub(super) Option<Arc<Visit>>);
+#[derive(Clone, Default)]
+pub(super) struct Entered {
+    pub(super) visit: Option<Arc<Visit>>,
+    /// What its receipt will say, where it gets one.
+    pub(super) draft: Option<Arc<Draft>>,
+}
 
 /// Around the routes that cost something.
 pub(super) async fn enter(
@@ -35,13 +40,13 @@ pub(super) async fn enter(
             Some(Arc::new(visit))
         }
     };
-    request.extensions_mut().insert(Entered(visit));
+    request.extensions_mut().insert(Entered { visit, draft: None });
     Ok(next.run(request).await)
 }
 
 /// Whose request it is.
 pub(super) fn entered(request: &Request) -> Entered {
-    request.extensions().get().cloned().unwrap_or(Entered(None))
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 /// `Authorization: Bearer KEY`, or `x-api-key: KEY`, which Anthropic's clients send; not both.

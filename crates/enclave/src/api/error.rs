@@ -8,6 +8,7 @@ use casemate_protocol::sealed::SealedError;
 use serde_json::{Value, json};
 
 use super::attest::AttestSourceError;
+use crate::receipts::Unsigned;
 use crate::sealed::Unopened;
 use crate::tenants::Busy;
 
@@ -107,6 +108,12 @@ pub enum ApiError {
     /// The request names a model that is not loaded.
     #[error("this server does not serve that model; GET /v1/models names the one it serves")]
     UnknownModel,
+    /// There is no such receipt, or none of this tenant's.
+    #[error("there is no such receipt, or not any more")]
+    NoReceipt,
+    /// An answer could not be given a receipt.
+    #[error("the answer cannot be given a receipt: {0}")]
+    Unsigned(Unsigned),
     /// A server with tenants was asked without a key, or with two.
     #[error("this server wants a key: Authorization: Bearer KEY")]
     NoKey,
@@ -167,6 +174,8 @@ impl ApiError {
             ApiError::PromptEmpty => "request.prompt.empty",
             ApiError::PromptTooLong { .. } => "request.prompt.too-long",
             ApiError::UnknownModel => "request.model.unknown",
+            ApiError::NoReceipt => "request.receipt.unknown",
+            ApiError::Unsigned(error) => error.code(),
             ApiError::NoKey => "request.key.missing",
             ApiError::UnknownKey => "request.key.unknown",
             ApiError::ExpiredKey => "request.key.expired",
@@ -186,7 +195,8 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            ApiError::NotFound | ApiError::UnknownModel => StatusCode::NOT_FOUND,
+            ApiError::NotFound | ApiError::UnknownModel | ApiError::NoReceipt => StatusCode::NOT_FOUND,
+            ApiError::Unsigned(_) => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Unopened(error) => unopened_status(*error),
             ApiError::NotJson | ApiError::NotSealed => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use casemate_engine::{Event, Usage};
-use casemate_protocol::sealed;
+use casemate_protocol::{receipt, sealed};
 
 use super::ApiState;
 
@@ -296,6 +296,7 @@ pub(super) enum Route {
     Messages,
     Models,
     Model,
+    Receipt,
     Tokenize,
     Detokenize,
     Ready,
@@ -307,7 +308,7 @@ pub(super) enum Route {
 }
 
 impl Route {
-    pub(super) const ALL: [Route; 15] = [
+    pub(super) const ALL: [Route; 16] = [
         Route::Health,
         Route::Attest,
         Route::Infer,
@@ -317,6 +318,7 @@ impl Route {
         Route::Messages,
         Route::Models,
         Route::Model,
+        Route::Receipt,
         Route::Tokenize,
         Route::Detokenize,
         Route::Ready,
@@ -336,6 +338,7 @@ impl Route {
             Route::Messages => "/v1/messages",
             Route::Models => "/v1/models",
             Route::Model => "/v1/models/{model}",
+            Route::Receipt => "/v1/receipts/{id}",
             Route::Tokenize => "/tokenize",
             Route::Detokenize => "/detokenize",
             Route::Ready => "/ready",
@@ -351,9 +354,11 @@ impl Route {
     }
 
     pub(super) fn of(path: &str) -> Self {
-        let one =
-            path.strip_prefix("/v1/models/").is_some_and(|name| !name.is_empty() && !name.contains('/'));
-        let named = one.then_some(Route::Model);
+        let one = |prefix| {
+            path.strip_prefix(prefix).is_some_and(|name: &str| !name.is_empty() && !name.contains('/'))
+        };
+        let model = one("/v1/models/").then_some(Route::Model);
+        let named = model.or(one(receipt::PATH).then_some(Route::Receipt));
         Self::ALL.into_iter().find(|route| route.path() == path).or(named).unwrap_or(Route::Other)
     }
 }

@@ -13,6 +13,7 @@
 //! | `POST /tokenize`, `POST /detokenize` | a text as tokens, and back |
 //! | `GET /ready` | `{"status":"ready"}`, or the first reason why a client would not be served |
 //! | `GET /openapi.json` | these routes as an OpenAPI document |
+//! | `GET /v1/receipts/{id}` | the signed receipt of an answer |
 //! | `POST /ohttp` | any of these, sealed to the attested key |
 //! | `GET /metrics` | Prometheus text: counters, no content |
 //!
@@ -35,6 +36,7 @@ mod metrics;
 mod ohttp;
 mod openapi;
 mod ready;
+mod receipts;
 mod reply;
 mod tools;
 mod words;
@@ -55,6 +57,7 @@ pub use attest::{AttestSource, AttestSourceError};
 pub use error::ApiError;
 pub use metrics::Metrics;
 
+use crate::receipts::Receipts;
 use crate::sealed::SealedKeys;
 use crate::staple::EndorsementState;
 use crate::tenants::Tenants;
@@ -107,6 +110,8 @@ pub struct ApiState {
     pub tenants: Option<Arc<Tenants>>,
     /// Opens sealed requests, where there is a sealed channel.
     pub sealed: Option<Arc<SealedKeys>>,
+    /// Signs receipts of answers, where there is a key for them.
+    pub receipts: Option<Arc<Receipts>>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Bounds of requests.
@@ -125,6 +130,7 @@ impl ApiState {
             attest,
             tenants: None,
             sealed: None,
+            receipts: None,
             metrics: Arc::default(),
             limits: Limits::default(),
             loaded_at: chat::unix_seconds(),
@@ -134,12 +140,15 @@ impl ApiState {
 
 /// All routes.
 pub fn router(state: ApiState) -> Router {
-    let for_tenants = Router::new()
+    let answers = Router::new()
         .route(Route::Infer.path(), post(infer::infer))
         .route(Route::Chat.path(), post(chat::completions))
         .route(Route::Completions.path(), post(completions::completions))
         .route(Route::Embeddings.path(), post(embeddings::embeddings))
         .route(Route::Messages.path(), post(messages::messages))
+        .route_layer(from_fn_with_state(state.clone(), receipts::receipted));
+    let for_tenants = answers
+        .route(Route::Receipt.path(), get(receipts::receipt))
         .route(Route::Models.path(), get(chat::models))
         .route(Route::Model.path(), get(chat::model))
         .route(Route::Tokenize.path(), post(words::tokenize))

@@ -132,7 +132,7 @@ fn current(file: &ApiKeysFile, secret: &hmac::Key, known: &BTreeMap<String, Arc<
             for (to, from) in name.iter_mut().zip(hmac::sign(secret, entry.name.as_bytes()).as_ref()) {
                 *to = *from;
             }
-            Arc::new(Visitor::new(Tenant(name), entry.limits))
+            Arc::new(Visitor::new(&entry.name, Tenant(name), entry.limits))
         });
         visitor.limit(entry.limits);
         for key in &entry.keys {

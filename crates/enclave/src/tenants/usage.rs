@@ -9,6 +9,7 @@ use super::TenantLimits;
 
 /// A tenant and what it has left.
 pub(super) struct Visitor {
+    name: String,
     tenant: Tenant,
     state: Mutex<State>,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Visit {
 }
 
 impl Visitor {
-    pub(super) fn new(tenant: Tenant, limits: TenantLimits) -> Self {
+    pub(super) fn new(name: &str, tenant: Tenant, limits: TenantLimits) -> Self {
         let state = State {
             limits,
             running: 0,
@@ -63,7 +64,7 @@ impl Visitor {
             tokens: Bucket::full(limits.tokens_per_minute),
             at: UnixTime(0),
         };
-        Self { tenant, state: Mutex::new(state) }
+        Self { name: name.to_owned(), tenant, state: Mutex::new(state) }
     }
 
     pub(super) fn enter(self: &Arc<Self>, now: UnixTime) -> Result<Visit, Busy> {
@@ -107,6 +108,11 @@ impl Visitor {
 impl Visit {
     pub(crate) fn tenant(&self) -> Tenant {
         self.visitor.tenant
+    }
+
+    /// As the operator's file has it.
+    pub(crate) fn name(&self) -> &str {
+        &self.visitor.name
     }
 
     /// Counts what an answer has cost.
@@ -155,7 +161,7 @@ mod tests {
     use super::*;
 
     fn visitor(limits: TenantLimits) -> Arc<Visitor> {
-        Arc::new(Visitor::new(Tenant([1; 32]), limits))
+        Arc::new(Visitor::new("one", Tenant([1; 32]), limits))
     }
 
     fn at(seconds: u64) -> UnixTime {
