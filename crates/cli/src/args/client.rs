@@ -92,7 +92,7 @@ pub(crate) enum ReceiptCommand {
     Verify(ReceiptVerifyArgs),
 }
 
-/// Check that an attested machine gave these answers: several receipts of one machine must follow one another
+/// Check that an attested machine gave these answers
 #[derive(clap::Args)]
 pub(crate) struct ReceiptVerifyArgs {
     /// Receipts: files of `casemate proxy --receipts`, or what GET /v1/receipts/{id} answered
@@ -110,6 +110,9 @@ pub(crate) struct ReceiptVerifyArgs {
     /// The answer's body, as it was received
     #[arg(long, value_name = "FILE")]
     pub(crate) response: Option<PathBuf>,
+    /// The receipts are all of one machine's boot, each the next after the one before it
+    #[arg(long)]
+    pub(crate) chain: bool,
     /// Look at the machine as of this time, in seconds since 1970 [default: when the receipt says that it answered]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) at: Option<u64>,

@@ -125,7 +125,7 @@ impl Input {
         match receipt::check(&self.signed, server.statement(), &self.bodies, now) {
             Ok(receipt) => {
                 verified.checks.extend_from_slice(receipt.checks());
-                let chained = before.map(|before| follows(&receipt, before));
+                let chained = before.filter(|_| args.chain).map(|before| follows(&receipt, before));
                 verified.error = chained.and_then(Result::err).map(CliError::Receipt);
                 verified.receipt = Some(receipt);
             }

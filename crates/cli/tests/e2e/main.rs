@@ -9,6 +9,7 @@ mod gpus;
 mod machine;
 mod path;
 mod proxy;
+mod receipts;
 mod refusals;
 mod sealed;
 mod vsock;
@@ -25,8 +26,16 @@ fn main() {
     let mut args = Arguments::from_args();
     // Two servers at once are enough for two cores.
     args.test_threads.get_or_insert(2);
-    let cases: Vec<(&str, Case)> =
-        [path::CASES, refusals::CASES, machine::CASES, gpus::CASES, proxy::CASES, sealed::CASES].concat();
+    let cases: Vec<(&str, Case)> = [
+        path::CASES,
+        refusals::CASES,
+        machine::CASES,
+        gpus::CASES,
+        proxy::CASES,
+        receipts::CASES,
+        sealed::CASES,
+    ]
+    .concat();
     let model = fixture::model();
     let shared: Arc<OnceLock<Fixture>> = Arc::default();
     let vsock = vsock::trials(model.as_deref(), &shared);

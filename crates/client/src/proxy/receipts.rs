@@ -117,7 +117,7 @@ impl ReceiptFolder {
             self.write(&document, server.document())?;
         }
         // The id was looked at: it is digits.
-        self.write(&format!("{}.json", verified.receipt().receipt_id), &text)
+        self.write(&format!("{}.receipt.json", verified.receipt().receipt_id), &text)
     }
 
     /// Whole or not at all.

@@ -243,6 +243,8 @@ impl ApiError {
             | ApiError::Malformed { .. }
             | ApiError::Shape { .. }
             | ApiError::UnknownField { .. }
+            | ApiError::NoReceipt
+            | ApiError::Unsigned(_)
             | ApiError::NoKey
             | ApiError::UnknownKey
             | ApiError::ExpiredKey

@@ -31,7 +31,7 @@ struct DetokenizeRequest {
 }
 
 pub(super) async fn tokenize(State(state): State<ApiState>, request: Request) -> Result<Response, ApiError> {
-    let visit = entered(&request).0;
+    let visit = entered(&request).visit;
     let TokenizeRequest { content, add_special, parse_special } = body::json(&state, request).await?;
     if parse_special == Some(true) {
         return Err(ApiError::Unsupported { param: "parse_special" });
@@ -54,7 +54,7 @@ pub(super) async fn detokenize(
     State(state): State<ApiState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let visit = entered(&request).0;
+    let visit = entered(&request).visit;
     let DetokenizeRequest { tokens } = body::json(&state, request).await?;
     let tokens = tokens.ok_or(ApiError::Missing { param: "tokens" })?;
     let tokens = tokens.expose().iter().map(|token| number(*token)).collect();

@@ -116,7 +116,8 @@ impl Receipts {
     /// # Errors
     /// Without random bytes.
     pub fn new(models: Vec<ModelStatement>, clock: Clock) -> Result<Self, Unsigned> {
-        let key = ReceiptKey::from_seed(&random::<32>()?);
+        let seed = random::<32>()?;
+        let key = ReceiptKey::from_seed(&seed);
         let chain = Mutex::new(Chain { sequence: 0, previous: Stated::None });
         Ok(Self { key, models, clock, chain, kept: Kept::Memory(Mutex::default()) })
     }

@@ -6,6 +6,7 @@ mod counters;
 mod embeddings;
 mod logs;
 mod messages;
+mod receipts;
 mod refusals;
 mod sealed;
 mod stub;
