@@ -66,17 +66,21 @@ pub(crate) fn explained_table(checks: &[Check], line: fn(&str)) {
 
 /// As [`table`], of a report; with why each rule is there, where that was asked.
 pub(crate) fn report_table(report: &Report, explain: bool) {
-    table_rows(&report.rows().collect::<Vec<_>>(), explain, data);
+    let why = |id: &str| casemate_attest::rules::explain(id).unwrap_or_default();
+    let rows = report.rows().map(|(id, outcome, title, compared)| (id, outcome, title, compared, why(id)));
+    table_rows(&rows.collect::<Vec<_>>(), explain, data);
 }
 
-fn rows(checks: &[Check]) -> Vec<(&'static str, Outcome, &'static str, &str)> {
-    checks.iter().map(|c| (c.rule.id, c.outcome, c.rule.title, c.compared.as_str())).collect()
+/// Number, outcome, title, what was compared, and why the rule is there.
+type Row<'a> = (&'a str, Outcome, &'a str, &'a str, &'a str);
+
+fn rows(checks: &[Check]) -> Vec<Row<'_>> {
+    checks.iter().map(|c| (c.rule.id, c.outcome, c.rule.title, c.compared.as_str(), c.rule.why)).collect()
 }
 
-/// Rules of the runtime statement explain themselves in spec/channel.md and have no reason here.
-fn table_rows(rows: &[(&str, Outcome, &str, &str)], explain: bool, line: fn(&str)) {
+fn table_rows(rows: &[Row<'_>], explain: bool, line: fn(&str)) {
     let width = rows.iter().map(|row| row.2.len()).max().unwrap_or(0);
-    for (id, outcome, title, compared) in rows {
+    for (id, outcome, title, compared, why) in rows {
         let outcome = match outcome {
             Outcome::Pass => "pass",
             Outcome::Fail => "FAIL",
@@ -84,7 +88,7 @@ fn table_rows(rows: &[(&str, Outcome, &str, &str)], explain: bool, line: fn(&str
             Outcome::Waived => "WAIVED",
         };
         line(format!("  {id:<8} {outcome:<12} {title:<width$}  {compared}").trim_end());
-        if explain && let Some(why) = casemate_attest::rules::explain(id) {
+        if explain && !why.is_empty() {
             line(&format!("           {why}"));
         }
     }

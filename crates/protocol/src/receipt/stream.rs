@@ -35,6 +35,10 @@ const ENDS: [&str; 2] = ["data: [DONE]", "event: message_stop"];
 impl StreamReader {
     /// Takes the next bytes, and writes to `on` what may go on at once.
     pub fn push(&mut self, bytes: &[u8], on: &mut Vec<u8>) {
+        if self.receipt.is_some() {
+            self.push_receipt(bytes.iter());
+            return;
+        }
         let mut passed = Zeroizing::new(Vec::with_capacity(bytes.len().saturating_add(self.start.len())));
         let mut rest = bytes.iter();
         // What is before a mark of the end goes on at once.
@@ -76,9 +80,13 @@ impl StreamReader {
         if let Some(held) = &mut self.held {
             held.extend_from_slice(later);
         }
+        self.push_receipt(rest);
+    }
+
+    fn push_receipt<'a>(&mut self, bytes: impl Iterator<Item = &'a u8>) {
         if let Some(receipt) = &mut self.receipt {
             let room = MAX_LEN.saturating_add(1).saturating_sub(receipt.len());
-            receipt.extend(rest.take(room));
+            receipt.extend(bytes.take(room));
         }
     }
 
