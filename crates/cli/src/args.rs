@@ -4,6 +4,7 @@
 
 mod client;
 mod endorse;
+mod operator;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(crate) use client::{
     ChannelArg, PolicyInitArgs, ProxyArgs, ReceiptArgs, ReceiptCommand, ReceiptVerifyArgs, ShapeArg,
 };
 pub(crate) use endorse::{EndorseArgs, EndorseCommand, EndorseFetchArgs};
+use operator::OperatorArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -298,6 +300,8 @@ pub(crate) struct ServeArgs {
     /// TLS key (PEM)
     #[arg(long, env = "CASEMATE_TLS_KEY")]
     tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    operator: OperatorArgs,
     /// Endorsements that this machine does not bring itself, from `casemate endorse fetch`
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENTS")]
     endorsements: Option<PathBuf>,
@@ -387,6 +391,8 @@ impl ServeArgs {
             listen: self.listen,
             tls_cert: self.tls_cert,
             tls_key: self.tls_key,
+            operator_key: self.operator.operator_key,
+            operator_cert: self.operator.operator_cert,
             endorsements: self.endorsements,
             fetch_endorsements: self.fetch_endorsements.then_some(true),
             endorsement_cache: self.endorsement_cache,

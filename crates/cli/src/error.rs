@@ -142,6 +142,9 @@ pub(crate) enum CliError {
     Statement(#[from] casemate_protocol::statement::StatementRefused),
     #[error(transparent)]
     Devices(#[from] casemate_protocol::devices::DevicesRefused),
+    /// The machine of a document is of no operator of ours.
+    #[error(transparent)]
+    Operator(#[from] casemate_client::operator::OperatorRefused),
     #[error(transparent)]
     Vtpm(#[from] casemate_protocol::vtpm::VtpmRefused),
     #[error("{} is larger than {} MiB", path.display(), crate::files::MAX_FILE >> 20)]
@@ -261,6 +264,7 @@ impl CliError {
             Self::DeviceManifest { rejected, .. } => rejected.code(),
             Self::Statement(e) => e.reason.code(),
             Self::Devices(e) => e.reason.code(),
+            Self::Operator(e) => e.reason.code(),
             Self::Vtpm(e) => e.reason.code(),
             Self::FileTooLarge { .. } => "cli.file-too-large",
             Self::Receipt(e) => e.code(),
@@ -361,6 +365,7 @@ impl CliError {
                 }
                 ConnectError::Vtpm(e) => return vtpm_hint(e.reason.code()),
                 ConnectError::Devices(e) => return devices_hint(e.reason.code()),
+                ConnectError::Operator(_) => OPERATOR,
                 ConnectError::Tls(_)
                 | ConnectError::NoDocument { .. }
                 | ConnectError::Document(_)
@@ -369,6 +374,7 @@ impl CliError {
             },
             Self::Vtpm(e) => return vtpm_hint(e.reason.code()),
             Self::Devices(e) => return devices_hint(e.reason.code()),
+            Self::Operator(_) => OPERATOR,
             Self::NotReady { .. } | Self::BrokerSilent | Self::Undecided { .. } => {
                 "each check that did not pass has its own, in the table or in `--json`"
             }
@@ -456,4 +462,5 @@ fn devices_hint(code: &str) -> Option<String> {
     Some(hint.to_owned())
 }
 
+const OPERATOR: &str = "nothing was sent; whoever runs this machine is not whom [operator] of your policy names: ask them for the fingerprint of their key";
 const SIMULATED_ROOT: &str = "evidence of a simulated machine is genuine only under --danger-simulated-root FILE, and then says SIMULATED";

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use casemate_attest::nvidia::GpuDenial;
 use casemate_attest::{Rejected, RejectionKind};
+use casemate_client::operator::OperatorError;
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::confidential_space::TokenSocketError;
 use casemate_enclave::{
@@ -120,6 +121,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         CliError::Statement(e) => statement(&e.reason),
         CliError::Vtpm(e) => vtpm(&e.reason),
         CliError::Devices(e) => devices(&e.reason),
+        CliError::Operator(e) => operator(&e.reason),
         CliError::Receipt(e) => receipt(e),
         CliError::ReceiptFolder(_) => Exit::Internal,
         CliError::Connect(e) => connect(&e.error),
@@ -187,6 +189,20 @@ fn connect(error: &ConnectError) -> Exit {
         ConnectError::Unreadable(e) => statement(e),
         ConnectError::Vtpm(e) => vtpm(&e.reason),
         ConnectError::Devices(e) => devices(&e.reason),
+        ConnectError::Operator(e) => operator(&e.reason),
+    }
+}
+
+fn operator(error: &OperatorError) -> Exit {
+    match error {
+        OperatorError::Document(_) => Exit::Undecidable,
+        OperatorError::Signature => Exit::NotGenuine,
+        OperatorError::Missing
+        | OperatorError::Key { .. }
+        | OperatorError::Certificate { .. }
+        | OperatorError::Name
+        | OperatorError::OtherKey
+        | OperatorError::Scheme => Exit::Refused,
     }
 }
 
@@ -309,7 +325,7 @@ fn boot(error: &BootError) -> Exit {
         BootError::Vtpm(e) => own_vtpm(e),
         BootError::Staple(e) => staple(e),
         BootError::Endorsements(e) => endorsements(e),
-        BootError::Tls(_) => Exit::Usage,
+        BootError::Tls(_) | BootError::Operator(_) => Exit::Usage,
         BootError::Release(e) => release(e),
         BootError::KeyLength { .. } => Exit::Undecidable,
         BootError::Listen(ListenError::Vsock(e)) => vsock(e),
@@ -330,7 +346,8 @@ fn attestation(error: &AttestationError) -> Exit {
         AttestationError::Gpu(e) => gpu(e),
         AttestationError::Vtpm(e) => own_vtpm(e),
         AttestationError::Staple(e) => staple(e),
-        AttestationError::Statement(_)
+        AttestationError::Operator(_)
+        | AttestationError::Statement(_)
         | AttestationError::Sealed(_)
         | AttestationError::Clock
         | AttestationError::Render

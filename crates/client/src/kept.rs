@@ -5,6 +5,7 @@ use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{self, RuntimeStatement};
 use casemate_protocol::{devices, vtpm};
 
+use crate::operator;
 use crate::policy::ClientPolicy;
 use crate::server::{Anchors, ConnectError, ConnectFailure};
 
@@ -55,7 +56,8 @@ pub fn check_kept(
     let evidence = Evidence::parse(&evidence).map_err(|e| early(e.into()))?;
     let endorsements = document.endorsements(&evidence).map_err(|e| early(e.into()))?;
     let after = |checks: &[Check], rest: &[Vec<Check>]| [checks, &rest.concat()].concat();
-    let (stated, beside) = (statement::not_reached(), [vtpm::not_reached(), devices::not_reached()].concat());
+    let stated = statement::not_reached();
+    let beside = [operator::not_reached(), vtpm::not_reached(), devices::not_reached()].concat();
 
     let authentic = verify(&evidence, &endorsements, &anchors.machines, now).map_err(|rejected| {
         let checks = after(&rejected.checks, &[stated.clone(), beside.clone()]);
@@ -73,8 +75,17 @@ pub fn check_kept(
         ConnectFailure { checks, error: Box::new(refused.into()) }
     })?;
     let checks = after(verified.checks(), &[checks]);
-    let shown = document.vtpm.as_ref();
     let text = &document.statement;
+    let (shown, until) = (document.operator.as_ref(), UnixTime(statement.not_after));
+    let more = operator::check(shown, text, &policy.operator, now, until).map_err(|refused| {
+        let rest = [vtpm::not_reached(), devices::not_reached()].concat();
+        ConnectFailure {
+            checks: after(&checks, &[refused.checks.clone(), rest]),
+            error: Box::new(refused.into()),
+        }
+    })?;
+    let checks = after(&checks, &[more]);
+    let shown = document.vtpm.as_ref();
     let more = vtpm::check_offline(&statement, text, shown, &policy.vtpm, &anchors.machines, now);
     let more = more.map_err(|refused| {
         let checks = after(&checks, &[refused.checks.clone(), devices::not_reached()]);
@@ -84,7 +95,7 @@ pub fn check_kept(
     let shown = document.devices.as_ref();
     let more = devices::check_offline(&verified, &statement, shown, &policy.devices, &anchors.devices, now);
     let more = more.map_err(|refused| {
-        let checks = after(&checks, &[refused.checks.clone()]);
+        let checks = after(&checks, std::slice::from_ref(&refused.checks));
         ConnectFailure { checks, error: Box::new(refused.into()) }
     })?;
     let checks = after(&checks, &[more]);

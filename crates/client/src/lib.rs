@@ -6,6 +6,7 @@
 
 mod forward;
 mod kept;
+pub mod operator;
 mod peer;
 mod policy;
 mod pool;

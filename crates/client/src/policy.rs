@@ -4,7 +4,11 @@ use casemate_attest::Policy;
 use casemate_protocol::devices::{DeviceRule, DeviceRuleError, DevicesTable};
 use casemate_protocol::statement::{ModelRule, TlsKeyRule};
 use casemate_protocol::vtpm::{VtpmRule, VtpmRuleError, VtpmTable};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
+
+use crate::operator::{Authorities, OperatorRule};
 
 /// A client's policy: which machines with which devices and which virtual TPM beside them, and which models.
 ///
@@ -14,6 +18,9 @@ use serde::Deserialize;
 ///
 /// [tls]                               # leave out: only a TLS key made inside the enclave is accepted
 /// danger-operator-key = "why the operator may read along"
+///
+/// [operator]                          # leave out: anybody's machine that meets the rest, which is listed as waived
+/// keys = ["<64 hex digits>"]          # or: names = ["api.example.com"], from public authorities or `authorities = """<PEM>"""`
 ///
 /// [sev-snp]                           # spec/attest.md, policy reference
 /// …
@@ -39,6 +46,8 @@ pub struct ClientPolicy {
     pub models: ModelRule,
     /// Who may hold the server's TLS key.
     pub tls_key: TlsKeyRule,
+    /// Whose machines.
+    pub operator: OperatorRule,
     /// Which GPUs.
     pub devices: DeviceRule,
     /// Which virtual TPM beside the hardware.
@@ -66,6 +75,19 @@ pub enum ClientPolicyError {
         /// What was written.
         text: String,
     },
+    /// `[operator]` names nobody, or keys and names, or authorities without names.
+    #[error("[operator] needs either `keys` or `names`, some of them, and `authorities` only beside `names`")]
+    OperatorRule,
+    /// A value of `[operator]` is none.
+    #[error("`{text}` in [operator] {member} is not {wanted}")]
+    OperatorValue {
+        /// The key of the table.
+        member: &'static str,
+        /// What was written.
+        text: String,
+        /// What was expected.
+        wanted: &'static str,
+    },
     /// `[devices]` and `[nvidia]` do not go together.
     #[error(transparent)]
     Devices(#[from] DeviceRuleError),
@@ -86,6 +108,8 @@ impl ClientPolicyError {
             Self::ModelRule => "policy.model-rule",
             Self::NoReason => "policy.no-reason",
             Self::ManifestDigest { .. } => "policy.manifest-digest",
+            Self::OperatorRule => "policy.operator-rule",
+            Self::OperatorValue { .. } => "policy.operator-value",
             Self::Devices(e) => e.code(),
             Self::Vtpm(e) => e.code(),
             Self::NoManifest => "policy.no-manifest",
@@ -104,6 +128,10 @@ impl ClientPolicy {
             None => TlsKeyRule::MadeInside,
             Some(tls) => tls.try_into::<TlsTable>().map_err(malformed)?.rule()?,
         };
+        let operator = match table.remove("operator") {
+            None => OperatorRule::NotAsked,
+            Some(operator) => operator.try_into::<OperatorTable>().map_err(malformed)?.rule()?,
+        };
         let devices = table.remove("devices").map(toml::Value::try_into::<DevicesTable>);
         let devices = devices.transpose().map_err(malformed)?;
         let vtpm = table.remove("vtpm").map(toml::Value::try_into::<VtpmTable>);
@@ -111,7 +139,7 @@ impl ClientPolicy {
         let mut attest = Policy::from_toml(&table.to_string())?;
         let devices = DeviceRule::new(devices.as_ref(), &attest)?;
         let vtpm = VtpmRule::take(vtpm, &mut attest)?;
-        Ok(Self { attest, models, tls_key, devices, vtpm })
+        Ok(Self { attest, models, tls_key, operator, devices, vtpm })
     }
 
     /// The platform rules alone, of a client policy or of a file that has no `[model]`: for bare evidence, which says
@@ -160,6 +188,53 @@ impl TlsTable {
         }
         Ok(TlsKeyRule::DangerOperatorHeld { reason })
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct OperatorTable {
+    keys: Option<Vec<String>>,
+    names: Option<Vec<String>>,
+    authorities: Option<String>,
+}
+
+impl OperatorTable {
+    fn rule(self) -> Result<OperatorRule, ClientPolicyError> {
+        let value = |member, text, wanted| ClientPolicyError::OperatorValue { member, text, wanted };
+        match (self.keys, self.names) {
+            (Some(keys), None) if !keys.is_empty() && self.authorities.is_none() => {
+                let key = |text: String| {
+                    let mut bytes = [0; 32];
+                    hex::decode_to_slice(&text, &mut bytes)
+                        .map_err(|_| value("keys", text, "64 hex digits"))?;
+                    Ok(bytes)
+                };
+                keys.into_iter().map(key).collect::<Result<_, _>>().map(OperatorRule::Keys)
+            }
+            (None, Some(names)) if !names.is_empty() => {
+                let name = |text: String| match ServerName::try_from(text.clone()) {
+                    Ok(name @ ServerName::DnsName(_)) => Ok(name),
+                    _ => Err(value("names", text, "a DNS name")),
+                };
+                let names = names.into_iter().map(name).collect::<Result<_, _>>()?;
+                let authorities = match self.authorities {
+                    None => Authorities::Public,
+                    Some(pem) => anchors(&pem)
+                        .map(Authorities::These)
+                        .ok_or_else(|| value("authorities", "…".to_owned(), "certificates in PEM"))?,
+                };
+                Ok(OperatorRule::Names { names, authorities })
+            }
+            _ => Err(ClientPolicyError::OperatorRule),
+        }
+    }
+}
+
+fn anchors(pem: &str) -> Option<Vec<rustls::pki_types::TrustAnchor<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
+    let anchor = |der| webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned());
+    let anchors = certificates.iter().map(anchor).collect::<Option<Vec<_>>>()?;
+    (!anchors.is_empty()).then_some(anchors)
 }
 
 fn digest(text: String) -> Result<[u8; 32], ClientPolicyError> {
@@ -288,6 +363,34 @@ pcrs = { 0 = { any = "test" } }
         ];
         for (head, code) in cases {
             assert_eq!(policy(&head).unwrap_err().code(), code, "{head}");
+        }
+    }
+
+    const MODEL: &str = "[model]\ndanger-any = \"a test\"\n";
+
+    #[test]
+    fn operators_are_keys_or_names() {
+        let operator =
+            |table: &str| policy(&format!("{MODEL}[operator]\n{table}")).map(|policy| policy.operator);
+        assert_eq!(policy(MODEL).unwrap().operator, OperatorRule::NotAsked);
+        let keys = format!("keys = [\"{}\"]", "ab".repeat(32));
+        assert_eq!(operator(&keys).unwrap(), OperatorRule::Keys(vec![[0xab; 32]]));
+        let names = operator("names = [\"api.example.com\"]").unwrap();
+        assert!(matches!(names, OperatorRule::Names { authorities: Authorities::Public, .. }));
+        for (table, code) in [
+            ("", "policy.operator-rule"),
+            ("keys = []", "policy.operator-rule"),
+            ("names = []", "policy.operator-rule"),
+            ("authorities = \"\"", "policy.operator-rule"),
+            (&format!("{keys}\nnames = [\"a.example\"]"), "policy.operator-rule"),
+            (&format!("{keys}\nauthorities = \"\""), "policy.operator-rule"),
+            ("keys = [\"ab\"]", "policy.operator-value"),
+            ("names = [\"10.0.0.1\"]", "policy.operator-value"),
+            ("names = [\"a b\"]", "policy.operator-value"),
+            ("names = [\"a.example\"]\nauthorities = \"none\"", "policy.operator-value"),
+            ("key = [\"ab\"]", "policy.malformed"),
+        ] {
+            assert_eq!(operator(table).unwrap_err().code(), code, "{table}");
         }
     }
 }

@@ -22,7 +22,9 @@ use futures_util::{Stream, StreamExt};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::operator::{self, OperatorRefused};
 use crate::policy::ClientPolicy;
 use crate::sealed::{self, Plain, SealedAnswer};
 use crate::tls::OneKey;
@@ -40,6 +42,7 @@ pub struct VerifiedServer {
     verified: Verified,
     vtpm: AttestedVtpm,
     machine: AttestedMachine,
+    operator: Vec<Check>,
     token: Option<String>,
     document: bytes::Bytes,
 }
@@ -118,6 +121,9 @@ pub enum ConnectError {
     /// The machine's devices are not acceptable.
     #[error(transparent)]
     Devices(#[from] DevicesRefused),
+    /// The machine is not of an operator of ours.
+    #[error(transparent)]
+    Operator(#[from] OperatorRefused),
 }
 
 impl ConnectError {
@@ -137,6 +143,7 @@ impl ConnectError {
             Self::Statement(e) => e.reason.code(),
             Self::Vtpm(e) => e.reason.code(),
             Self::Devices(e) => e.reason.code(),
+            Self::Operator(e) => e.reason.code(),
         }
     }
 }
@@ -147,7 +154,7 @@ impl ConnectError {
 pub struct ConnectFailure {
     /// Why.
     pub error: Box<ConnectError>,
-    /// The checks of platform, statement, virtual TPM and devices in order; those after the failure are not reached.
+    /// The checks of platform, statement, operator, virtual TPM and devices in order; those after the failure are not reached.
     pub checks: Vec<Check>,
 }
 
@@ -273,16 +280,28 @@ pub async fn connect(
         ConnectFailure { checks, error: Box::new(refused.into()) }
     })?;
 
-    // 6. Is the virtual TPM beside its hardware the one that we demand, genuine, and this machine's?
+    // 6. Is the machine of an operator of ours?
     let before = [verified.checks(), statement.checks()].concat();
-    let (text, shown) = (document.statement.as_str(), document.vtpm.as_ref());
+    let (shown, text) = (document.operator.as_ref(), document.statement.as_str());
+    let until = statement.valid_until();
+    let operator = operator::check(shown, text, &policy.operator, now, until).map_err(|refused| {
+        let rest = [vtpm::not_reached(), devices::not_reached()].concat();
+        ConnectFailure {
+            checks: [&before[..], &refused.checks, &rest].concat(),
+            error: Box::new(refused.into()),
+        }
+    })?;
+
+    // 7. Is the virtual TPM beside its hardware the one that we demand, genuine, and this machine's?
+    let before = [&before[..], &operator].concat();
+    let shown = document.vtpm.as_ref();
     let vtpm =
         vtpm::check(&statement, text, shown, &policy.vtpm, &anchors.machines, now).map_err(|refused| {
             let checks = [&before[..], &refused.checks, &devices::not_reached()].concat();
             ConnectFailure { checks, error: Box::new(refused.into()) }
         })?;
 
-    // 7. Are its GPUs those that we demand, genuine, and this machine's?
+    // 8. Are its GPUs those that we demand, genuine, and this machine's?
     let before = [&before[..], vtpm.checks()].concat();
     let devices = document.devices.as_ref();
     let machine =
@@ -293,7 +312,7 @@ pub async fn connect(
             }
         })?;
     let token = document.token;
-    Ok(VerifiedServer { http, base, way, verified, vtpm, machine, token, document: bytes })
+    Ok(VerifiedServer { http, base, way, verified, vtpm, machine, operator, token, document: bytes })
 }
 
 /// What a server shows to somebody who has no policy yet. Its hardware is genuine; what it states is not held against anything, so that it
@@ -302,6 +321,7 @@ pub async fn connect(
 pub struct Observed {
     claims: Claims,
     statement: RuntimeStatement,
+    operator: Option<[u8; 32]>,
 }
 
 impl Observed {
@@ -313,6 +333,11 @@ impl Observed {
     /// What it states. Believed by nobody.
     pub fn statement(&self) -> &RuntimeStatement {
         &self.statement
+    }
+
+    /// SHA-256 of the key that it shows as its operator's. Nobody looked at a signature yet.
+    pub fn operator(&self) -> Option<[u8; 32]> {
+        self.operator
     }
 }
 
@@ -334,7 +359,10 @@ pub async fn observe(
         ConnectFailure { checks: rejected.checks.clone(), error: Box::new(rejected.into()) }
     })?;
     let statement = RuntimeStatement::parse(&document.statement).map_err(|error| early(error.into()))?;
-    Ok(Observed { claims: authentic.claims().clone(), statement })
+    let operator = document.operator.as_ref().map(|shown| shown.bytes()).transpose();
+    let operator =
+        operator.map_err(|error| early(error.into()))?.map(|(spki, ..)| Sha256::digest(spki).into());
+    Ok(Observed { claims: authentic.claims().clone(), statement, operator })
 }
 
 /// A document, and the connection that it came over. Believed by nobody.
@@ -381,7 +409,7 @@ fn way(via: Via, spki: Option<[u8; 32]>, document: &AttestationDocument) -> Resu
 
 /// What is not looked at once the machine or its statement is refused.
 fn beside_not_reached() -> Vec<Check> {
-    [vtpm::not_reached(), devices::not_reached()].concat()
+    [operator::not_reached(), vtpm::not_reached(), devices::not_reached()].concat()
 }
 
 /// Fetches a public page, such as `/health`, from a server that nobody verified. What it says proves nothing.
@@ -434,10 +462,10 @@ impl VerifiedServer {
         self.token.as_deref()
     }
 
-    /// Every check of platform, statement, virtual TPM and devices, in order.
+    /// Every check of platform, statement, operator, virtual TPM and devices, in order.
     pub fn checks(&self) -> Vec<Check> {
-        [self.verified.checks(), self.statement().checks(), self.vtpm.checks(), self.machine.checks()]
-            .concat()
+        let (machine, statement) = (self.verified.checks(), self.statement().checks());
+        [machine, statement, &self.operator, self.vtpm.checks(), self.machine.checks()].concat()
     }
 
     /// The moment after which nothing more is sent.

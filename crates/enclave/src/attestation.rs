@@ -17,6 +17,7 @@ use crate::api::{AttestSource, AttestSourceError};
 use crate::attester::{Attester, AttesterError};
 use crate::clock::Clock;
 use crate::gpu::{GpuError, Gpus};
+use crate::operator::{Operator, OperatorError};
 use crate::receipts::Receipts;
 use crate::sealed::{SealedKeys, Unopened};
 use crate::staple::{EndorsementHealth, StapleError, Staples};
@@ -30,6 +31,7 @@ pub struct AttestationService {
     vtpm: Option<Arc<Vtpm>>,
     sealed: Option<Arc<SealedKeys>>,
     receipts: Option<Arc<Receipts>>,
+    operator: Option<Operator>,
     staples: Staples,
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
@@ -54,6 +56,9 @@ pub enum AttestationError {
     /// There are no keys for the sealed channel.
     #[error(transparent)]
     Sealed(#[from] Unopened),
+    /// The operator's key does not sign.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// An endorsement is missing.
     #[error(transparent)]
     Staple(#[from] StapleError),
@@ -79,6 +84,7 @@ impl AttestationError {
             Self::Gpu(e) => e.code(),
             Self::Vtpm(e) => e.code(),
             Self::Sealed(e) => e.code(),
+            Self::Operator(e) => e.code(),
             Self::Staple(e) => e.code(),
             Self::Statement(e) => e.code(),
             Self::Clock => "attestation.clock",
@@ -119,6 +125,7 @@ impl AttestationService {
             vtpm: None,
             sealed: None,
             receipts: None,
+            operator: None,
             staples,
             tls_spki_sha256: tls.spki_sha256(),
             tls_key_origin: tls.origin(),
@@ -151,6 +158,12 @@ impl AttestationService {
     #[must_use]
     pub fn with_receipts(self, receipts: Arc<Receipts>) -> Self {
         Self { receipts: Some(receipts), ..self }
+    }
+
+    /// With the operator's key: it then signs every statement.
+    #[must_use]
+    pub fn with_operator(self, operator: Option<Operator>) -> Self {
+        Self { operator, ..self }
     }
 
     /// With another clock than the machine's.
@@ -241,6 +254,7 @@ impl AttestationService {
         let report_data = statement::report_data(&statement);
         let vtpm = self.vtpm.as_ref().map(|vtpm| vtpm.evidence(&report_data)).transpose()?;
         let raw = self.attester.evidence(&report_data)?;
+        let operator = self.operator.as_ref().map(|operator| operator.sign(&statement)).transpose()?;
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         // An attestation result that has run out is not handed on.
         let young =
@@ -255,6 +269,7 @@ impl AttestationService {
         )
         .with_devices(devices)
         .with_vtpm(vtpm)
+        .with_operator(operator)
         .with_ohttp_keys(sealed.as_ref().map(|offered| &offered.configurations[..])))
     }
 

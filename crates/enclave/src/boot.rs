@@ -25,6 +25,7 @@ use crate::endorsed;
 use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
 use crate::locked::Locked;
+use crate::operator::{Operator, OperatorError};
 use crate::receipts::{FolderError, ReceiptFolder, Receipts, Unsigned};
 use crate::release::{BrokerClient, ReleaseError, Released};
 use crate::sealed::SealedKeys;
@@ -103,6 +104,9 @@ pub enum BootError {
     /// Step 2: the TLS identity.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Step 2: the operator's key.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// Step 3: the engine's process.
     #[error(transparent)]
     Confine(#[from] ConfineError),
@@ -153,6 +157,7 @@ impl BootError {
             Self::Forward(_) => "boot.forward",
             Self::Clock => "boot.clock",
             Self::Tls(e) => e.code(),
+            Self::Operator(e) => e.code(),
             Self::Confine(e) => e.code(),
             Self::Release(e) => e.code(),
             Self::KeyLength { .. } => "boot.key-length",
@@ -213,6 +218,9 @@ pub async fn serve(
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
         TlsSource::Files { certificate, key } => TlsIdentity::from_files(certificate, key)?,
     };
+    let operator = config.operator.as_ref();
+    let operator =
+        operator.map(|(key, certificate)| Operator::from_files(key, certificate.as_deref())).transpose()?;
     let tenants = config.api_keys.as_deref().map(tenants).transpose()?;
     let socket = Bound::bind(config.listen)?;
     tracing::info!(manifest = %hex::encode(manifest.digest()), model = manifest.name(), "manifest verified");
@@ -301,7 +309,7 @@ pub async fn serve(
     let receipts = Receipts::new(models.clone(), Clock::system()).map_err(BootError::ReceiptKey)?;
     let receipts = Arc::new(receipts.with_folder(folder));
     let service = AttestationService::new(attester, staples, &tls, models);
-    let service = service.with_receipts(receipts.clone());
+    let service = service.with_receipts(receipts.clone()).with_operator(operator);
     let sealed = Arc::new(SealedKeys::new(Clock::system()).map_err(AttestationError::from)?);
     let service = service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()).with_sealed(sealed.clone());
     let service = Arc::new(service);

@@ -36,6 +36,10 @@ pub struct ServeSettings {
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the operator's TLS key.
     pub tls_key: Option<PathBuf>,
+    /// PEM file with the key by which the operator says that the machine is theirs.
+    pub operator_key: Option<PathBuf>,
+    /// PEM file with the certificate chain of that key.
+    pub operator_cert: Option<PathBuf>,
     /// File with endorsements of this machine, from `casemate endorse fetch`.
     pub endorsements: Option<PathBuf>,
     /// Ask the vendors' services for endorsements, and keep them in date.
@@ -107,6 +111,8 @@ pub struct ServeConfig {
     pub machine: MachineSource,
     /// How old the hardware report of an Azure VM may be.
     pub azure_report: AzureReport,
+    /// The operator's key, and the certificate chain of it where there is one.
+    pub operator: Option<(PathBuf, Option<PathBuf>)>,
     /// Which GPUs are attested.
     pub gpus: GpuSource,
     /// Which virtual TPM is shown beside the hardware.
@@ -315,6 +321,8 @@ impl ServeSettings {
             listen: self.listen.or(below.listen),
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
+            operator_key: self.operator_key.or(below.operator_key),
+            operator_cert: self.operator_cert.or(below.operator_cert),
             endorsements: self.endorsements.or(below.endorsements),
             fetch_endorsements: self.fetch_endorsements.or(below.fetch_endorsements),
             endorsement_cache: self.endorsement_cache.or(below.endorsement_cache),
@@ -402,6 +410,13 @@ impl ServeSettings {
         if user == 0 || user == u32::MAX {
             return Err(out_of_range("--user", user.into(), 1, u64::from(u32::MAX) - 1));
         }
+        let operator = match (self.operator_key, self.operator_cert) {
+            (Some(key), certificate) => Some((key, certificate)),
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err(ConfigError::Unpaired { given: "--operator-cert", other: "--operator-key" });
+            }
+        };
         Ok(ServeConfig {
             model: self.model.ok_or(ConfigError::Missing { setting: "--model" })?,
             publisher_key: self.publisher_key.ok_or(ConfigError::Missing { setting: "--publisher-key" })?,
@@ -412,6 +427,7 @@ impl ServeSettings {
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),
             azure_report,
+            operator,
             gpus,
             vtpm,
             endorsements,

@@ -20,6 +20,7 @@ mod gpu;
 mod hardening;
 #[allow(unsafe_code)]
 mod locked;
+mod operator;
 mod receipts;
 mod release;
 mod sealed;
@@ -47,6 +48,7 @@ pub use config::{
 pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, SimulatedGpus};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};
 pub use locked::{Locked, LockedBy};
+pub use operator::{Operator, OperatorError};
 pub use receipts::{Answered, FolderError, ReceiptFolder, Receipts, Unsigned};
 pub use release::ReleaseError;
 pub use sealed::{Offered, SealedKeys, Unopened};

@@ -40,6 +40,23 @@ pub struct AttestationDocument {
     /// base64 of the key configurations of the sealed channel (`application/ohttp-keys`), whose digest the statement names, else `null`.
     #[serde(deserialize_with = "Option::deserialize")]
     pub ohttp_keys: Option<String>,
+    /// Whose machine it is: the operator's signature over the statement, where there is one, else `null`.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub operator: Option<DocumentOperator>,
+}
+
+/// An operator's word that a machine is theirs (spec/channel.md §9). Believed by nobody: a client verifies it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentOperator {
+    /// base64 of the signing key's SubjectPublicKeyInfo (DER).
+    pub spki: String,
+    /// base64 of the certificate of this key (DER), and then of those above it; empty where the key stands for itself.
+    pub certificates: Vec<String>,
+    /// The signature's algorithm, as RFC 8446 §4.2.3 names it.
+    pub scheme: String,
+    /// base64 of the signature over [`crate::operator::signed_bytes`] of the statement.
+    pub signature: String,
 }
 
 /// A virtual TPM's evidence and what its provider says of its key. Believed by nobody: [`crate::vtpm`] verifies it.
@@ -169,6 +186,7 @@ impl AttestationDocument {
             devices: None,
             vtpm: None,
             ohttp_keys: None,
+            operator: None,
         }
     }
 
@@ -184,6 +202,12 @@ impl AttestationDocument {
     /// What is not base64.
     pub fn ohttp_key_bytes(&self) -> Result<Option<Vec<u8>>, DocumentError> {
         self.ohttp_keys.as_ref().map(|text| decode("ohttp_keys", text)).transpose()
+    }
+
+    /// With the operator's word that the machine is theirs.
+    #[must_use]
+    pub fn with_operator(self, operator: Option<DocumentOperator>) -> Self {
+        Self { operator, ..self }
     }
 
     /// With the machine's devices.
@@ -222,6 +246,31 @@ impl AttestationDocument {
     /// Endorsements that are not exactly those of the evidence's platform, or not base64.
     pub fn endorsements(&self, evidence: &Evidence) -> Result<Endorsements, DocumentError> {
         self.endorsements.of(evidence)
+    }
+}
+
+impl DocumentOperator {
+    /// With this key, the certificates that say whose it is, and its signature.
+    pub fn new(spki: &[u8], certificates: &[&[u8]], scheme: &str, signature: &[u8]) -> Self {
+        Self {
+            spki: B64.encode(spki),
+            certificates: certificates.iter().map(|der| B64.encode(der)).collect(),
+            scheme: scheme.to_owned(),
+            signature: B64.encode(signature),
+        }
+    }
+
+    /// Key, certificates and signature.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub fn bytes(&self) -> Result<(Vec<u8>, Vec<Vec<u8>>, Vec<u8>), DocumentError> {
+        let decoded = |text: &String| decode("operator.certificates", text);
+        Ok((
+            decode("operator.spki", &self.spki)?,
+            self.certificates.iter().map(decoded).collect::<Result<_, _>>()?,
+            decode("operator.signature", &self.signature)?,
+        ))
     }
 }
 

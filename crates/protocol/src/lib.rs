@@ -28,6 +28,7 @@ pub mod devices;
 pub mod document;
 pub mod jwe;
 pub mod kbs;
+pub mod operator;
 mod plaintext;
 pub mod receipt;
 mod rows;

@@ -46,6 +46,9 @@ pub(crate) fn init(args: &PolicyInitArgs) -> Result<(), CliError> {
             let reason = "the operator brought the key and can read along: decide whether it may";
             policy.insert("tls".into(), table([("danger-operator-key", reason.into())]));
         }
+        if let Some(key) = shown.operator() {
+            policy.insert("operator".into(), table([("keys", one(&key))]));
+        }
         let (name, terms) = terms(shown.claims()).ok_or(CliError::InitPlatform { platform })?;
         policy.insert(name.into(), terms?);
         let body = toml::to_string(&policy).map_err(|_| CliError::Render)?;

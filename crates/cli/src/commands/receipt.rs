@@ -41,8 +41,8 @@ fn verify(args: &ReceiptVerifyArgs) -> Result<(), CliError> {
         devices: files::device_anchors(&args.gpu_anchors)?,
     };
     if args.receipts.len() > 1 {
-        for flag in args.request.iter().map(|_| "--request").chain(args.response.iter().map(|_| "--response"))
-        {
+        let flags = [("--request", &args.request), ("--response", &args.response)];
+        if let Some((flag, _)) = flags.into_iter().find(|(_, given)| given.is_some()) {
             return Err(CliError::SuperfluousFlag { flag, of: "several receipts" });
         }
     }

@@ -11,9 +11,10 @@ use casemate_attest::{
     Binding, Check, Endorsements, Evidence, ParseError, Platform, Policy, Report, Revocation, UnixTime,
     Verified, verify,
 };
+use casemate_client::operator::{self, OperatorError, OperatorRule};
 use casemate_client::{Anchors, ClientPolicy, ConnectError, VerifiedServer, Via, connect};
 use casemate_protocol::devices::{self, DeviceRule, DevicesError};
-use casemate_protocol::document::{AttestationDocument, DocumentDevices, DocumentVtpm};
+use casemate_protocol::document::{AttestationDocument, DocumentDevices, DocumentOperator, DocumentVtpm};
 use casemate_protocol::statement::{self, ModelRule};
 use casemate_protocol::vtpm::{self, VtpmError, VtpmRule};
 use serde_json::{Value, json};
@@ -99,6 +100,16 @@ fn verdict(error: &ConnectError) -> &'static str {
             | DevicesError::NotStated { .. }
             | DevicesError::Mixed => "denied",
         },
+        ConnectError::Operator(refused) => match &refused.reason {
+            OperatorError::Document(_) => "malformed",
+            OperatorError::Signature => "rejected",
+            OperatorError::Missing
+            | OperatorError::Key { .. }
+            | OperatorError::Certificate { .. }
+            | OperatorError::Name
+            | OperatorError::OtherKey
+            | OperatorError::Scheme => "denied",
+        },
         ConnectError::Document(_) | ConnectError::Malformed(_) | ConnectError::Unreadable(_) => "malformed",
         ConnectError::Address { .. }
         | ConnectError::Tls(_)
@@ -174,11 +185,25 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     };
     // Is what the document states ours, as far as a file can tell?
     let report = Report::from_verified(&verified);
-    let Some(Stated { statement, models, vtpm, vtpm_rule, devices, device_rule }) = &input.stated else {
+    let Some(Stated { statement, models, operator, operator_rule, vtpm, vtpm_rule, devices, device_rule }) =
+        &input.stated
+    else {
         return show(args, input.kind, &report);
     };
     let (stated, report) = match statement::check_offline(&verified, statement, models, now) {
         Ok((stated, checks)) => (stated, report.extended(&checks, None)),
+        Err(refused) => {
+            let code = Some((refused.reason.code(), refused.reason.to_string()));
+            let rest = [operator::not_reached(), vtpm::not_reached(), devices::not_reached()].concat();
+            let checks = [refused.checks.clone(), rest].concat();
+            show(args, input.kind, &report.extended(&checks, code))?;
+            return Err(refused.into());
+        }
+    };
+    // Is it a machine of an operator of ours?
+    let (shown, until) = (operator.as_ref(), UnixTime(stated.not_after));
+    let report = match operator::check(shown, statement, operator_rule, now, until) {
+        Ok(checks) => report.extended(&checks, None),
         Err(refused) => {
             let code = Some((refused.reason.code(), refused.reason.to_string()));
             let checks = [refused.checks.clone(), vtpm::not_reached(), devices::not_reached()].concat();
@@ -224,6 +249,8 @@ struct Input {
 struct Stated {
     statement: String,
     models: ModelRule,
+    operator: Option<DocumentOperator>,
+    operator_rule: OperatorRule,
     vtpm: Option<DocumentVtpm>,
     vtpm_rule: VtpmRule,
     devices: Option<DocumentDevices>,
@@ -248,6 +275,8 @@ impl Input {
                 stated: Some(Stated {
                     statement: document.statement,
                     models: policy.models,
+                    operator: document.operator,
+                    operator_rule: policy.operator,
                     vtpm: document.vtpm,
                     vtpm_rule: policy.vtpm,
                     devices: document.devices,

@@ -7,6 +7,7 @@
 mod fixture;
 mod gpus;
 mod machine;
+mod operator;
 mod path;
 mod proxy;
 mod receipts;
@@ -31,6 +32,7 @@ fn main() {
         refusals::CASES,
         machine::CASES,
         gpus::CASES,
+        operator::CASES,
         proxy::CASES,
         receipts::CASES,
         sealed::CASES,
