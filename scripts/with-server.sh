@@ -3,7 +3,7 @@
 # CASEMATE_URL and its certificate's key unchecked (the command is a test of the API, not of the evidence). Both end with the command.
 #   scripts/with-server.sh COMMAND [ARGUMENT…]
 # MODEL=FILE serves another GGUF file; SERVE="--parallel 4 …" has more arguments of `casemate serve`. With PROXY=1 the address is that of a
-# `casemate proxy` in front of the server, which verifies it.
+# `casemate proxy` in front of the server, which verifies it, and wants a receipt of every answer: they are in CASEMATE_RECEIPTS.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 casemate=${CASEMATE:-$root/target/release/casemate}
@@ -55,11 +55,11 @@ CASEMATE_SERVER_URL=$CASEMATE_URL CASEMATE_POLICY_FILE=$work/client.toml CASEMAT
 export CASEMATE_SERVER_URL CASEMATE_POLICY_FILE CASEMATE_SIMULATED_ROOT CASEMATE_BINARY
 "$casemate" policy client --measurement "$("$casemate" measure)" --manifest "$manifest" >"$work/client.toml"
 if [ -n "${PROXY:-}" ]; then
-  "$casemate" proxy "$CASEMATE_URL" --policy "$work/client.toml" --listen 127.0.0.1:0 "${simulated[@]}" >"$work/proxy" 2>"$work/proxy.err" &
+  "$casemate" proxy "$CASEMATE_URL" --policy "$work/client.toml" --listen 127.0.0.1:0 "${simulated[@]}" --receipts "$work/receipts" >"$work/proxy" 2>"$work/proxy.err" &
   pids+=($!)
   CASEMATE_URL=$(listening "$work/proxy")
 fi
-export CASEMATE_URL CASEMATE_SERVER_PID
+export CASEMATE_URL CASEMATE_SERVER_PID CASEMATE_RECEIPTS=$work/receipts
 status=0
 "$@" || status=$?
 if ! kill -0 "$CASEMATE_SERVER_PID" 2>/dev/null; then

@@ -166,7 +166,8 @@ fn named(
     now: UnixTime,
     until: UnixTime,
 ) -> Result<(String, Vec<u8>, Vec<u8>), OperatorError> {
-    let (spki, certificates, signature) = shown.bytes()?;
+    let spki = shown.spki_bytes()?;
+    let (certificates, signature) = (shown.certificate_bytes()?, shown.signature_bytes()?);
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki);
     let found = hex::encode(digest);
     let said = match rule {

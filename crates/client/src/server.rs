@@ -359,9 +359,8 @@ pub async fn observe(
         ConnectFailure { checks: rejected.checks.clone(), error: Box::new(rejected.into()) }
     })?;
     let statement = RuntimeStatement::parse(&document.statement).map_err(|error| early(error.into()))?;
-    let operator = document.operator.as_ref().map(|shown| shown.bytes()).transpose();
-    let operator =
-        operator.map_err(|error| early(error.into()))?.map(|(spki, ..)| Sha256::digest(spki).into());
+    let operator = document.operator.as_ref().map(|shown| shown.spki_bytes()).transpose();
+    let operator = operator.map_err(|error| early(error.into()))?.map(|spki| Sha256::digest(spki).into());
     Ok(Observed { claims: authentic.claims().clone(), statement, operator })
 }
 

@@ -260,17 +260,28 @@ impl DocumentOperator {
         }
     }
 
-    /// Key, certificates and signature.
+    /// The key's SubjectPublicKeyInfo (DER).
     ///
     /// # Errors
     /// What is not base64.
-    pub fn bytes(&self) -> Result<(Vec<u8>, Vec<Vec<u8>>, Vec<u8>), DocumentError> {
-        let decoded = |text: &String| decode("operator.certificates", text);
-        Ok((
-            decode("operator.spki", &self.spki)?,
-            self.certificates.iter().map(decoded).collect::<Result<_, _>>()?,
-            decode("operator.signature", &self.signature)?,
-        ))
+    pub fn spki_bytes(&self) -> Result<Vec<u8>, DocumentError> {
+        decode("operator.spki", &self.spki)
+    }
+
+    /// The certificates (DER), that of the key first.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub fn certificate_bytes(&self) -> Result<Vec<Vec<u8>>, DocumentError> {
+        self.certificates.iter().map(|text| decode("operator.certificates", text)).collect()
+    }
+
+    /// The signature.
+    ///
+    /// # Errors
+    /// What is not base64.
+    pub fn signature_bytes(&self) -> Result<Vec<u8>, DocumentError> {
+        decode("operator.signature", &self.signature)
     }
 }
 
