@@ -211,8 +211,15 @@ pub async fn serve(
     let vtpm =
         vtpm::start(&config.vtpm, attester.platform(), Clock::system().now().ok_or(BootError::Clock)?)?;
     tracing::info!(platform = %attester.platform(), "machine found");
+    if hardening::is_root() {
+        endorsed::hand_over_folders(&config)?;
+    }
     // Only root may let GPUs work, and they work only after they were verified.
-    let gpus = gpu::start(&config.gpus, Clock::system().now().ok_or(BootError::Clock)?)?;
+    let now = Clock::system().now().ok_or(BootError::Clock)?;
+    let gpus = match gpu::open(&config.gpus, now)? {
+        Some(opened) => Some(opened.start(&gpus_source, config.user, now).await?),
+        None => None,
+    };
     let tls = match &config.tls {
         // The operator's files need the starting user; a generated key is this boot's own.
         TlsSource::Generated => TlsIdentity::generate(vec!["localhost".into()])?,
@@ -228,7 +235,6 @@ pub async fn serve(
     // 3. From here on an unprivileged user.
     if hardening::is_root() {
         attester.hand_over(config.user, config.user)?;
-        endorsed::hand_over_folders(&config)?;
     }
     if hardening::drop_privileges(config.user, config.user)? {
         tracing::info!(user = config.user, "privileges dropped");

@@ -52,6 +52,12 @@ pub struct ServeSettings {
     pub pccs: Option<String>,
     /// A mirror of the hosts that have AWS's revocation lists.
     pub crl_mirror: Option<String>,
+    /// NVIDIA's manifests, or a cache of them.
+    pub rim_service: Option<String>,
+    /// NVIDIA's OCSP responder, or a cache of it.
+    pub ocsp_service: Option<String>,
+    /// Ask it without a nonce.
+    pub ocsp_without_nonce: Option<bool>,
     /// HTTP proxy that leads to the vendors' services, http://HOST:PORT or vsock:CID:PORT.
     pub endorsement_proxy: Option<String>,
     /// PEM file with the only authorities that the services' TLS may have.
@@ -206,6 +212,17 @@ pub enum EndorsementProxy {
     Vsock(VsockAddress),
 }
 
+/// Who has what NVIDIA says of GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NvidiaService {
+    /// Who has its manifests, where not NVIDIA.
+    pub rim: Option<String>,
+    /// Who answers about its certificates, where not NVIDIA.
+    pub ocsp: Option<String>,
+    /// Whether a nonce is sent, which the answer must repeat.
+    pub nonce: bool,
+}
+
 /// Who has the endorsements that the machine itself does not bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndorsementSource {
@@ -223,6 +240,8 @@ pub enum EndorsementSource {
         pccs: Option<String>,
         /// A mirror of the hosts that have AWS's revocation lists.
         crl_mirror: Option<String>,
+        /// NVIDIA's services, for the machine's GPUs.
+        nvidia: NvidiaService,
         /// Through whom they are reached, where not directly.
         proxy: Option<EndorsementProxy>,
         /// PEM file with the authorities of their TLS.
@@ -329,6 +348,9 @@ impl ServeSettings {
             kds: self.kds.or(below.kds),
             pccs: self.pccs.or(below.pccs),
             crl_mirror: self.crl_mirror.or(below.crl_mirror),
+            rim_service: self.rim_service.or(below.rim_service),
+            ocsp_service: self.ocsp_service.or(below.ocsp_service),
+            ocsp_without_nonce: self.ocsp_without_nonce.or(below.ocsp_without_nonce),
             endorsement_proxy: self.endorsement_proxy.or(below.endorsement_proxy),
             endorsement_ca: self.endorsement_ca.or(below.endorsement_ca),
             gpu_policy: self.gpu_policy.or(below.gpu_policy),
@@ -517,6 +539,9 @@ impl ServeSettings {
                 ("--kds", self.kds.is_some()),
                 ("--pccs", self.pccs.is_some()),
                 ("--crl-mirror", self.crl_mirror.is_some()),
+                ("--rim-service", self.rim_service.is_some()),
+                ("--ocsp-service", self.ocsp_service.is_some()),
+                ("--ocsp-without-nonce", self.ocsp_without_nonce == Some(true)),
                 (PROXY, self.endorsement_proxy.is_some()),
                 ("--endorsement-ca", self.endorsement_ca.is_some()),
             ];
@@ -535,6 +560,11 @@ impl ServeSettings {
             kds: self.kds.clone(),
             pccs: self.pccs.clone(),
             crl_mirror: self.crl_mirror.clone(),
+            nvidia: NvidiaService {
+                rim: self.rim_service.clone(),
+                ocsp: self.ocsp_service.clone(),
+                nonce: self.ocsp_without_nonce != Some(true),
+            },
             proxy: self.endorsement_proxy.as_deref().map(endorsement_proxy).transpose()?,
             authorities: self.endorsement_ca.clone(),
         })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_endorse::{IntelService, Settings};
+use casemate_endorse::{IntelService, NvidiaServices, Settings};
 
 use crate::attestation::{AttestationService, RESTAPLE};
 use crate::attester::Attester;
@@ -25,11 +25,16 @@ pub(crate) fn source(config: &ServeConfig) -> Result<Source, BootError> {
             read_bundle(path)?;
             Ok(Source::File(path.clone()))
         }
-        EndorsementSource::Vendors { cache, kds, pccs, crl_mirror, proxy, authorities } => {
+        EndorsementSource::Vendors { cache, kds, pccs, crl_mirror, nvidia, proxy, authorities } => {
             let mut settings = Settings::vendors(cache.clone());
             settings.kds = kds.clone().unwrap_or(settings.kds);
             settings.intel = pccs.clone().map_or(settings.intel, IntelService::Pccs);
             settings.lists = crl_mirror.clone();
+            settings.nvidia = NvidiaServices {
+                rim: nvidia.rim.clone().unwrap_or(settings.nvidia.rim),
+                ocsp: nvidia.ocsp.clone().unwrap_or(settings.nvidia.ocsp),
+                nonce: nvidia.nonce,
+            };
             settings.proxy = match proxy {
                 None => None,
                 Some(EndorsementProxy::Http(url)) => Some(url.clone()),

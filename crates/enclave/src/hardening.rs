@@ -83,8 +83,7 @@ pub(crate) fn drop_privileges(uid: u32, gid: u32) -> Result<bool, HardeningError
         return Ok(false);
     }
     // glibc applies these to every thread of the process (setxid), unlike the raw system calls.
-    // SAFETY: a null list of length zero is the documented way to drop all supplementary groups.
-    check(unsafe { libc::setgroups(0, std::ptr::null()) }, "drop the supplementary groups")?;
+    no_other_groups()?;
     // SAFETY: plain numbers.
     check(unsafe { libc::setresgid(gid, gid, gid) }, "change the group")?;
     // SAFETY: plain numbers.
@@ -93,6 +92,56 @@ pub(crate) fn drop_privileges(uid: u32, gid: u32) -> Result<bool, HardeningError
     prctl(libc::PR_SET_DUMPABLE, 0, "make the process undumpable")?;
     Ok(true)
 }
+
+/// Does `work` with the rights of the unprivileged user `uid`:`gid` where the process is root, and is root again afterwards. For what
+/// must come before root's rights are given up for good, and needs none of them.
+///
+/// Nothing else may run meanwhile: the change is of the whole process. It keeps files and folders apart, and is no wall against a
+/// process that was taken over, which could take the same way back.
+///
+/// # Errors
+/// The system refuses a change.
+pub(crate) async fn as_user<T>(
+    uid: u32,
+    gid: u32,
+    work: impl Future<Output = T>,
+) -> Result<T, HardeningError> {
+    if !is_root() {
+        return Ok(work.await);
+    }
+    // SAFETY: getegid takes nothing and cannot fail.
+    let own_group = unsafe { libc::getegid() };
+    no_other_groups()?;
+    act_as(None, Some(gid))?;
+    act_as(Some(uid), None)?;
+    let done = work.await;
+    act_as(Some(0), None)?;
+    act_as(None, Some(own_group))?;
+    Ok(done)
+}
+
+/// Changes the effective user, the effective group, or both, and no other.
+fn act_as(uid: Option<u32>, gid: Option<u32>) -> Result<(), HardeningError> {
+    // glibc applies these to every thread of the process (setxid), unlike the raw system calls.
+    if let Some(gid) = gid {
+        // SAFETY: plain numbers; KEEP leaves an id as it is.
+        check(unsafe { libc::setresgid(KEEP, gid, KEEP) }, "change the effective group")?;
+    }
+    if let Some(uid) = uid {
+        // SAFETY: as above.
+        check(unsafe { libc::setresuid(KEEP, uid, KEEP) }, "change the effective user")?;
+    }
+    // A change of credentials resets it, see prctl(2).
+    prctl(libc::PR_SET_DUMPABLE, 0, "make the process undumpable")
+}
+
+fn no_other_groups() -> Result<(), HardeningError> {
+    // SAFETY: a null list of length zero is the documented way to drop all supplementary groups.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) }, "drop the supplementary groups")
+}
+
+/// -1: an id that setresuid(2) and setresgid(2) leave as it is.
+const KEEP: u32 = u32::MAX;
 
 fn no_core_dumps() -> Result<(), HardeningError> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -132,5 +181,54 @@ mod tests {
             swap_device(&format!("{heading}/dev/dm-1 partition 8 0 -2\n")).as_deref(),
             Some("/dev/dm-1")
         );
+    }
+
+    /// Users are changed in a process of its own: other cases run in this one.
+    #[test]
+    fn what_is_done_as_the_user_is_done_without_roots_rights_and_they_come_back() {
+        const NAME: &str = concat!(
+            "hardening::tests::",
+            "what_is_done_as_the_user_is_done_without_roots_rights_and_they_come_back"
+        );
+        const INSIDE: &str = "CASEMATE_TEST_AS_USER";
+        if std::env::var_os(INSIDE).is_none() {
+            let this = std::env::current_exe().unwrap();
+            let child = std::process::Command::new(this)
+                .args(["--exact", NAME, "--nocapture"])
+                .env(INSIDE, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stdout);
+            assert!(child.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        for (path, mode) in [(folder.path(), 0o755), (&ours, 0o700), (&theirs, 0o777)] {
+            let _ = fs::create_dir(path);
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let root = is_root();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let written = runtime
+            .block_on(as_user(65534, 65534, async {
+                // On a thread of the runtime's pool, which was there before or is made now.
+                let (ours, theirs) = (ours.join("a"), theirs.join("b"));
+                let write = move || (fs::write(ours, "").is_ok(), fs::write(theirs, "").is_ok());
+                let here = write.clone()();
+                assert_eq!(tokio::task::spawn_blocking(write).await.unwrap(), here);
+                here
+            }))
+            .unwrap();
+        // Without root's rights there is nothing to give up.
+        assert_eq!(written, (!root, true));
+        assert_eq!(is_root(), root);
+        assert!(fs::write(ours.join("c"), "").is_ok());
+        if root {
+            let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(theirs.join("b")).unwrap());
+            assert_eq!(owner, 65534);
+            // SAFETY: takes a plain number, and answers with one.
+            assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
+        }
     }
 }

@@ -42,7 +42,7 @@ pub use budget::{Bound, MemoryError};
 pub use clock::Clock;
 pub use composite::CompositeAttester;
 pub use config::{
-    ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, MachineSource, ServeConfig, ServeSettings,
+    ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, MachineSource, NvidiaService, ServeConfig, ServeSettings,
     TlsSource, VtpmSource, broker_path,
 };
 pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, SimulatedGpus};

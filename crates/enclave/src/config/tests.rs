@@ -33,6 +33,8 @@ fn endorsements_come_from_one_place() {
         fetch_endorsements: Some(true),
         endorsement_cache: Some("c".into()),
         pccs: Some("https://p".into()),
+        rim_service: Some("https://r".into()),
+        ocsp_without_nonce: Some(true),
         ..complete()
     };
     let expected = EndorsementSource::Vendors {
@@ -40,6 +42,7 @@ fn endorsements_come_from_one_place() {
         kds: None,
         pccs: Some("https://p".into()),
         crl_mirror: None,
+        nvidia: NvidiaService { rim: Some("https://r".into()), ocsp: None, nonce: false },
         proxy: None,
         authorities: None,
     };

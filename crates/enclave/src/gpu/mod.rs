@@ -25,8 +25,10 @@ use casemate_protocol::document::DocumentDevices;
 use casemate_protocol::statement::Stated;
 
 use crate::attester::AttesterError;
+use crate::boot::BootError;
 use crate::config::GpuSource;
-use crate::staple::{EndorsementHealth, Part, RefreshError, Said, notify, read_bundle};
+use crate::hardening;
+use crate::staple::{EndorsementHealth, Part, PartSource, RefreshError, Said, notify, read_bundle};
 
 pub use error::GpuError;
 pub(crate) use nscq::Nscq;
@@ -75,15 +77,23 @@ pub struct Gpus {
     said: Said<DocumentDevices>,
 }
 
-/// The GPUs that the operator wrote down, ready to work; `None` where nobody wrote that there are any.
-pub(crate) fn start(source: &GpuSource, now: UnixTime) -> Result<Option<Arc<Gpus>>, GpuError> {
-    let (policy, attester, endorsements): (_, Arc<dyn GpuAttester>, _) = match source {
+/// The GPUs that the operator wrote down, with a driver that answers, believed by nobody yet.
+pub(crate) struct Opened {
+    attester: Arc<dyn GpuAttester>,
+    policy: GpuPolicy,
+    /// What a file or a simulated vendor says of them.
+    said: Option<DocumentDevices>,
+}
+
+/// Opens the GPUs that the operator wrote down; `None` where nobody wrote that there are any.
+pub(crate) fn open(source: &GpuSource, now: UnixTime) -> Result<Option<Opened>, GpuError> {
+    let (policy, attester, said): (_, Arc<dyn GpuAttester>, _) = match source {
         GpuSource::None => return Ok(None),
         GpuSource::Hardware { policy, endorsements } => {
             let policy = GpuPolicy::read(policy)?;
             let said = match endorsements {
-                Some(path) => endorsed(read_bundle(path)?.devices().map_err(GpuError::Bundle)?),
-                None => DocumentDevices::default(),
+                Some(path) => Some(endorsed(read_bundle(path)?.devices().map_err(GpuError::Bundle)?)),
+                None => None,
             };
             (policy, Arc::new(NvmlGpus::open()?), said)
         }
@@ -91,16 +101,41 @@ pub(crate) fn start(source: &GpuSource, now: UnixTime) -> Result<Option<Arc<Gpus
             let policy = GpuPolicy::read(policy)?;
             let gpus = SimulatedGpus::launch(vendor, policy.count(), now)?;
             let said = gpus.endorsements();
-            (policy, Arc::new(gpus), said)
+            (policy, Arc::new(gpus), Some(said))
         }
     };
-    let gpus = Gpus::start(attester, &policy, endorsements, random_nonce()?, now)?;
-    tracing::info!(
-        gpus = policy.count(),
-        valid_until = gpus.valid_until().0,
-        "GPUs verified, and ready to work"
-    );
-    Ok(Some(Arc::new(gpus)))
+    Ok(Some(Opened { attester, policy, said }))
+}
+
+impl Opened {
+    /// Obtains what nobody brought (ATT-79), and starts the GPUs. As root, who alone may let them work; the vendors' services are asked
+    /// with the rights of `user`.
+    pub(crate) async fn start(
+        self,
+        source: &PartSource,
+        user: u32,
+        now: UnixTime,
+    ) -> Result<Arc<Gpus>, BootError> {
+        let said = match (self.said, source) {
+            (Some(said), _) => said,
+            (None, PartSource::Vendors(settings)) => {
+                let devices = devices_of(self.attester.clone()).await?;
+                let anchors = self.attester.anchors();
+                let asking = fetch_devices(&devices, &anchors, now, settings, &notify);
+                let fetched = hardening::as_user(user, user, asking).await?.map_err(RefreshError::from)?;
+                endorsed(fetched.bundle.devices().map_err(GpuError::Bundle)?)
+            }
+            // Without a word of NVIDIA's they are not genuine, and the check says so by name.
+            (None, PartSource::File(_) | PartSource::Nobody) => DocumentDevices::default(),
+        };
+        let gpus = Gpus::start(self.attester, &self.policy, said, random_nonce()?, now)?;
+        tracing::info!(
+            gpus = self.policy.count(),
+            valid_until = gpus.valid_until().0,
+            "GPUs verified, and ready to work"
+        );
+        Ok(Arc::new(gpus))
+    }
 }
 
 impl Gpus {
@@ -200,13 +235,17 @@ async fn fetch_for(
     settings: &Settings,
     now: UnixTime,
 ) -> Result<EndorsementBundle, RefreshError> {
-    let asked = attester.clone();
-    let raw = tokio::task::spawn_blocking(move || asked.evidence(&random_nonce()?)).await;
+    let devices = devices_of(attester.clone()).await?;
+    Ok(fetch_devices(&devices, &attester.anchors(), now, settings, &notify).await?.bundle)
+}
+
+/// Evidence for a nonce that nobody sent, of every device.
+async fn devices_of(attester: Arc<dyn GpuAttester>) -> Result<Vec<GpuEvidence>, RefreshError> {
+    let raw = tokio::task::spawn_blocking(move || attester.evidence(&random_nonce()?)).await;
     // The driver's code panicked.
     let raw = raw.map_err(|_| AttesterError::Stopped)??;
     let parse = |gpu: &RawGpu| GpuEvidence::parse(&gpu.report, &gpu.chain).map_err(GpuError::from);
-    let devices = raw.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    Ok(fetch_devices(&devices, &attester.anchors(), now, settings, &notify).await?.bundle)
+    Ok(raw.iter().map(parse).collect::<Result<Vec<_>, _>>()?)
 }
 
 fn with_evidence(endorsements: &DocumentDevices, raw: &[RawGpu]) -> DocumentDevices {

@@ -15,6 +15,8 @@ use casemate_protocol::document::DocumentDevices;
 use casemate_protocol::statement::Stated;
 use casemate_sim::nvidia::NvidiaVendor;
 
+mod services;
+
 use super::driver::{Asked, Driver};
 use super::nvml::State;
 use crate::staple::{EndorsementState, PartSource, keep};
