@@ -5,6 +5,7 @@
 mod client;
 mod endorse;
 mod operator;
+mod serve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use client::{
 };
 pub(crate) use endorse::{EndorseArgs, EndorseCommand, EndorseFetchArgs};
 use operator::OperatorArgs;
+pub(crate) use serve::KmsInputArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Seal(SealArgs),
     /// Hold model keys and release them to attested machines
     Broker(BrokerArgs),
+    /// Have AWS KMS hold a model's key, in a broker's place
+    Kms(KmsInputArgs),
     /// Attest, obtain the model key, serve the API (inside the TEE)
     Serve(Box<ServeArgs>),
     /// Say who may ask a server
@@ -291,6 +295,8 @@ pub(crate) struct ServeArgs {
     /// address still says whose certificate it must have
     #[arg(long, value_name = "VSOCK", env = "CASEMATE_BROKER_VIA")]
     broker_via: Option<String>,
+    #[command(flatten)]
+    kms: serve::KmsArgs,
     /// Address to listen on: IP:PORT, vsock:PORT or vsock:CID:PORT [default: 0.0.0.0:8443]
     #[arg(long, value_name = "ADDRESS", env = "CASEMATE_LISTEN")]
     listen: Option<String>,
@@ -326,11 +332,13 @@ pub(crate) struct ServeArgs {
     /// Believe only these certificate authorities (PEM) for the TLS of the vendors' services
     #[arg(long, value_name = "FILE", env = "CASEMATE_ENDORSEMENT_CA")]
     endorsement_ca: Option<PathBuf>,
+    #[command(flatten)]
+    nvidia: serve::NvidiaServiceArgs,
     /// Attest this machine's NVIDIA GPUs too. This policy (TOML) says how many there must be (table `devices`) and what each must be
     /// (table `nvidia`); without them the server does not start
     #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_POLICY")]
     gpu_policy: Option<PathBuf>,
-    /// What NVIDIA says of the GPUs, from `casemate endorse gpus` and `endorse fetch`
+    /// What NVIDIA says of the GPUs, from `casemate endorse gpus` and `endorse fetch` [default: with --fetch-endorsements, its services are asked]
     #[arg(long, value_name = "FILE", env = "CASEMATE_GPU_ENDORSEMENTS")]
     gpu_endorsements: Option<PathBuf>,
     /// Show this instance's virtual TPM too, beside SEV-SNP or TDX on Google Cloud: which kernel was booted. The file says what
@@ -388,6 +396,15 @@ impl ServeArgs {
             broker: self.broker,
             broker_ca: self.broker_ca,
             broker_via: self.broker_via,
+            kms_key: self.kms.kms_key,
+            kms_ciphertext: self.kms.kms_ciphertext,
+            kms_credentials: self.kms.kms_credentials,
+            kms_via: self.kms.kms_via,
+            kms_endpoint: self.kms.kms_endpoint,
+            kms_ca: self.kms.kms_ca,
+            rim_service: self.nvidia.rim_service,
+            ocsp_service: self.nvidia.ocsp_service,
+            ocsp_without_nonce: self.nvidia.ocsp_without_nonce.then_some(true),
             listen: self.listen,
             tls_cert: self.tls_cert,
             tls_key: self.tls_key,

@@ -72,6 +72,8 @@ pub(crate) enum CliError {
     ProxyKey { path: PathBuf },
     #[error("{}: {source}", path.display())]
     KeyFile { path: PathBuf, source: casemate_seal::KeyFileError },
+    #[error("{}: it is not the key of this model", path.display())]
+    OtherModelsKey { path: PathBuf },
     #[error(transparent)]
     Tls(#[from] casemate_enclave::TlsError),
     #[error(transparent)]
@@ -226,6 +228,7 @@ impl CliError {
             Self::InitModel => "policy.init-model",
             Self::Tls(e) => e.code(),
             Self::KeyFile { source, .. } => source.code(),
+            Self::OtherModelsKey { .. } => "cli.other-models-key",
             Self::Uuid(_) => "cli.uuid",
             Self::Publisher(e) => e.code(),
             Self::Seal(e) => e.code(),
@@ -391,6 +394,7 @@ impl CliError {
                 BootError::Hardening(HardeningError::SwapOn { .. }) => {
                     "turn swap off (`swapoff -a`), or accept that keys may reach a disk with --danger-allow-swap"
                 }
+                BootError::Kms(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Gpu(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Vtpm(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Attester(e)

@@ -8,6 +8,7 @@ use casemate_attest::{Rejected, RejectionKind};
 use casemate_client::operator::OperatorError;
 use casemate_client::{ConnectError, SendError};
 use casemate_enclave::confidential_space::TokenSocketError;
+use casemate_enclave::kms::{KmsError, Refusal};
 use casemate_enclave::{
     AttestationError, BootError, GpuError, HardeningError, ListenError, RefreshError, ReleaseError,
     StapleError, VsockError, VtpmError as OwnVtpmError, WeightsError,
@@ -77,6 +78,7 @@ pub(crate) fn exit(error: &CliError) -> Exit {
         | CliError::Tls(_)
         | CliError::BrokerStart(_)
         | CliError::KeyFile { .. }
+        | CliError::OtherModelsKey { .. }
         | CliError::Uuid(_)
         | CliError::Publisher(_)
         | CliError::Recipient(_)
@@ -327,6 +329,8 @@ fn boot(error: &BootError) -> Exit {
         BootError::Endorsements(e) => endorsements(e),
         BootError::Tls(_) | BootError::Operator(_) => Exit::Usage,
         BootError::Release(e) => release(e),
+        BootError::Kms(e) => kms(e),
+        BootError::NoRecipient => Exit::Usage,
         BootError::KeyLength { .. } => Exit::Undecidable,
         BootError::Listen(ListenError::Vsock(e)) => vsock(e),
         BootError::Confine(_)
@@ -403,6 +407,24 @@ fn open(error: &OpenError) -> Exit {
         | OpenError::Write { .. }
         | OpenError::Layout { .. }
         | OpenError::Library => Exit::Internal,
+    }
+}
+
+fn kms(error: &KmsError) -> Exit {
+    match error {
+        KmsError::File { .. } | KmsError::Endpoint { .. } | KmsError::Authority(_) => Exit::Usage,
+        KmsError::Vsock(e) => vsock(e),
+        KmsError::Unreachable { .. } => Exit::Unreachable,
+        KmsError::Refused { refusal: Refusal::Busy, .. } => Exit::Unreachable,
+        KmsError::Refused { .. } => Exit::Refused,
+        KmsError::Credentials { .. }
+        | KmsError::Attester(_)
+        | KmsError::Answer { .. }
+        | KmsError::OtherKey { .. }
+        | KmsError::Envelope { .. }
+        | KmsError::KeyLength { .. } => Exit::Undecidable,
+        KmsError::InTheClear | KmsError::NotTheKey => Exit::NotGenuine,
+        KmsError::KeyPair | KmsError::Clock => Exit::Internal,
     }
 }
 

@@ -41,6 +41,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Keygen(args) => commands::keygen::run(&args),
         Command::Keys(args) => commands::keys::run(&args),
         Command::Seal(args) => commands::seal::run(&args),
+        Command::Kms(args) => commands::kms::run(&args),
         Command::Broker(args) => commands::broker::run(args.command),
         Command::Serve(args) => commands::serve::run(*args),
         Command::Ask(args) => commands::ask::run(&args),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use casemate_engine::{Engine, EngineError, EngineOptions, MemoryNeed};
 use casemate_protocol::statement::{ModelStatement, Stated};
-use casemate_seal::{Manifest, ManifestError, ModelKey, PublisherKey, Recipient};
+use casemate_seal::{Manifest, ManifestError, PublisherKey};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -24,10 +24,11 @@ use crate::confined::{ConfineError, EngineProcess, Patience, Program, Restart, S
 use crate::endorsed;
 use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
-use crate::locked::Locked;
 use crate::operator::{Operator, OperatorError};
+use crate::kms::KmsError;
+use crate::owner::{Given, Owner};
 use crate::receipts::{FolderError, ReceiptFolder, Receipts, Unsigned};
-use crate::release::{BrokerClient, ReleaseError, Released};
+use crate::release::ReleaseError;
 use crate::sealed::SealedKeys;
 use crate::staple::{RefreshError, StapleError};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants, watch};
@@ -113,6 +114,12 @@ pub enum BootError {
     /// Step 4.
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    /// Step 2 or 4: AWS KMS.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// Step 2: the manifest names nobody who holds the key.
+    #[error("the manifest names no broker that holds the key")]
+    NoRecipient,
     /// Step 4: what the broker released is not a model key.
     #[error("the broker released {found} bytes, not a 32-byte model key")]
     KeyLength {
@@ -160,6 +167,8 @@ impl BootError {
             Self::Operator(e) => e.code(),
             Self::Confine(e) => e.code(),
             Self::Release(e) => e.code(),
+            Self::Kms(e) => e.code(),
+            Self::NoRecipient => "boot.no-recipient",
             Self::KeyLength { .. } => "boot.key-length",
             Self::KeyMemory(_) => "boot.key-memory",
             Self::Engine(e) => e.code(),
@@ -187,13 +196,6 @@ pub async fn serve(
     let gguf = sealed.gguf(&manifest)?;
     // A model whose weights alone do not fit needs no key; how large its cache is, only its header says (step 6).
     budget::check(MemoryNeed { weights: gguf.size(), ..MemoryNeed::default() }, 0)?;
-    let Some(Recipient::Kbs { uri: resource }) = manifest.recipients().first().cloned() else {
-        return Err(BootError::File {
-            path: config.model,
-            reason: "the manifest names no broker that holds the key",
-        });
-    };
-    let authorities = broker_authorities(config.broker_ca.as_deref())?;
     let attester: Arc<dyn Attester> = match &config.machine {
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
         MachineSource::Hardware => {
@@ -205,6 +207,7 @@ pub async fn serve(
             detect(&Roots { azure_report: config.azure_report, ..Roots::system() })?
         }
     };
+    let owner = Owner::open(config.keys.clone(), &manifest, attester.platform())?;
     let source = endorsed::source(&config)?;
     let (gpus_source, vtpm_source) =
         (endorsed::of_gpus(&config, &source), endorsed::of_vtpm(&config, &source));
@@ -254,18 +257,14 @@ pub async fn serve(
     // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
     let stapler = endorsed::first(attester.clone(), source).await?;
     let staples = stapler.staples();
-    //    Attest to the broker; the key arrives encrypted to a key that only this evidence binds.
+    //    Attest to the broker, or to AWS KMS; the key arrives encrypted to a key that only this evidence binds.
     let simulated = attester.simulated();
     if simulated {
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
     }
-    let broker = BrokerClient::new(&config.broker, config.broker_path, authorities)?;
     let machine = CompositeAttester::new(attester.clone(), staples.clone());
     let machine = machine.with_gpus(gpus.clone()).with_vtpm(vtpm.clone());
-    let released = release(&broker, &machine, &resource).await?;
-    let key = model_key(&released.secret)?;
-    drop(released.secret);
-    tracing::info!(resource, memory = %key.locked_by(), "broker released the model key");
+    let Given { key, token } = owner.give(&attester, &machine, &manifest).await?;
 
     // 5. Decrypt straight into anonymous memory, every chunk authenticated, the whole compared with the
     //    publisher's digest.
@@ -320,7 +319,9 @@ pub async fn serve(
     let service = service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()).with_sealed(sealed.clone());
     let service = Arc::new(service);
     let (gpus, vtpm) = (gpus.map(|it| (it, gpus_source)), vtpm.map(|it| (it, vtpm_source)));
-    service.set_token(released.token)?;
+    if let Some(token) = token {
+        service.set_token(token)?;
+    }
     // A document that cannot be made now would fail every client later.
     service.restaple()?;
     let mut state = ApiState::new(engine, manifest.name().to_owned(), service.clone());
@@ -330,7 +331,7 @@ pub async fn serve(
     let keys = config.api_keys.zip(state.tenants.clone());
     let listening = socket.listen()?;
     let mut renewals = vec![
-        tokio::spawn(renew_token(broker, machine, service.clone())),
+        tokio::spawn(owner.renew_token(machine, service.clone())),
         tokio::spawn(endorsed::renew(stapler, service.clone())),
         tokio::spawn(endorsed::renew_parts(gpus, vtpm, service.clone())),
         tokio::spawn(endorsed::renew_document(service)),
@@ -360,40 +361,6 @@ async fn expire(receipts: Arc<Receipts>) {
     }
 }
 
-/// Asks the broker, again and again while it cannot be reached: machines of one start-up come up in any order. A refusal
-/// is final.
-async fn release(
-    broker: &BrokerClient,
-    machine: &CompositeAttester,
-    resource: &str,
-) -> Result<Released, ReleaseError> {
-    let deadline = Instant::now() + BROKER_PATIENCE;
-    loop {
-        match broker.release(machine, resource).await {
-            Err(error) if error.may_pass() && Instant::now() < deadline => {
-                tracing::info!(code = error.code(), "broker cannot be reached yet");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            ended => return ended,
-        }
-    }
-}
-
-/// Keeps the broker's attestation result fresh. A failure is logged; the document then goes without a token.
-async fn renew_token(broker: BrokerClient, machine: CompositeAttester, service: Arc<AttestationService>) {
-    loop {
-        tokio::time::sleep(TOKEN_RENEWAL).await;
-        match broker.renew_token(&machine).await {
-            Ok(token) => {
-                if let Err(e) = service.set_token(token) {
-                    tracing::info!(code = e.code(), "attestation result not renewed");
-                }
-            }
-            Err(e) => tracing::info!(code = e.code(), "attestation result not renewed"),
-        }
-    }
-}
-
 fn publisher_key(path: &Path) -> Result<PublisherKey, BootError> {
     let wrong = |reason| BootError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|_| wrong("it cannot be read"))?;
@@ -418,16 +385,7 @@ fn tenants(path: &Path) -> Result<Tenants, BootError> {
     Ok(Tenants::new(&file, secret))
 }
 
-fn model_key(secret: &[u8]) -> Result<Locked<ModelKey>, BootError> {
-    let bytes: [u8; 32] = secret.try_into().map_err(|_| BootError::KeyLength { found: secret.len() })?;
-    Locked::new(ModelKey::from_bytes(bytes)).map_err(BootError::KeyMemory)
-}
-
 /// The version of Landlock's interface from which on it refuses signals too: the last of what this version asks it for.
 const SIGNALS_IN_LANDLOCK: u32 = 6;
-/// How long a broker that cannot be reached is waited for.
-const BROKER_PATIENCE: Duration = Duration::from_secs(20);
 /// How often receipts that are too old are looked for.
 const RECEIPTS_EXPIRE: Duration = Duration::from_secs(3600);
-/// The broker's results live five minutes; a minute is left for a broker that answers late.
-const TOKEN_RENEWAL: Duration = Duration::from_secs(240);

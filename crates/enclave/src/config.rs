@@ -1,5 +1,7 @@
 //! What the person typed, and what is meant: `ServeSettings` (file, environment, flags) becomes a total `ServeConfig`.
 
+mod kms;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use serde::Deserialize;
 
 use crate::attester::AzureReport;
 use crate::hardening::SwapRule;
+use crate::kms::{KmsKeyError, KmsSettings};
 use crate::transport::{AddressError, BrokerPath, ListenAddress, VsockAddress};
 
 /// Settings of `casemate serve` as they may stand in the configuration file. A flag or environment variable wins over
@@ -30,6 +33,18 @@ pub struct ServeSettings {
     pub broker_ca: Option<PathBuf>,
     /// vsock address of what leads to the broker.
     pub broker_via: Option<String>,
+    /// ARN of the KMS key that encrypts the model key, in place of a broker.
+    pub kms_key: Option<String>,
+    /// File with the encrypted model key.
+    pub kms_ciphertext: Option<PathBuf>,
+    /// Who has credentials for KMS: a file, or vsock:CID:PORT.
+    pub kms_credentials: Option<String>,
+    /// vsock address of what leads to KMS.
+    pub kms_via: Option<String>,
+    /// Another address of KMS than the region's own.
+    pub kms_endpoint: Option<String>,
+    /// PEM file with the only authorities that KMS's TLS may have.
+    pub kms_ca: Option<PathBuf>,
     /// Address to listen on.
     pub listen: Option<String>,
     /// PEM file with the operator's TLS certificate chain.
@@ -103,12 +118,8 @@ pub struct ServeConfig {
     pub model: PathBuf,
     /// The publisher's public key file.
     pub publisher_key: PathBuf,
-    /// The broker's address.
-    pub broker: String,
-    /// Authorities of the broker's TLS certificate; none are needed for `http`.
-    pub broker_ca: Option<PathBuf>,
-    /// How the broker is reached.
-    pub broker_path: BrokerPath,
+    /// Who releases the model key.
+    pub keys: KeySource,
     /// Address to listen on.
     pub listen: ListenAddress,
     /// Where the TLS identity comes from.
@@ -143,6 +154,22 @@ pub struct ServeConfig {
     pub cache_tokens: NonZeroU32,
     /// Tokens that one step of an answer guesses at most.
     pub guess_tokens: u32,
+}
+
+/// Who releases the model key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A broker (spec/release.md).
+    Broker {
+        /// Its address.
+        url: String,
+        /// Authorities of its TLS certificate; none are needed for `http`.
+        authorities: Option<PathBuf>,
+        /// How it is reached.
+        path: BrokerPath,
+    },
+    /// AWS KMS, inside a Nitro enclave (spec/kms.md).
+    AwsKms(KmsSettings),
 }
 
 /// Where the TLS identity comes from.
@@ -288,6 +315,12 @@ pub enum ConfigError {
         /// What is wrong.
         source: AddressError,
     },
+    /// The name of a KMS key is none.
+    #[error("`--kms-key`: {source}")]
+    KmsKey {
+        /// What is wrong.
+        source: KmsKeyError,
+    },
     /// A number is out of range.
     #[error("`{setting}` is {found}, not {low} to {high}")]
     Range {
@@ -311,6 +344,7 @@ impl ConfigError {
             Self::Exclusive { .. } => "config.exclusive",
             Self::NoReason { .. } => "config.no-reason",
             Self::Address { source, .. } => source.code(),
+            Self::KmsKey { .. } => "config.kms-key",
             Self::Range { .. } => "config.range",
         }
     }
@@ -323,6 +357,7 @@ impl ConfigError {
             | Self::Unpaired { .. }
             | Self::Exclusive { .. }
             | Self::NoReason { .. }
+            | Self::KmsKey { .. }
             | Self::Range { .. } => None,
         }
     }
@@ -337,6 +372,12 @@ impl ServeSettings {
             broker: self.broker.or(below.broker),
             broker_ca: self.broker_ca.or(below.broker_ca),
             broker_via: self.broker_via.or(below.broker_via),
+            kms_key: self.kms_key.or(below.kms_key),
+            kms_ciphertext: self.kms_ciphertext.or(below.kms_ciphertext),
+            kms_credentials: self.kms_credentials.or(below.kms_credentials),
+            kms_via: self.kms_via.or(below.kms_via),
+            kms_endpoint: self.kms_endpoint.or(below.kms_endpoint),
+            kms_ca: self.kms_ca.or(below.kms_ca),
             listen: self.listen.or(below.listen),
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
@@ -379,10 +420,7 @@ impl ServeSettings {
             None => ListenAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             Some(text) => ListenAddress::parse(text).map_err(wrong_address("--listen"))?,
         };
-        let broker_path = match &self.broker_via {
-            None => BrokerPath::Tcp,
-            Some(text) => broker_path(text)?,
-        };
+        let keys = self.key_source()?;
         let azure_report = self.azure_report()?;
         let gpus = self.gpu_source()?;
         let vtpm = self.vtpm_source()?;
@@ -442,9 +480,7 @@ impl ServeSettings {
         Ok(ServeConfig {
             model: self.model.ok_or(ConfigError::Missing { setting: "--model" })?,
             publisher_key: self.publisher_key.ok_or(ConfigError::Missing { setting: "--publisher-key" })?,
-            broker: self.broker.ok_or(ConfigError::Missing { setting: "--broker" })?,
-            broker_ca: self.broker_ca,
-            broker_path,
+            keys,
             listen,
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),

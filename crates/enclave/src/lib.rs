@@ -18,9 +18,14 @@ mod endorsed;
 mod gpu;
 #[allow(unsafe_code)]
 mod hardening;
+pub mod kms;
 #[allow(unsafe_code)]
 mod locked;
+<<<<<<< HEAD
 mod operator;
+=======
+mod owner;
+>>>>>>> 18d02bc (AWS KMS as a source of the model key: configuration, boot, command (work in progress))
 mod receipts;
 mod release;
 mod sealed;
@@ -42,8 +47,8 @@ pub use budget::{Bound, MemoryError};
 pub use clock::Clock;
 pub use composite::CompositeAttester;
 pub use config::{
-    ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, MachineSource, NvidiaService, ServeConfig, ServeSettings,
-    TlsSource, VtpmSource, broker_path,
+    ConfigError, DEFAULT_PORT, EndorsementSource, GpuSource, KeySource, MachineSource, NvidiaService,
+    ServeConfig, ServeSettings, TlsSource, VtpmSource, broker_path,
 };
 pub use gpu::{GpuAttester, GpuError, GpuPolicy, Gpus, NvmlGpus, RawGpu, SimulatedGpus};
 pub use hardening::{Hardened, HardeningError, SwapRule, harden};

@@ -299,12 +299,12 @@ impl BrokerClient {
 }
 
 /// The name of a vsock connection that was not made.
-fn vsock(error: &(dyn Error + 'static)) -> Option<VsockError> {
+pub(crate) fn vsock(error: &(dyn Error + 'static)) -> Option<VsockError> {
     causes(error).find_map(|cause| cause.downcast_ref::<VsockError>().cloned())
 }
 
 /// The reason below the library's own words for it.
-fn innermost(error: &(dyn Error + 'static)) -> io::Error {
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> io::Error {
     io::Error::other(causes(error).last().map(ToString::to_string).unwrap_or_default())
 }
 

@@ -1,9 +1,9 @@
-//! ATT-06 and ATT-07: a device's own evidence is read back before anybody else sees it.
+//! ATT-06, ATT-07 and ATT-22: a device's own evidence is read back before anybody else sees it.
 //!
 //! A device that answers another caller, an old request or with another platform's bytes is caught here, by name, and not by
 //! every client. Nothing is proven by it: the verifier does that.
 
-use casemate_attest::Evidence;
+use casemate_attest::{Evidence, Platform};
 use casemate_protocol::statement;
 
 use super::{AttesterError, RawEvidence};
@@ -19,4 +19,15 @@ pub(crate) fn check(raw: &RawEvidence, report_data: &[u8; 64]) -> Result<Evidenc
         return Err(AttesterError::Echo);
     }
     Ok(evidence)
+}
+
+/// Reads a document that names a recipient: that key, in full length, and nothing else that anybody could take for a statement.
+pub(crate) fn check_recipient(document: &[u8], public_key: &[u8]) -> Result<(), AttesterError> {
+    let evidence = Evidence::parse(document).map_err(AttesterError::Evidence)?;
+    let found = evidence.platform();
+    let document = evidence.nitro().ok_or(AttesterError::Platform { expected: Platform::Nitro, found })?;
+    if document.public_key() != Some(public_key) || document.user_data().is_some() {
+        return Err(AttesterError::Echo);
+    }
+    Ok(())
 }

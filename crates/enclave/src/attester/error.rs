@@ -74,6 +74,12 @@ pub enum AttesterError {
     /// The evidence does not bind what we asked it to (ATT-07).
     #[error("the evidence does not bind the report data that it was asked for")]
     Echo,
+    /// AWS KMS encrypts for Nitro enclaves only (ATT-22).
+    #[error("AWS KMS knows no recipient on {platform}: only a Nitro enclave names one")]
+    NoRecipient {
+        /// Of this machine.
+        platform: Platform,
+    },
     /// No randomness for a name.
     #[error("the system gives no random bytes")]
     Randomness,
@@ -123,6 +129,7 @@ impl AttesterError {
             Self::Evidence(_) => "attester.evidence",
             Self::Platform { .. } => "attester.platform",
             Self::Echo => "attester.echo",
+            Self::NoRecipient { .. } => "attester.no-recipient",
             Self::Randomness => "attester.randomness",
             Self::Tsm(e) => e.code(),
             Self::Tpm(e) => e.code(),
@@ -155,6 +162,7 @@ impl AttesterError {
             Self::Timeout { .. } => {
                 Some("the device or the host's quote service hangs; see the kernel's log")
             }
+            Self::NoRecipient { .. } => Some("a key broker (--broker) gives keys to every platform"),
             Self::Tsm(e) => e.hint(),
             Self::Azure(e) => e.hint(),
             Self::Gce(e) => e.hint(),

@@ -16,6 +16,10 @@ pub(crate) trait Device: Send + 'static {
     fn platform(&self) -> Platform;
     /// Evidence for these bytes. What is echoed is checked by the caller.
     fn evidence(&mut self, report_data: &[u8; 64]) -> Result<RawEvidence, AttesterError>;
+    /// See [`Attester::recipient`]. What is echoed is checked by the caller.
+    fn recipient(&mut self, _public_key: &[u8]) -> Result<Vec<u8>, AttesterError> {
+        Err(AttesterError::NoRecipient { platform: self.platform() })
+    }
     /// See [`Attester::hand_over`].
     fn hand_over(&self, _uid: u32, _gid: u32) -> Result<(), AttesterError> {
         Ok(())
@@ -29,6 +33,10 @@ impl Device for Box<dyn Device> {
 
     fn evidence(&mut self, report_data: &[u8; 64]) -> Result<RawEvidence, AttesterError> {
         (**self).evidence(report_data)
+    }
+
+    fn recipient(&mut self, public_key: &[u8]) -> Result<Vec<u8>, AttesterError> {
+        (**self).recipient(public_key)
     }
 
     fn hand_over(&self, uid: u32, gid: u32) -> Result<(), AttesterError> {
@@ -45,6 +53,7 @@ pub struct Hardware {
 
 enum Request {
     Evidence { report_data: [u8; 64], until: Instant, answer: Sender<Result<RawEvidence, AttesterError>> },
+    Recipient { public_key: Vec<u8>, until: Instant, answer: Sender<Result<Vec<u8>, AttesterError>> },
     HandOver { uid: u32, gid: u32, answer: Sender<Result<(), AttesterError>> },
 }
 
@@ -78,6 +87,16 @@ impl Attester for Hardware {
         let raw = self.wait(&answered)?;
         echo::check(&raw, report_data)?;
         Ok(raw)
+    }
+
+    fn recipient(&self, public_key: &[u8]) -> Result<Vec<u8>, AttesterError> {
+        let (answer, answered) = channel();
+        let until = Instant::now() + self.deadline;
+        let request = Request::Recipient { public_key: public_key.to_vec(), until, answer };
+        self.requests.send(request).map_err(|_| AttesterError::Stopped)?;
+        let document = self.wait(&answered)?;
+        echo::check_recipient(&document, public_key)?;
+        Ok(document)
     }
 
     fn simulated(&self) -> bool {
@@ -114,9 +133,13 @@ fn serve(mut device: impl Device, queue: &Receiver<Request>) {
         // Whoever asked may have stopped waiting: then nobody takes the answer.
         match request {
             // Nor is anything made for somebody who has stopped waiting.
-            Request::Evidence { until, .. } if Instant::now() >= until => {}
+            Request::Evidence { until, .. } | Request::Recipient { until, .. } if Instant::now() >= until => {
+            }
             Request::Evidence { report_data, answer, .. } => {
                 let _ = answer.send(device.evidence(&report_data));
+            }
+            Request::Recipient { public_key, answer, .. } => {
+                let _ = answer.send(device.recipient(&public_key));
             }
             Request::HandOver { uid, gid, answer } => {
                 let _ = answer.send(device.hand_over(uid, gid));
@@ -166,6 +189,12 @@ mod tests {
 
     fn code(script: fn(&Machine, &[u8; 64]) -> RawEvidence) -> &'static str {
         attester(script).evidence(&[5; 64]).err().map_or("none", |e| e.code())
+    }
+
+    #[test]
+    fn only_a_nitro_enclave_names_a_recipient() {
+        let refused = attester(|m, data| raw(Platform::SevSnp, m.report(data).unwrap())).recipient(b"a key");
+        assert_eq!(refused.unwrap_err().code(), "attester.no-recipient");
     }
 
     #[test]

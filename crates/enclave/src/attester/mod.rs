@@ -78,6 +78,15 @@ pub trait Attester: Send + Sync {
         TrustAnchors::vendors()
     }
 
+    /// A document that names `public_key` as that of a recipient, for AWS KMS (ATT-22). It binds nothing else, and is no evidence for any
+    /// relying party of ours.
+    ///
+    /// # Errors
+    /// [`AttesterError::NoRecipient`] on every machine but a Nitro enclave.
+    fn recipient(&self, _public_key: &[u8]) -> Result<Vec<u8>, AttesterError> {
+        Err(AttesterError::NoRecipient { platform: self.platform() })
+    }
+
     /// Lets the user `uid`:`gid` make evidence. Called as root, before privileges are dropped.
     ///
     /// # Errors

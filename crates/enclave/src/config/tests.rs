@@ -19,7 +19,8 @@ fn defaults_are_the_careful_ones() {
     assert_eq!(config.swap, SwapRule::Refuse);
     assert_eq!(config.machine, MachineSource::Hardware);
     assert_eq!(config.listen.to_string(), "0.0.0.0:8443");
-    assert_eq!(config.broker_path, BrokerPath::Tcp);
+    let broker = |path| KeySource::Broker { url: "http://b".into(), authorities: None, path };
+    assert_eq!(config.keys, broker(BrokerPath::Tcp));
     assert_eq!((config.user, config.threads), (65534, CORES));
     assert_eq!(config.endorsements, EndorsementSource::Machine);
 }
@@ -66,10 +67,11 @@ fn endorsements_come_from_one_place() {
 fn vsock_is_what_was_written_and_nothing_else() {
     let config = ServeSettings { listen: Some("vsock:8443".into()), ..complete() }.resolve(CORES).unwrap();
     let any = VsockAddress { cid: VsockAddress::ANY_CID, port: 8443 };
-    assert_eq!((config.listen, config.broker_path), (ListenAddress::Vsock(any), BrokerPath::Tcp));
+    let broker = |path| KeySource::Broker { url: "http://b".into(), authorities: None, path };
+    assert_eq!((config.listen, config.keys), (ListenAddress::Vsock(any), broker(BrokerPath::Tcp)));
     let via = ServeSettings { broker_via: Some("vsock:3:8080".into()), ..complete() };
     let config = via.resolve(CORES).unwrap();
-    assert_eq!(config.broker_path, BrokerPath::Vsock(VsockAddress { cid: 3, port: 8080 }));
+    assert_eq!(config.keys, broker(BrokerPath::Vsock(VsockAddress { cid: 3, port: 8080 })));
     assert!(matches!(config.listen, ListenAddress::Tcp(_)));
 }
 
@@ -124,7 +126,7 @@ fn a_flag_wins_over_the_file() {
 #[test]
 fn one_mistake_each_has_its_code() {
     type Edit = fn(&mut ServeSettings);
-    let cases: [(Edit, &str); 32] = [
+    let cases: [(Edit, &str); 35] = [
         (|s| s.listen = Some("8443".into()), "address.form"),
         (|s| s.listen = Some("vsock:x".into()), "address.number"),
         (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),
@@ -160,6 +162,9 @@ fn one_mistake_each_has_its_code() {
         (|s| s.kds = Some("https://k".into()), "config.unpaired"),
         (|s| s.pccs = Some("https://p".into()), "config.unpaired"),
         (|s| s.crl_mirror = Some("https://m".into()), "config.unpaired"),
+        (|s| s.rim_service = Some("https://r".into()), "config.unpaired"),
+        (|s| s.ocsp_service = Some("https://o".into()), "config.unpaired"),
+        (|s| s.ocsp_without_nonce = Some(true), "config.unpaired"),
         (|s| s.endorsement_proxy = Some("http://p:1".into()), "config.unpaired"),
         (|s| s.endorsement_ca = Some("a".into()), "config.unpaired"),
         (

@@ -65,7 +65,9 @@ impl Credentials {
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TEXT as usize + 1));
         let mut stream = stream.take(MAX_TEXT + 1);
         let heard = tokio::time::timeout_at(deadline, stream.read_to_end(&mut bytes)).await;
-        heard.map_err(|_| Heard::Wrong("they did not come in time"))?.map_err(|_| Heard::Wrong("they broke off"))?;
+        heard
+            .map_err(|_| Heard::Wrong("they did not come in time"))?
+            .map_err(|_| Heard::Wrong("they broke off"))?;
         if bytes.len() as u64 > MAX_TEXT {
             return Err(Heard::Wrong("they are too long"));
         }
@@ -99,6 +101,12 @@ impl Credentials {
             secret: Zeroizing::new(wire.secret_access_key.to_owned()),
             token: wire.session_token.map(|token| Zeroizing::new(token.to_owned())),
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn example(id: &str, secret: &str) -> Self {
+        let text = |text: &str| Zeroizing::new(text.to_owned());
+        Self { id: text(id), secret: text(secret), token: None }
     }
 
     /// The access key's name.

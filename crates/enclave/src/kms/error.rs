@@ -122,18 +122,31 @@ impl Refusal {
     pub(super) fn of(name: &str, status: u16) -> Self {
         match name {
             "AccessDeniedException" => Self::Denied,
-            "ExpiredTokenException" | "UnrecognizedClientException" | "InvalidSignatureException"
-            | "SignatureDoesNotMatch" | "InvalidClientTokenId" | "IncompleteSignature"
-            | "IncompleteSignatureException" | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException" | "RequestExpired" | "ExpiredToken"
-            | "NotAuthorized" | "OptInRequired" => Self::Credentials,
+            "ExpiredTokenException"
+            | "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "InvalidClientTokenId"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "RequestExpired"
+            | "ExpiredToken"
+            | "NotAuthorized"
+            | "OptInRequired" => Self::Credentials,
             "InvalidCiphertextException" | "IncorrectKeyException" | "InvalidKeyUsageException" => {
                 Self::Ciphertext
             }
             "DisabledException" | "NotFoundException" | "KMSInvalidStateException" => Self::Key,
-            "ThrottlingException" | "LimitExceededException" | "KMSInternalException"
-            | "DependencyTimeoutException" | "KeyUnavailableException" | "ServiceUnavailable"
-            | "ServiceUnavailableException" | "InternalFailure" => Self::Busy,
+            "ThrottlingException"
+            | "LimitExceededException"
+            | "KMSInternalException"
+            | "DependencyTimeoutException"
+            | "KeyUnavailableException"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException"
+            | "InternalFailure" => Self::Busy,
             _ if status == 429 || status >= 500 => Self::Busy,
             _ => Self::Other,
         }
@@ -187,7 +200,9 @@ impl KmsError {
             }
             Self::Attester(e) => e.hint(),
             Self::Vsock(e) => e.hint(),
-            Self::NotTheKey => Some("was the key of this very model encrypted, and did nobody change the answer?"),
+            Self::NotTheKey => {
+                Some("was the key of this very model encrypted, and did nobody change the answer?")
+            }
             Self::File { .. }
             | Self::Endpoint { .. }
             | Self::Authority(_)

@@ -161,7 +161,8 @@ impl Kms {
         match &settings.authorities {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(path) => {
-                let file = |_| KmsError::File { path: path.clone(), reason: "it does not hold PEM certificates" };
+                let file =
+                    |_| KmsError::File { path: path.clone(), reason: "it does not hold PEM certificates" };
                 for authority in broker_authorities(Some(path)).map_err(file)? {
                     roots.add(authority).map_err(KmsError::Authority)?;
                 }
@@ -262,7 +263,8 @@ impl Kms {
                 attestation_document: BASE64_STANDARD.encode(document),
             },
         };
-        let body = serde_json::to_vec(&question).map_err(|_| KmsError::Clock)?;
+        let unwritten = |_| KmsError::Answer { what: "was not asked for: the question cannot be written" };
+        let body = serde_json::to_vec(&question).map_err(unwritten)?;
         let (date, _) = sigv4::date(now).ok_or(KmsError::Clock)?;
         let mut headers = vec![
             ("content-type", "application/x-amz-json-1.1"),
@@ -290,12 +292,11 @@ impl Kms {
             source: std::io::ErrorKind::TimedOut.into(),
         };
         let limit = tokio::time::Instant::now() + self.limits.call;
-        let answered = tokio::time::timeout_at(limit, self.http.request(request)).await.map_err(|_| late())?;
+        let answered =
+            tokio::time::timeout_at(limit, self.http.request(request)).await.map_err(|_| late())?;
         let response = answered.map_err(|error| match vsock(&error) {
             Some(source) => KmsError::Vsock(source),
-            None => {
-                KmsError::Unreachable { endpoint: self.endpoint.clone(), source: innermost(&error) }
-            }
+            None => KmsError::Unreachable { endpoint: self.endpoint.clone(), source: innermost(&error) },
         })?;
         let (head, body) = response.map(Body::new).into_parts();
         let body = tokio::time::timeout_at(limit, to_bytes(body, MAX_ANSWER)).await.map_err(|_| late())?;
@@ -308,8 +309,8 @@ impl Kms {
 
     /// KMS-08 and KMS-09.
     fn envelope(&self, body: &[u8]) -> Result<Vec<u8>, KmsError> {
-        let answer: Decrypted = serde_json::from_slice(body)
-            .map_err(|_| KmsError::Answer { what: "is not that of Decrypt" })?;
+        let answer: Decrypted =
+            serde_json::from_slice(body).map_err(|_| KmsError::Answer { what: "is not that of Decrypt" })?;
         if answer.plaintext.is_some_and(|plain| !plain.is_empty()) {
             return Err(KmsError::InTheClear);
         }
@@ -356,7 +357,8 @@ fn ciphertext(path: &Path) -> Result<String, KmsError> {
     let wrong = |reason| KmsError::File { path: path.to_owned(), reason };
     let text = credentials::read_text(path, MAX_CIPHERTEXT_TEXT).map_err(wrong)?;
     let text = text.trim_end();
-    let blob = BASE64_STANDARD.decode(text).map_err(|_| wrong("it does not hold one ciphertext in base64"))?;
+    let blob =
+        BASE64_STANDARD.decode(text).map_err(|_| wrong("it does not hold one ciphertext in base64"))?;
     if !(1..=MAX_CIPHERTEXT).contains(&blob.len()) {
         return Err(wrong("a ciphertext of KMS has 1 to 6144 bytes"));
     }
@@ -389,10 +391,15 @@ mod tests {
 
     #[test]
     fn only_https_and_nothing_behind_the_host() {
-        assert_eq!(host("https://kms.eu-west-1.amazonaws.com").as_deref(), Some("kms.eu-west-1.amazonaws.com"));
+        assert_eq!(
+            host("https://kms.eu-west-1.amazonaws.com").as_deref(),
+            Some("kms.eu-west-1.amazonaws.com")
+        );
         assert_eq!(host("https://a.example:8443").as_deref(), Some("a.example:8443"));
         assert_eq!(host("https://a.example:443").as_deref(), Some("a.example"));
-        for wrong in ["", "kms", "http://a.example", "https://a.example/x", "https://a.example?x", "https://u@a"] {
+        for wrong in
+            ["", "kms", "http://a.example", "https://a.example/x", "https://a.example?x", "https://u@a"]
+        {
             assert_eq!(host(wrong), None, "{wrong}");
         }
     }

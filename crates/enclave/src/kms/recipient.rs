@@ -45,8 +45,7 @@ impl KeyPair {
         let mut room = Zeroizing::new([0; KEY_BYTES]);
         let opened = self.private.decrypt(&OAEP_SHA256_MGF1SHA256, &key, room.as_mut_slice(), None);
         let content_key = opened.map_err(|_| KmsError::NotTheKey)?;
-        let content_key =
-            UnboundCipherKey::new(&AES_256, content_key).map_err(|_| KmsError::NotTheKey)?;
+        let content_key = UnboundCipherKey::new(&AES_256, content_key).map_err(|_| KmsError::NotTheKey)?;
         let chain = DecryptingKey::cbc(content_key).map_err(|_| KmsError::NotTheKey)?;
         let mut plain = Zeroizing::new(content);
         let context = DecryptionContext::Iv128(FixedLength::from(iv));

@@ -61,7 +61,9 @@ impl KmsKey {
         let id = key.strip_prefix("key/").ok_or(KmsKeyError)?;
         let label = |text: &str, most: usize| {
             (1..=most).contains(&text.len())
-                && text.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-')
+                && text
+                    .bytes()
+                    .all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-')
         };
         let is_account = account.len() == 12 && account.bytes().all(|octet| octet.is_ascii_digit());
         if !label(region, 32) || !is_account || !label(id, 64) {

@@ -47,8 +47,7 @@ impl Signed<'_> {
         let names = names.join(";");
         let headers: String =
             self.headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
-        let canonical =
-            format!("{}\n{}\n\n{headers}\n{names}\n{}", self.method, self.path, hexed(self.body));
+        let canonical = format!("{}\n{}\n\n{headers}\n{names}\n{}", self.method, self.path, hexed(self.body));
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hexed(canonical.as_bytes()));
         let secret = Zeroizing::new(format!("AWS4{}", credentials.secret()));
         let mut key = Key::new(HMAC_SHA256, secret.as_bytes());

@@ -10,7 +10,7 @@ mod forward;
 mod listen;
 #[allow(unsafe_code)]
 mod registered;
-mod socket;
+pub(crate) mod socket;
 
 pub use address::{AddressError, BrokerPath, ListenAddress, VsockAddress};
 pub(crate) use dial::Connector;

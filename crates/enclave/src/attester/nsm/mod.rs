@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! request   {"Attestation": {"user_data": 64 bytes, "nonce": null, "public_key": null}}      CBOR
+//!       or  {"Attestation": {"user_data": null, "nonce": null, "public_key": bytes}}         for AWS KMS (ATT-22)
 //! answer    {"Attestation": {"document": bytes}}  or  {"Error": text}
 //! ```
 //!
@@ -95,15 +96,24 @@ impl<M: Module> Device for Nsm<M> {
     }
 
     fn evidence(&mut self, report_data: &[u8; 64]) -> Result<RawEvidence, AttesterError> {
-        let request = request(report_data);
+        let evidence = self.ask(&request(report_data))?;
+        Ok(RawEvidence { platform: Platform::Nitro, evidence, endorsements: Brought::default() })
+    }
+
+    fn recipient(&mut self, public_key: &[u8]) -> Result<Vec<u8>, AttesterError> {
+        self.ask(&recipient_request(public_key)?)
+    }
+}
+
+impl<M: Module> Nsm<M> {
+    /// The document of one answer.
+    fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, AttesterError> {
         let mut answer = vec![0; MAX_ANSWER];
         for pause in self.patience.pauses() {
-            match self.module.call(&request, &mut answer) {
+            match self.module.call(request, &mut answer) {
                 Ok(len) => {
                     let found = answer.get(..len).filter(|found| !found.is_empty());
-                    let evidence = document(found.ok_or(NsmError::Size { found: len })?)?;
-                    let endorsements = Brought::default();
-                    return Ok(RawEvidence { platform: Platform::Nitro, evidence, endorsements });
+                    return Ok(document(found.ok_or(NsmError::Size { found: len })?)?);
                 }
                 Err(error) if is_busy(&error) => std::thread::sleep(pause),
                 Err(error) => return Err(NsmError::Kernel(error).into()),
@@ -113,7 +123,18 @@ impl<M: Module> Device for Nsm<M> {
     }
 }
 
-/// The one request, whose only variable part has a fixed length.
+/// The request that names a recipient. The module takes a key of at most 1024 bytes, and one of RSA is longer than 255.
+fn recipient_request(public_key: &[u8]) -> Result<Vec<u8>, AttesterError> {
+    let length = u16::try_from(public_key.len()).map_err(|_| AttesterError::Echo)?;
+    Ok([
+        b"\xa1\x6bAttestation\xa3\x69user_data\xf6\x65nonce\xf6\x6apublic_key\x59".as_slice(),
+        &length.to_be_bytes(),
+        public_key,
+    ]
+    .concat())
+}
+
+/// The request for evidence, whose only variable part has a fixed length.
 fn request(report_data: &[u8; 64]) -> Vec<u8> {
     [
         b"\xa1\x6bAttestation\xa3\x69user_data\x58\x40".as_slice(),

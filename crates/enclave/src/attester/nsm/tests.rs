@@ -28,6 +28,10 @@ impl Module for Scripted {
 
 /// What a module with a key of nobody's makes: the form of a document, and its signature zero.
 fn made(user_data: Option<&[u8]>) -> Vec<u8> {
+    made_with(user_data, None)
+}
+
+fn made_with(user_data: Option<&[u8]>, public_key: Option<&[u8]>) -> Vec<u8> {
     let mut payload = Encoder::new(Vec::new());
     payload.map(9).unwrap();
     payload.str("module_id").unwrap().str("i-0-enc0").unwrap();
@@ -36,7 +40,11 @@ fn made(user_data: Option<&[u8]>) -> Vec<u8> {
     payload.str("pcrs").unwrap().map(1).unwrap().u8(0).unwrap().bytes(&[1; 48]).unwrap();
     payload.str("certificate").unwrap().bytes(b"c").unwrap();
     payload.str("cabundle").unwrap().array(1).unwrap().bytes(b"r").unwrap();
-    payload.str("public_key").unwrap().null().unwrap();
+    payload.str("public_key").unwrap();
+    match public_key {
+        Some(key) => payload.bytes(key).unwrap(),
+        None => payload.null().unwrap(),
+    };
     payload.str("user_data").unwrap();
     match user_data {
         Some(data) => payload.bytes(data).unwrap(),
@@ -121,6 +129,48 @@ fn one_mistake_each_has_its_code() {
     ];
     for (index, (script, expected)) in cases.into_iter().enumerate() {
         assert_eq!(code(script), expected, "case {index}");
+    }
+}
+
+/// The request that names a recipient, read with a general reader: its key.
+fn asked_key(request: &[u8]) -> Vec<u8> {
+    let mut cbor = Decoder::new(request);
+    assert_eq!((cbor.map().unwrap(), cbor.str().unwrap()), (Some(1), "Attestation"));
+    assert_eq!(cbor.map().unwrap(), Some(3));
+    let mut key = Vec::new();
+    for _ in 0..3 {
+        match cbor.str().unwrap() {
+            "public_key" => key = cbor.bytes().unwrap().to_vec(),
+            "nonce" | "user_data" => cbor.null().unwrap(),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(cbor.position(), request.len());
+    key
+}
+
+/// ATT-22.
+#[test]
+fn a_document_names_the_recipient_that_was_asked_for_and_nothing_else() {
+    const KEY: [u8; 294] = [0x5a; 294];
+    let ask = |script| {
+        Hardware::start(Nsm::with(Scripted { calls: 0, script, stated: None }, QUICK)).recipient(&KEY)
+    };
+    let document = ask(|_, request| Ok(answer(&made_with(None, Some(&asked_key(request)))))).unwrap();
+    assert_eq!(document, made_with(None, Some(&KEY)));
+    type Call = fn(u32, &[u8]) -> io::Result<Vec<u8>>;
+    let cases: [(Call, &str); 7] = [
+        (|_, _| Ok(answer(&made_with(None, Some(&[0x5b; 294])))), "attester.echo"),
+        (|_, _| Ok(answer(&made_with(None, Some(&KEY[..293])))), "attester.echo"),
+        (|_, _| Ok(answer(&made_with(None, None))), "attester.echo"),
+        // What names a recipient must not bind a statement.
+        (|_, _| Ok(answer(&made_with(Some(&DATA), Some(&KEY)))), "attester.echo"),
+        (|_, _| Ok(answer(b"not a document")), "attester.evidence"),
+        (|_, _| Ok(b"\xa1\x65Error\x6fInvalidArgument".to_vec()), "attester.nsm.refused"),
+        (|_, _| Err(io::Error::from_raw_os_error(libc::EBUSY)), "attester.busy"),
+    ];
+    for (index, (script, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(ask(script).unwrap_err().code(), expected, "case {index}");
     }
 }
 
