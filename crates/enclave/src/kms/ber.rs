@@ -96,11 +96,11 @@ impl<'a> Ber<'a> {
             0x80 => return Ok(Length::Indefinite),
             short @ 0..0x80 => usize::from(short),
             0x81 => match self.take(1) {
-                Some([one @ 0x80..]) => usize::from(*one),
+                Some([one]) if *one >= 0x80 => usize::from(*one),
                 _ => return Err(wrong()),
             },
             0x82 => match self.take(2) {
-                Some([high @ 1.., low]) => usize::from(u16::from_be_bytes([*high, *low])),
+                Some([high, low]) if *high > 0 => usize::from(u16::from_be_bytes([*high, *low])),
                 _ => return Err(wrong()),
             },
             _ => return Err(wrong()),

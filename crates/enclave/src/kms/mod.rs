@@ -335,7 +335,7 @@ impl KmsLimits {
     };
 }
 
-/// What KMS says where it gives no key. The name is in the body, and in a header where the body has none.
+/// What KMS says where it gives no key (KMS-07). The name is in the body, and in a header where the body has none.
 fn refusal(head: &Response<()>, body: &[u8]) -> KmsError {
     let fault: Fault = serde_json::from_slice(body).unwrap_or_default();
     let named = head.headers().get("x-amzn-errortype").and_then(|value| value.to_str().ok());
