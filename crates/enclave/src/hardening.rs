@@ -170,8 +170,23 @@ pub(crate) fn swap_device(proc_swaps: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Whether this is a process for this case alone. Where it is not, one is started, and has passed the case.
+    pub(crate) fn alone(name: &str) -> bool {
+        const INSIDE: &str = "CASEMATE_TEST_ALONE";
+        if std::env::var_os(INSIDE).is_some() {
+            return true;
+        }
+        let this = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(this);
+        let child = child.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        let why = String::from_utf8_lossy(&child.stderr);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}{why}");
+        false
+    }
 
     #[test]
     fn swap_is_seen() {
@@ -186,20 +201,9 @@ mod tests {
     /// Users are changed in a process of its own: other cases run in this one.
     #[test]
     fn what_is_done_as_the_user_is_done_without_roots_rights_and_they_come_back() {
-        const NAME: &str = concat!(
-            "hardening::tests::",
-            "what_is_done_as_the_user_is_done_without_roots_rights_and_they_come_back"
-        );
-        const INSIDE: &str = "CASEMATE_TEST_AS_USER";
-        if std::env::var_os(INSIDE).is_none() {
-            let this = std::env::current_exe().unwrap();
-            let child = std::process::Command::new(this)
-                .args(["--exact", NAME, "--nocapture"])
-                .env(INSIDE, "1")
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&child.stdout);
-            assert!(child.status.success() && said.contains("1 passed"), "{said}");
+        if !alone(
+            "hardening::tests::what_is_done_as_the_user_is_done_without_roots_rights_and_they_come_back",
+        ) {
             return;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -21,11 +21,8 @@ mod hardening;
 pub mod kms;
 #[allow(unsafe_code)]
 mod locked;
-<<<<<<< HEAD
 mod operator;
-=======
 mod owner;
->>>>>>> 18d02bc (AWS KMS as a source of the model key: configuration, boot, command (work in progress))
 mod receipts;
 mod release;
 mod sealed;

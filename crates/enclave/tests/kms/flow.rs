@@ -31,9 +31,12 @@ async fn an_enclave_that_the_key_policy_names_gets_its_models_key() {
 #[tokio::test]
 async fn long_lived_credentials_have_no_token() {
     let site = Site::its();
-    site.credentials(("ASIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY", None));
+    let access = ("ASIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY", None);
+    site.credentials(access);
     // The stand-in's are of a session.
     assert_eq!(site.code().await, "kms.credentials-refused");
+    site.kms.expects(access);
+    assert_eq!(site.code().await, "none");
 }
 
 /// KMS-04: a key pair is used up by one answer.

@@ -21,7 +21,7 @@ fn codes_are_those_of_the_specification_and_each_has_a_case() {
 
 #[test]
 fn rules_are_numbered_once_and_each_has_its_place_in_the_code() {
-    let (code, cases) = sources();
+    let (code, _) = sources();
     let numbers: Vec<_> =
         SPECIFICATION.lines().filter_map(|line| line.strip_prefix("- **KMS-")?.get(..2)).collect();
     assert!(numbers.is_sorted() && numbers.len() > 9);
@@ -29,7 +29,7 @@ fn rules_are_numbered_once_and_each_has_its_place_in_the_code() {
     for number in &numbers {
         assert!(code.contains(&format!("KMS-{number}")), "KMS-{number}");
     }
-    for cited in [&code, &cases].into_iter().flat_map(|text| text.split("(KMS-").skip(1)) {
+    for cited in code.split("KMS-").skip(1) {
         assert!(numbers.contains(&cited.get(..2).unwrap_or_default()), "KMS-{cited:.2}");
     }
 }

@@ -128,6 +128,10 @@ impl Kms {
         self.state.lock().expect("no panic").does = vec![does];
     }
 
+    pub(crate) fn expects(&self, access: (&'static str, &'static str, Option<&'static str>)) {
+        self.state.lock().expect("no panic").knows.access = access;
+    }
+
     pub(crate) fn holds(&self, secret: &[u8]) {
         self.state.lock().expect("no panic").knows.secret = secret.to_vec();
     }

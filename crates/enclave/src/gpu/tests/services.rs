@@ -187,3 +187,29 @@ async fn what_somebody_brought_is_taken_and_nobody_is_asked() {
     assert!(services.seen().is_empty());
     assert!(open(&GpuSource::None, NOW).unwrap().is_none());
 }
+
+/// Nothing of what the services answer is handled as root, and what is kept is the user's, who will renew it. Only root has anything to
+/// give up: anybody else asks as himself.
+#[test]
+fn they_are_asked_as_the_user_that_the_server_becomes() {
+    const USER: u32 = 65534;
+    if !crate::hardening::tests::alone(
+        "gpu::tests::services::they_are_asked_as_the_user_that_the_server_becomes",
+    ) {
+        return;
+    }
+    let (services, cache) = (services(), tempfile::tempdir().unwrap());
+    std::fs::set_permissions(cache.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let machine = Arc::new(Machine::default());
+    let opened = Opened { attester: machine.clone(), policy: policy(2), said: None };
+    let started = runtime.block_on(opened.start(&source(&services.url(), cache.path()), USER, NOW));
+    assert!(started.is_ok());
+    let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
+    let kept = cache.path().join(format!("simulated/nvidia/rim/{DRIVER_ID}.json"));
+    let expected = if root { USER } else { owner(cache.path()) };
+    assert_eq!((owner(&kept), owner(kept.parent().unwrap())), (expected, expected));
+    // Root's rights were there when the GPUs were let work, and are there now.
+    assert_eq!((rustix::process::geteuid().is_root(), machine.0.load(Ordering::SeqCst)), (root, 1));
+}
