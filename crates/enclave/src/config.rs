@@ -420,7 +420,8 @@ impl ServeSettings {
             None => ListenAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
             Some(text) => ListenAddress::parse(text).map_err(wrong_address("--listen"))?,
         };
-        let keys = self.key_source()?;
+        // What every server needs is missed first.
+        let keys = self.key_source();
         let azure_report = self.azure_report()?;
         let gpus = self.gpu_source()?;
         let vtpm = self.vtpm_source()?;
@@ -480,7 +481,7 @@ impl ServeSettings {
         Ok(ServeConfig {
             model: self.model.ok_or(ConfigError::Missing { setting: "--model" })?,
             publisher_key: self.publisher_key.ok_or(ConfigError::Missing { setting: "--publisher-key" })?,
-            keys,
+            keys: keys?,
             listen,
             tls,
             machine: self.danger_simulate.map_or(MachineSource::Hardware, MachineSource::Simulated),

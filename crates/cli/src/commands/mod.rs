@@ -10,7 +10,7 @@ mod inspect_log;
 pub(crate) mod keygen;
 pub(crate) mod keys;
 mod kind;
-mod kms;
+pub(crate) mod kms;
 pub(crate) mod measure;
 pub(crate) mod policy;
 mod policy_init;
