@@ -24,8 +24,8 @@ use crate::confined::{ConfineError, EngineProcess, Patience, Program, Restart, S
 use crate::endorsed;
 use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
-use crate::operator::{Operator, OperatorError};
 use crate::kms::KmsError;
+use crate::operator::{Operator, OperatorError};
 use crate::owner::{Given, Owner};
 use crate::receipts::{FolderError, ReceiptFolder, Receipts, Unsigned};
 use crate::release::ReleaseError;
