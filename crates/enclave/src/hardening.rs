@@ -229,8 +229,14 @@ pub(crate) mod tests {
         assert_eq!(is_root(), root);
         assert!(fs::write(ours.join("c"), "").is_ok());
         if root {
-            let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(theirs.join("b")).unwrap());
-            assert_eq!(owner, 65534);
+            let written = fs::metadata(theirs.join("b")).unwrap();
+            let owner = (
+                std::os::unix::fs::MetadataExt::uid(&written),
+                std::os::unix::fs::MetadataExt::gid(&written),
+            );
+            assert_eq!(owner, (65534, 65534));
+            let group = std::os::unix::fs::MetadataExt::gid(&fs::metadata(ours.join("c")).unwrap());
+            assert_eq!(group, 0, "root's own group is back");
             // SAFETY: takes a plain number, and answers with one.
             assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
         }
