@@ -18,7 +18,7 @@ use crate::release::{BrokerClient, ReleaseError, Released};
 /// Who has the model key, with every input open.
 pub(crate) enum Owner {
     /// A broker, and the key's address there.
-    Broker { client: BrokerClient, resource: String },
+    Broker { client: Box<BrokerClient>, resource: String },
     /// AWS KMS.
     Kms(Box<Kms>),
 }
@@ -43,7 +43,7 @@ impl Owner {
                     return Err(BootError::NoRecipient);
                 };
                 let authorities = broker_authorities(authorities.as_deref())?;
-                let client = BrokerClient::new(&url, path, authorities)?;
+                let client = Box::new(BrokerClient::new(&url, path, authorities)?);
                 Ok(Self::Broker { client, resource: uri.clone() })
             }
             // Before anybody is asked for anything.
