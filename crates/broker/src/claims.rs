@@ -16,6 +16,9 @@ use casemate_attest::tpm::SelectedPcrs;
 use casemate_protocol::additional::AttestedComposite;
 use serde_json::{Map, Value, json};
 
+/// The claim of the program that will answer with the model, where it is not the embedded engine.
+const UPSTREAM: &str = "upstream";
+
 /// Claims as a tree of JSON objects. Made from verified evidence only.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClaimSet(Value);
@@ -32,6 +35,9 @@ impl ClaimSet {
         }
         if let Some(devices) = composite.devices() {
             extend(&mut casemate, json!({ "devices": device_claims(devices) }));
+        }
+        if let Some(digest) = composite.upstream() {
+            extend(&mut casemate, json!({ UPSTREAM: hex::encode(digest) }));
         }
         let mut isolation = json!({});
         // A platform that has none of these claims meets no condition on them.
@@ -60,6 +66,13 @@ impl ClaimSet {
     /// The value at a dotted name. Objects only: lists have no names inside.
     pub(crate) fn lookup(&self, name: &str) -> Option<&Value> {
         name.split('.').try_fold(&self.0, |value, part| value.as_object()?.get(part))
+    }
+
+    /// The same of a machine on which the embedded engine answers; `None` where it does.
+    pub(crate) fn without_upstream(&self) -> Option<(Self, String)> {
+        let mut tree = self.0.clone();
+        let digest = tree.get_mut("casemate")?.as_object_mut()?.remove(UPSTREAM)?;
+        Some((Self(tree), digest.as_str().unwrap_or_default().to_owned()))
     }
 
     /// The whole tree.

@@ -73,6 +73,14 @@ pub enum Denial {
         /// What the evidence says; `None` when it says nothing that can be compared.
         found: Option<Scalar>,
     },
+    /// Another program than the embedded engine would read the model, and the policy would be met without a word about it.
+    #[error(
+        "the program {digest} would read the model in the place of the embedded engine, and the policy does not speak of casemate.upstream"
+    )]
+    Upstream {
+        /// Its digest.
+        digest: String,
+    },
 }
 
 /// Decides whether the machine behind `composite` may have the key of `key`, now.
@@ -138,7 +146,14 @@ impl Case {
                 expected: failure.expected,
                 found: failure.found,
             },
-        })
+        })?;
+        // Whoever reads the model's plaintext can give it away (REL-21): a policy that does not need the claim was written without it in mind.
+        match self.claims.without_upstream() {
+            Some((without, digest)) if !key.policy.needs(issuer, &self.claims, &without) => {
+                Err(Denial::Upstream { digest })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -177,6 +192,7 @@ impl Denial {
             Self::Unpinned(error) => error.code(),
             Self::Authority { .. } => "release.policy.authority",
             Self::NotMet { .. } => "release.policy.not-met",
+            Self::Upstream { .. } => "release.upstream",
         }
     }
 }

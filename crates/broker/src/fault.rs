@@ -157,7 +157,8 @@ impl Fault {
                 | Denial::BelowFloor { .. }
                 | Denial::Unpinned(_)
                 | Denial::Authority { .. }
-                | Denial::NotMet { .. },
+                | Denial::NotMet { .. }
+                | Denial::Upstream { .. },
             ) => (StatusCode::FORBIDDEN, "PolicyDeny"),
             Self::Store(_) | Self::Entropy(_) | Self::Token(_) | Self::Worker => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "InternalError")

@@ -6,6 +6,7 @@ mod client;
 mod endorse;
 mod operator;
 mod serve;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -273,7 +274,7 @@ pub(crate) struct ServeArgs {
     /// Configuration file (TOML); flags and environment win over it
     #[arg(short, long, env = "CASEMATE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Check the configuration and exit
+    /// Check the configuration and exit; with another engine, print its digest
     #[arg(long)]
     pub(crate) check_config: bool,
     /// Stop when standard input closes, for a supervisor whose end must be ours
@@ -385,6 +386,8 @@ pub(crate) struct ServeArgs {
     /// when they were right [default: 0, none]
     #[arg(long, env = "CASEMATE_GUESS_TOKENS")]
     guess_tokens: Option<u32>,
+    #[command(flatten)]
+    upstream: upstream::UpstreamArgs,
 }
 
 impl ServeArgs {
@@ -434,6 +437,7 @@ impl ServeArgs {
             receipt_folder: self.receipt_folder,
             cache_tokens: self.cache_tokens,
             guess_tokens: self.guess_tokens,
+            upstream: self.upstream.settings(),
         }
     }
 }

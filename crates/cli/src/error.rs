@@ -397,6 +397,7 @@ impl CliError {
                 BootError::Kms(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Gpu(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Vtpm(e) => return e.hint().map(ToOwned::to_owned),
+                BootError::Upstream(e) => return e.hint().map(ToOwned::to_owned),
                 BootError::Attester(e)
                 | BootError::Endorsements(RefreshError::Attester(e))
                 | BootError::Release(ReleaseError::Attester(e)) => {

@@ -300,7 +300,8 @@ fn statement(error: &StatementError) -> Exit {
         | StatementError::SealedKeys { .. }
         | StatementError::OperatorHoldsTlsKey
         | StatementError::Model { .. }
-        | StatementError::NoModel => Exit::Refused,
+        | StatementError::NoModel
+        | StatementError::Engine { .. } => Exit::Refused,
     }
 }
 
@@ -333,7 +334,9 @@ fn boot(error: &BootError) -> Exit {
         BootError::NoRecipient => Exit::Usage,
         BootError::KeyLength { .. } => Exit::Undecidable,
         BootError::Listen(ListenError::Vsock(e)) => vsock(e),
+        BootError::Upstream(e) if e.is_configuration() => Exit::Usage,
         BootError::Confine(_)
+        | BootError::Upstream(_)
         | BootError::KeyMemory(_)
         | BootError::Engine(_)
         | BootError::ReceiptKey(_)

@@ -13,6 +13,7 @@ mod output;
 use std::process::ExitCode;
 
 use casemate_enclave::confined::WORKER;
+use casemate_enclave::upstream::LAUNCHER;
 use clap::Parser;
 
 use crate::args::{Args, Command};
@@ -22,6 +23,10 @@ fn main() -> ExitCode {
     // The engine's process, which `serve` starts: before anything is set up, so that it has nothing to give up.
     if std::env::args_os().skip(1).eq([WORKER]) {
         return casemate_enclave::confined::worker();
+    }
+    // And the one that becomes another engine's.
+    if std::env::args_os().skip(1).eq([LAUNCHER]) {
+        return casemate_enclave::upstream::launcher();
     }
     let args = Args::parse();
     output::start_logs(args.log_json);

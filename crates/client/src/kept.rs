@@ -69,7 +69,8 @@ pub fn check_kept(
         let checks = after(&denied.checks, &[stated, beside.clone()]);
         ConnectFailure { checks, error: Box::new(denied.into()) }
     })?;
-    let offline = statement::check_offline(&verified, &document.statement, &policy.models, now);
+    let offline =
+        statement::check_offline(&verified, &document.statement, &policy.models, &policy.engine, now);
     let (statement, checks) = offline.map_err(|refused| {
         let checks = after(verified.checks(), &[refused.checks.clone(), beside]);
         ConnectFailure { checks, error: Box::new(refused.into()) }

@@ -2,7 +2,7 @@
 
 use casemate_attest::Policy;
 use casemate_protocol::devices::{DeviceRule, DeviceRuleError, DevicesTable};
-use casemate_protocol::statement::{ModelRule, TlsKeyRule};
+use casemate_protocol::statement::{EngineRule, ModelRule, TlsKeyRule};
 use casemate_protocol::vtpm::{VtpmRule, VtpmRuleError, VtpmTable};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -15,6 +15,9 @@ use crate::operator::{Authorities, OperatorRule};
 /// ```toml
 /// [model]
 /// manifests = ["<64 hex digits>"]     # or: danger-any = "why any model will do"
+///
+/// [engine]                            # leave out: only the engine inside the software is accepted
+/// upstreams = ["<64 hex digits>"]     # spec/upstream.md, or: danger-any = "why any program may answer"
 ///
 /// [tls]                               # leave out: only a TLS key made inside the enclave is accepted
 /// danger-operator-key = "why the operator may read along"
@@ -44,6 +47,8 @@ pub struct ClientPolicy {
     pub attest: Policy,
     /// Which models.
     pub models: ModelRule,
+    /// Which engines.
+    pub engine: EngineRule,
     /// Who may hold the server's TLS key.
     pub tls_key: TlsKeyRule,
     /// Whose machines.
@@ -88,6 +93,15 @@ pub enum ClientPolicyError {
         /// What was expected.
         wanted: &'static str,
     },
+    /// `[engine]` names neither upstreams nor a reason for taking any.
+    #[error("[engine] needs either `upstreams`, at least one, or `danger-any`, and not both")]
+    EngineRule,
+    /// An upstream's digest is not 64 hex digits.
+    #[error("`{text}` in [engine] upstreams is not 64 hex digits")]
+    UpstreamDigest {
+        /// What was written.
+        text: String,
+    },
     /// `[devices]` and `[nvidia]` do not go together.
     #[error(transparent)]
     Devices(#[from] DeviceRuleError),
@@ -110,6 +124,8 @@ impl ClientPolicyError {
             Self::ManifestDigest { .. } => "policy.manifest-digest",
             Self::OperatorRule => "policy.operator-rule",
             Self::OperatorValue { .. } => "policy.operator-value",
+            Self::EngineRule => "policy.engine-rule",
+            Self::UpstreamDigest { .. } => "policy.upstream-digest",
             Self::Devices(e) => e.code(),
             Self::Vtpm(e) => e.code(),
             Self::NoManifest => "policy.no-manifest",
@@ -132,6 +148,10 @@ impl ClientPolicy {
             None => OperatorRule::NotAsked,
             Some(operator) => operator.try_into::<OperatorTable>().map_err(malformed)?.rule()?,
         };
+        let engine = match table.remove("engine") {
+            None => EngineRule::Embedded,
+            Some(engine) => engine.try_into::<EngineTable>().map_err(malformed)?.rule()?,
+        };
         let devices = table.remove("devices").map(toml::Value::try_into::<DevicesTable>);
         let devices = devices.transpose().map_err(malformed)?;
         let vtpm = table.remove("vtpm").map(toml::Value::try_into::<VtpmTable>);
@@ -139,7 +159,7 @@ impl ClientPolicy {
         let mut attest = Policy::from_toml(&table.to_string())?;
         let devices = DeviceRule::new(devices.as_ref(), &attest)?;
         let vtpm = VtpmRule::take(vtpm, &mut attest)?;
-        Ok(Self { attest, models, tls_key, operator, devices, vtpm })
+        Ok(Self { attest, models, engine, tls_key, operator, devices, vtpm })
     }
 
     /// The platform rules alone, of a client policy or of a file that has no `[model]`: for bare evidence, which says
@@ -230,6 +250,31 @@ impl OperatorTable {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct EngineTable {
+    upstreams: Option<Vec<String>>,
+    danger_any: Option<String>,
+}
+
+impl EngineTable {
+    fn rule(self) -> Result<EngineRule, ClientPolicyError> {
+        match (self.upstreams, self.danger_any) {
+            (Some(named), None) if !named.is_empty() => {
+                let digests = named.into_iter().map(|text| match digest(text) {
+                    Err(ClientPolicyError::ManifestDigest { text }) => {
+                        Err(ClientPolicyError::UpstreamDigest { text })
+                    }
+                    read => read,
+                });
+                digests.collect::<Result<_, _>>().map(EngineRule::OneOf)
+            }
+            (None, Some(reason)) if !reason.trim().is_empty() => Ok(EngineRule::Any { reason }),
+            _ => Err(ClientPolicyError::EngineRule),
+        }
+    }
+}
+
 fn anchors(pem: &str) -> Option<Vec<rustls::pki_types::TrustAnchor<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
     let anchor = |der| webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned());
@@ -284,6 +329,10 @@ current-mitigations = 0
         let read = policy(&format!("[model]\nmanifests = [\"{digest}\"]")).unwrap();
         assert_eq!(read.tls_key, TlsKeyRule::MadeInside);
         assert_eq!(read.models, ModelRule::OneOf(vec![[0xa5; 32]]));
+        assert_eq!(read.engine, EngineRule::Embedded);
+        let read =
+            policy(&format!("[model]\ndanger-any = \"x\"\n[engine]\nupstreams = [\"{digest}\"]")).unwrap();
+        assert_eq!(read.engine, EngineRule::OneOf(vec![[0xa5; 32]]));
         let read = policy("[model]\ndanger-any = \"test\"\n[tls]\ndanger-operator-key = \"ours\"").unwrap();
         assert_eq!(read.tls_key, TlsKeyRule::DangerOperatorHeld { reason: "ours".into() });
     }
@@ -342,6 +391,17 @@ pcrs = { 0 = { any = "test" } }
             (format!("[model]\nmanifests = [\"{digest}\"]\nmanifest = 1"), "policy.malformed"),
             ("[model]\ndanger-any = \"x\"\n[tls]".into(), "policy.malformed"),
             ("[model]\ndanger-any = \"x\"\n[tls]\ndanger-operator-key = \"\"".into(), "policy.no-reason"),
+            ("[model]\ndanger-any = \"x\"\n[engine]".into(), "policy.engine-rule"),
+            ("[model]\ndanger-any = \"x\"\n[engine]\nupstreams = []".into(), "policy.engine-rule"),
+            ("[model]\ndanger-any = \"x\"\n[engine]\ndanger-any = \" \"".into(), "policy.engine-rule"),
+            (
+                format!(
+                    "[model]\ndanger-any = \"x\"\n[engine]\nupstreams = [\"{digest}\"]\ndanger-any = \"x\""
+                ),
+                "policy.engine-rule",
+            ),
+            ("[model]\ndanger-any = \"x\"\n[engine]\nupstreams = [\"a5\"]".into(), "policy.upstream-digest"),
+            ("[model]\ndanger-any = \"x\"\n[engine]\nupstream = \"a5\"".into(), "policy.malformed"),
             ("[model]\ndanger-any = \"x\"\n[nitro]".into(), "policy.syntax"),
             ("[model]\ndanger-any = \"x\"\n[devices]".into(), "policy.malformed"),
             ("[model]\ndanger-any = \"x\"\n[devices]\ncount = 1".into(), "policy.devices-without-terms"),

@@ -274,6 +274,7 @@ pub async fn connect(
             }
         },
         models: policy.models.clone(),
+        engine: policy.engine.clone(),
     };
     let statement = statement::check(&verified, &document.statement, &expected, now).map_err(|refused| {
         let checks = [verified.checks(), &refused.checks, &beside_not_reached()].concat();

@@ -10,7 +10,7 @@ use casemate_attest::UnixTime;
 use casemate_protocol::devices;
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{
-    self, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError,
+    self, EngineStatement, KeyOrigin, ModelStatement, RuntimeStatement, Stated, StatementError,
 };
 
 use crate::api::{AttestSource, AttestSourceError};
@@ -36,6 +36,7 @@ pub struct AttestationService {
     tls_spki_sha256: [u8; 32],
     tls_key_origin: KeyOrigin,
     models: Vec<ModelStatement>,
+    engine: EngineStatement,
     clock: Clock,
     token: RwLock<Option<Token>>,
     ready: RwLock<Option<ReadyMade>>,
@@ -130,6 +131,7 @@ impl AttestationService {
             tls_spki_sha256: tls.spki_sha256(),
             tls_key_origin: tls.origin(),
             models,
+            engine: EngineStatement::Embedded,
             clock: Clock::system(),
             token: RwLock::new(None),
             ready: RwLock::new(None),
@@ -164,6 +166,12 @@ impl AttestationService {
     #[must_use]
     pub fn with_operator(self, operator: Option<Operator>) -> Self {
         Self { operator, ..self }
+    }
+
+    /// With another engine than the embedded one: every statement then names it.
+    #[must_use]
+    pub fn with_engine(self, engine: EngineStatement) -> Self {
+        Self { engine, ..self }
     }
 
     /// With another clock than the machine's.
@@ -243,6 +251,7 @@ impl AttestationService {
                 .as_ref()
                 .map_or(Stated::None, |receipts| Stated::Is(receipts.key_sha256())),
             models: self.models.clone(),
+            engine: self.engine.clone(),
             device_evidence_sha256,
             vtpm_key_sha256: self.vtpm.as_ref().map_or(Stated::None, |vtpm| vtpm.stated()),
             release_policy_sha256: Stated::None,

@@ -3,11 +3,13 @@
 //! The listener opens last. Until the evidence was accepted, the key released and every chunk authenticated, there is
 //! no port to talk to, so `GET /health` can say `ok` and mean it.
 
+mod backend;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use casemate_engine::{Engine, EngineError, EngineOptions, MemoryNeed};
+use casemate_engine::{EngineError, MemoryNeed};
 use casemate_protocol::statement::{ModelStatement, Stated};
 use casemate_seal::{Manifest, ManifestError, PublisherKey};
 use rustls::pki_types::CertificateDer;
@@ -20,7 +22,7 @@ use crate::budget::{self, MemoryError};
 use crate::clock::Clock;
 use crate::composite::CompositeAttester;
 use crate::config::{MachineSource, ServeConfig, TlsSource};
-use crate::confined::{ConfineError, EngineProcess, Patience, Program, Restart, SupervisedEngine};
+use crate::confined::ConfineError;
 use crate::endorsed;
 use crate::gpu::{self, GpuError};
 use crate::hardening::{self, Hardened, HardeningError};
@@ -34,8 +36,10 @@ use crate::staple::{RefreshError, StapleError};
 use crate::tenants::{ApiKeysFile, KeysError, Tenants, watch};
 use crate::tls::{TlsError, TlsIdentity};
 use crate::transport::{Bound, ListenAddress, ListenError};
+use crate::upstream::UpstreamError;
 use crate::vtpm::{self, VtpmError};
 use crate::weights::{SealedFiles, WeightsError};
+use backend::Backend;
 
 /// What is known once the server listens.
 #[derive(Debug, Clone)]
@@ -132,6 +136,9 @@ pub enum BootError {
     /// Step 6.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Step 2 or 6: the program that answers in the engine's place.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// Step 6: the folder of receipts.
     #[error(transparent)]
     Receipts(#[from] FolderError),
@@ -172,6 +179,7 @@ impl BootError {
             Self::KeyLength { .. } => "boot.key-length",
             Self::KeyMemory(_) => "boot.key-memory",
             Self::Engine(e) => e.code(),
+            Self::Upstream(e) => e.code(),
             Self::Receipts(e) => e.code(),
             Self::ReceiptKey(e) => e.code(),
             Self::Attestation(e) => e.code(),
@@ -193,9 +201,10 @@ pub async fn serve(
     let publisher = publisher_key(&config.publisher_key)?;
     let sealed = SealedFiles::read(&config.model)?;
     let manifest = Manifest::verify(sealed.envelope(), &[publisher])?;
-    let gguf = sealed.gguf(&manifest)?;
+    let backend = Backend::open(&config, &sealed, &manifest)?;
     // A model whose weights alone do not fit needs no key; how large its cache is, only its header says (step 6).
-    budget::check(MemoryNeed { weights: gguf.size(), ..MemoryNeed::default() }, 0)?;
+    let bytes = backend.bytes();
+    budget::check(MemoryNeed { weights: bytes, ..MemoryNeed::default() }, 0)?;
     let attester: Arc<dyn Attester> = match &config.machine {
         MachineSource::Simulated(vendor) => Arc::new(SimulatedSnp::launch(vendor)?),
         MachineSource::Hardware => {
@@ -244,15 +253,7 @@ pub async fn serve(
     }
 
     // The engine's process gives up everything before there is a key or a weight anywhere on this machine (CONF-01).
-    let process = EngineProcess::start(&Program::own(), Patience::default())?;
-    let (pid, landlock_abi) = (process.pid(), process.confinement().landlock_abi());
-    tracing::info!(pid, landlock_abi, "engine confined");
-    if landlock_abi < SIGNALS_IN_LANDLOCK {
-        tracing::warn!(
-            landlock_abi,
-            "this kernel's Landlock covers less than all: seccomp alone refuses the rest"
-        );
-    }
+    let backend = backend.confine()?;
 
     // 4. Be endorsed: obtain what the machine does not bring, and check our own evidence as every client will.
     let stapler = endorsed::first(attester.clone(), source).await?;
@@ -263,48 +264,19 @@ pub async fn serve(
         tracing::warn!("SIMULATED hardware: the evidence of this server proves nothing about a real machine");
     }
     let machine = CompositeAttester::new(attester.clone(), staples.clone());
-    let machine = machine.with_gpus(gpus.clone()).with_vtpm(vtpm.clone());
+    let machine = machine.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()).with_upstream(backend.upstream()?);
     let Given { key, token } = owner.give(&attester, &machine, &manifest).await?;
 
     // 5. Decrypt straight into anonymous memory, every chunk authenticated, the whole compared with the
     //    publisher's digest.
     let started = Instant::now();
-    let memory = gguf.unseal(&key, &manifest, config.threads.get(), &|_| {})?;
+    let backend = backend.unseal(&key, &manifest, config.threads.get())?;
     // 6. The key has done its work: zeroised and its page returned. The engine's process maps the memory.
     let folder = config.receipt_folder.as_deref();
     let folder = folder.map(|path| ReceiptFolder::open(path, key.expose())).transpose()?;
     drop(key);
-    tracing::info!(
-        bytes = gguf.size(),
-        ms = started.elapsed().as_millis() as u64,
-        "weights unsealed into memory"
-    );
-    let options = EngineOptions {
-        threads: config.threads,
-        context_tokens: config.context,
-        cache_tokens: config.cache_tokens,
-        parallel: config.parallel,
-        guess_tokens: config.guess_tokens,
-    };
-    // The weights are there already. The rest is counted before it is taken.
-    let need = MemoryNeed::of(&memory.read_only()?, options)?;
-    budget::check(need, need.weights)?;
-    tracing::info!(
-        weights = need.weights,
-        cache = need.cache,
-        buffers = need.buffers,
-        "the model fits, in bytes"
-    );
-    let engine = process.load(memory.read_only()?, options)?;
-    // The engine has its own mapping. The memory file is held for its successor, should it end.
-    let restart = Restart {
-        program: Program::own(),
-        patience: Patience::default(),
-        weights: memory.read_only()?,
-        options,
-    };
-    drop(memory);
-    let engine: Arc<dyn Engine> = Arc::new(SupervisedEngine::new(engine, restart)?);
+    tracing::info!(bytes, ms = started.elapsed().as_millis() as u64, "weights unsealed into memory");
+    let (engine, answering) = backend.run(&config, &manifest)?;
 
     // 7. State what runs here, bind it into evidence, and open the listener.
     let models = vec![ModelStatement {
@@ -314,7 +286,7 @@ pub async fn serve(
     let receipts = Receipts::new(models.clone(), Clock::system()).map_err(BootError::ReceiptKey)?;
     let receipts = Arc::new(receipts.with_folder(folder));
     let service = AttestationService::new(attester, staples, &tls, models);
-    let service = service.with_receipts(receipts.clone()).with_operator(operator);
+    let service = service.with_receipts(receipts.clone()).with_operator(operator).with_engine(answering);
     let sealed = Arc::new(SealedKeys::new(Clock::system()).map_err(AttestationError::from)?);
     let service = service.with_gpus(gpus.clone()).with_vtpm(vtpm.clone()).with_sealed(sealed.clone());
     let service = Arc::new(service);

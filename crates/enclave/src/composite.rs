@@ -6,6 +6,7 @@ use std::sync::Arc;
 use casemate_attest::{Platform, UnixTime};
 use casemate_protocol::additional::{AdditionalEvidence, device_nonce, part_data};
 use casemate_protocol::kbs::{self, CompositeEvidence, PrimaryEvidence, RuntimeData};
+use casemate_protocol::statement::Stated;
 
 use crate::attester::Attester;
 use crate::gpu::Gpus;
@@ -20,12 +21,13 @@ pub struct CompositeAttester {
     staples: Staples,
     gpus: Option<Arc<Gpus>>,
     vtpm: Option<Arc<Vtpm>>,
+    upstream: Option<[u8; 32]>,
 }
 
 impl CompositeAttester {
     /// A machine whose processor is all there is.
     pub fn new(attester: Arc<dyn Attester>, staples: Staples) -> Self {
-        Self { attester, staples, gpus: None, vtpm: None }
+        Self { attester, staples, gpus: None, vtpm: None, upstream: None }
     }
 
     /// With its GPUs.
@@ -38,6 +40,12 @@ impl CompositeAttester {
     #[must_use]
     pub fn with_vtpm(self, vtpm: Option<Arc<Vtpm>>) -> Self {
         Self { vtpm, ..self }
+    }
+
+    /// With the digest of the program that will answer in the place of the embedded engine, where one will.
+    #[must_use]
+    pub fn with_upstream(self, upstream: Option<[u8; 32]>) -> Self {
+        Self { upstream, ..self }
     }
 
     /// Of the processor's evidence.
@@ -58,7 +66,11 @@ impl CompositeAttester {
             vtpm.in_date(now)?;
             vtpm.evidence(&asked)
         });
-        let beside = AdditionalEvidence { devices: devices.map(|(_, shown)| shown), vtpm: vtpm.transpose()? };
+        let beside = AdditionalEvidence {
+            devices: devices.map(|(_, shown)| shown),
+            vtpm: vtpm.transpose()?,
+            upstream: self.upstream.map(Stated::Is),
+        };
         let additional_evidence = beside.to_text()?;
         let raw = self.attester.evidence(&kbs::report_data(runtime, &additional_evidence)?)?;
         let primary = PrimaryEvidence::new(&raw.evidence, self.staples.complete(&raw)?);

@@ -17,6 +17,7 @@ use crate::attester::AzureReport;
 use crate::hardening::SwapRule;
 use crate::kms::{KmsKeyError, KmsSettings};
 use crate::transport::{AddressError, BrokerPath, ListenAddress, VsockAddress};
+use crate::upstream::{CommandFault, UPSTREAM_COMMAND, UpstreamConfig, UpstreamSettings};
 
 /// Settings of `casemate serve` as they may stand in the configuration file. A flag or environment variable wins over
 /// the file. Unknown keys are refused.
@@ -109,6 +110,9 @@ pub struct ServeSettings {
     pub cache_tokens: Option<u32>,
     /// Tokens that one step of an answer guesses at most.
     pub guess_tokens: Option<u32>,
+    /// A program that answers in the place of the embedded engine.
+    #[serde(default)]
+    pub upstream: UpstreamSettings,
 }
 
 /// A complete configuration.
@@ -154,6 +158,8 @@ pub struct ServeConfig {
     pub cache_tokens: NonZeroU32,
     /// Tokens that one step of an answer guesses at most.
     pub guess_tokens: u32,
+    /// A program that answers in the place of the embedded engine.
+    pub upstream: Option<UpstreamConfig>,
 }
 
 /// Who releases the model key.
@@ -321,6 +327,26 @@ pub enum ConfigError {
         /// What is wrong.
         source: KmsKeyError,
     },
+    /// A command line is none for an upstream.
+    #[error("`{setting}`: {fault}")]
+    Command {
+        /// Its name as a flag.
+        setting: &'static str,
+        /// What is wrong.
+        fault: CommandFault,
+    },
+    /// A kind of upstream that is not known.
+    #[error("`{setting}` must be llama-server, vllm, sglang or openai")]
+    Kind {
+        /// Its name as a flag.
+        setting: &'static str,
+    },
+    /// An environment that is none.
+    #[error("`{setting}` must have entries of the form NAME=VALUE")]
+    Environment {
+        /// Its name as a flag.
+        setting: &'static str,
+    },
     /// A number is out of range.
     #[error("`{setting}` is {found}, not {low} to {high}")]
     Range {
@@ -345,6 +371,9 @@ impl ConfigError {
             Self::NoReason { .. } => "config.no-reason",
             Self::Address { source, .. } => source.code(),
             Self::KmsKey { .. } => "config.kms-key",
+            Self::Command { .. } => "config.upstream-command",
+            Self::Kind { .. } => "config.upstream-kind",
+            Self::Environment { .. } => "config.upstream-env",
             Self::Range { .. } => "config.range",
         }
     }
@@ -358,6 +387,9 @@ impl ConfigError {
             | Self::Exclusive { .. }
             | Self::NoReason { .. }
             | Self::KmsKey { .. }
+            | Self::Command { .. }
+            | Self::Kind { .. }
+            | Self::Environment { .. }
             | Self::Range { .. } => None,
         }
     }
@@ -410,6 +442,7 @@ impl ServeSettings {
             receipt_folder: self.receipt_folder.or(below.receipt_folder),
             cache_tokens: self.cache_tokens.or(below.cache_tokens),
             guess_tokens: self.guess_tokens.or(below.guess_tokens),
+            upstream: self.upstream.over(below.upstream),
         }
     }
 
@@ -467,6 +500,20 @@ impl ServeSettings {
         if guess_tokens > MAX_GUESS_TOKENS {
             return Err(out_of_range("--guess-tokens", guess_tokens.into(), 0, MAX_GUESS_TOKENS.into()));
         }
+        let upstream = self.upstream.resolve()?;
+        // What only the embedded engine can be told is an upstream's own command line's to say.
+        let embedded = [
+            ("--context", self.context.is_some()),
+            ("--cache-tokens", self.cache_tokens.is_some()),
+            ("--guess-tokens", self.guess_tokens.is_some()),
+        ];
+        if let Some((one, _)) = embedded.into_iter().find(|(_, given)| *given && upstream.is_some()) {
+            return Err(ConfigError::Exclusive { one, other: UPSTREAM_COMMAND });
+        }
+        // KMS looks at the machine alone, and not at which program of it will read the model (KMS-01).
+        if upstream.is_some() && matches!(keys, Ok(KeySource::AwsKms(_))) {
+            return Err(ConfigError::Exclusive { one: "--kms-key", other: UPSTREAM_COMMAND });
+        }
         let user = self.user.unwrap_or(NOBODY);
         if user == 0 || user == u32::MAX {
             return Err(out_of_range("--user", user.into(), 1, u64::from(u32::MAX) - 1));
@@ -499,6 +546,7 @@ impl ServeSettings {
             receipt_folder: self.receipt_folder,
             cache_tokens,
             guess_tokens,
+            upstream,
         })
     }
 }

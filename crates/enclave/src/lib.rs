@@ -30,6 +30,7 @@ mod staple;
 mod tenants;
 mod tls;
 mod transport;
+pub mod upstream;
 mod vtpm;
 mod weights;
 

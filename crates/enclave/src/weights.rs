@@ -94,27 +94,42 @@ impl SealedFiles {
     }
 
     /// Opens the blob of the manifest's only GGUF file. Call it while still allowed to read the file.
-    pub(crate) fn gguf(&self, manifest: &Manifest) -> Result<SealedGguf, WeightsError> {
+    pub(crate) fn gguf(&self, manifest: &Manifest) -> Result<SealedFile, WeightsError> {
         let is_gguf = |f: &FileEntry| f.name.ends_with(".gguf");
         let found = manifest.files().iter().filter(|f| is_gguf(f)).count();
         let index = manifest.files().iter().position(is_gguf).filter(|_| found == 1);
         let Some((index, entry)) = index.and_then(|i| Some((i, manifest.files().get(i)?))) else {
             return Err(WeightsError::NotOneGguf { found });
         };
+        self.open(index, entry)
+    }
+
+    /// Opens the blobs of all files.
+    pub(crate) fn all(&self, manifest: &Manifest) -> Result<Vec<SealedFile>, WeightsError> {
+        manifest.files().iter().enumerate().map(|(index, entry)| self.open(index, entry)).collect()
+    }
+
+    fn open(&self, index: usize, entry: &FileEntry) -> Result<SealedFile, WeightsError> {
         let path = self.directory.join(entry.blob_name());
         let file = File::open(&path).map_err(|source| WeightsError::Unreadable { path, source })?;
-        Ok(SealedGguf { index, size: entry.size, blob: BlobFile(file) })
+        Ok(SealedFile { index, name: entry.name.clone(), size: entry.size, blob: BlobFile(file) })
     }
 }
 
-/// The encrypted GGUF file, open for reading.
-pub(crate) struct SealedGguf {
+/// An encrypted file of the model, open for reading.
+pub(crate) struct SealedFile {
     index: usize,
+    name: String,
     size: u64,
     blob: BlobFile,
 }
 
-impl SealedGguf {
+impl SealedFile {
+    /// Its name in the model.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Plaintext size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const ATTESTERS: &str = include_str!("../../../spec/attesters.md");
 const STAPLING: &str = include_str!("../../../spec/stapling.md");
 const CHANNEL: &str = include_str!("../../../spec/channel.md");
+const UPSTREAM: &str = include_str!("../../../spec/upstream.md");
 /// Failures of the system or of this program, which no case brings about.
 const WITHOUT_CASE: [&str; 4] =
     ["attester.image", "attester.randomness", "attester.simulator", "gpu.randomness"];
@@ -53,6 +54,38 @@ fn rules_are_numbered_once_and_the_code_cites_none_but_them() {
     assert_eq!(vsock, ["12", "13", "14", "15", "16", "19"]);
     for number in vsock {
         assert!(all.contains(&format!("CH-{number}")), "CH-{number}");
+    }
+}
+
+/// Another engine has a page of its own.
+#[test]
+fn an_upstream_is_as_specified() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &PathBuf| std::fs::read_to_string(path).expect("a source");
+    let sources = files(&root.join("src/upstream")).iter().map(read).collect::<String>()
+        + &read(&root.join("src/boot/backend.rs"))
+        + &read(&root.join("../engine/src/error.rs"))
+        + &read(&root.join("../protocol/src/statement/engine.rs"));
+    let cases = files(&root.join("tests/upstream")).iter().map(read).collect::<String>() + &sources;
+    // Rules are numbered once, and each has its place in the code or in a case.
+    let rules: Vec<_> = UPSTREAM.lines().filter_map(|line| line.strip_prefix("- **UP-")?.get(..2)).collect();
+    assert!(rules.len() > 20 && rules.is_sorted_by(|a, b| a < b), "{rules:?}");
+    let cited: BTreeSet<_> = cases.split("UP-").skip(1).filter_map(|rest| rest.get(..2)).collect();
+    assert_eq!(cited, rules.into_iter().collect());
+    // Codes are those of the page, and all but two failures of the system are asserted: beside where they are given.
+    let family = |text: &str, mark| -> Vec<String> {
+        let plain = |c: char| c.is_ascii_lowercase() || ".-".contains(c);
+        let code =
+            |word: &&str| word.starts_with("upstream.") && word.chars().all(plain) && !word.ends_with(".md");
+        text.split(mark).filter(code).map(str::to_owned).collect()
+    };
+    let set = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>();
+    let written = family(&sources, '"');
+    assert_eq!(set(&written), set(&family(UPSTREAM, '`')));
+    let all = family(&cases, '"');
+    for code in set(&written) {
+        let asserted = all.iter().filter(|other| **other == code).count() > 1;
+        assert!(asserted || ["upstream.folder", "upstream.start"].contains(&code.as_str()), "{code}");
     }
 }
 

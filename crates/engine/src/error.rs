@@ -208,6 +208,71 @@ pub enum EngineError {
         /// Its text there: printable ASCII, from before any request.
         text: String,
     },
+    /// The engine is another program, and this is what is wrong with it.
+    #[error("the upstream engine {0}")]
+    Upstream(UpstreamFault),
+}
+
+/// What is wrong with an engine that is another program, or with what it is asked. It never quotes the program: its texts may hold
+/// prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// It is being started.
+    #[error("is not ready yet")]
+    NotReady,
+    /// No connection to it.
+    #[error("cannot be reached")]
+    Unreachable,
+    /// It refuses this request.
+    #[error("refused the request with status {status}")]
+    Refused {
+        /// 400 to 499.
+        status: u16,
+    },
+    /// It has too much to do.
+    #[error("has too much to do")]
+    Busy,
+    /// It failed.
+    #[error("failed with status {status}")]
+    Failed {
+        /// None of the others.
+        status: u16,
+    },
+    /// It sent nothing.
+    #[error("sent nothing for {seconds} s")]
+    Silent {
+        /// How long it was waited for.
+        seconds: u32,
+    },
+    /// What it sent is no answer.
+    #[error("sent what is no answer: {what}")]
+    Answer {
+        /// What it did.
+        what: &'static str,
+    },
+    /// It cannot be told what the request asks for.
+    #[error("cannot be told this request's {field}")]
+    Untold {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl UpstreamFault {
+    /// The stable name of the fault.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotReady => "upstream.not-ready",
+            Self::Unreachable => "upstream.unreachable",
+            Self::Refused { .. } => "upstream.refused",
+            Self::Busy => "upstream.busy",
+            Self::Failed { .. } => "upstream.failed",
+            Self::Silent { .. } => "upstream.silent",
+            Self::Answer { .. } => "upstream.answer",
+            Self::Untold { .. } => "upstream.untold",
+        }
+    }
 }
 
 impl EngineError {
@@ -256,6 +321,7 @@ impl EngineError {
             EngineError::Hung { .. } => "engine.process.hung",
             EngineError::Protocol { .. } => "engine.process.protocol",
             EngineError::Reported { code, .. } => code,
+            EngineError::Upstream(fault) => fault.code(),
         }
     }
 }

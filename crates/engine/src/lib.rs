@@ -39,7 +39,7 @@ mod writer;
 
 pub use answer::{Completion, Event, FinishReason, Scored, TokenScore, Usage};
 pub use embed::{EmbedInput, EmbedRequest, Embedded, MAX_EMBED_INPUTS, MAX_EMBED_TOKENS};
-pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
+pub use error::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault, UpstreamFault};
 pub use llama::{
     DEFAULT_CACHE_TOKENS, DEFAULT_CONTEXT_TOKENS, DEFAULT_GUESS_TOKENS, DEFAULT_PARALLEL, EngineOptions,
     LlamaEngine, MAX_GUESS_TOKENS, MAX_PARALLEL, QUEUE_CAPACITY,

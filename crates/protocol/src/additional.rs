@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::devices::{self, DeviceRule, DevicesError, MAX_DEVICES};
 use crate::document::{DocumentDevices, DocumentVtpm};
 use crate::kbs::{self, KbsError, RuntimeData};
-use crate::statement;
+use crate::statement::{self, Stated};
 use crate::vtpm::{self, VtpmError, VtpmRule};
 
 /// The domain separator of the devices' nonce in a key release.
@@ -35,6 +35,10 @@ pub struct AdditionalEvidence {
     /// The virtual TPM.
     #[serde(deserialize_with = "Option::deserialize")]
     pub vtpm: Option<DocumentVtpm>,
+    /// The digest of the program that will answer with the model in the place of the embedded engine, where one will (REL-21). Left out
+    /// where none will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Stated>,
 }
 
 /// What is demanded of the parts.
@@ -92,6 +96,7 @@ pub struct AttestedComposite {
     machine: Verified,
     devices: Option<VerifiedSet>,
     vtpm: Option<Verified>,
+    upstream: Option<[u8; 32]>,
     valid_until: UnixTime,
 }
 
@@ -105,7 +110,9 @@ pub enum AdditionalError {
     #[error(transparent)]
     Message(#[from] KbsError),
     /// Not the JSON that the specification describes.
-    #[error("the additional evidence is not a JSON object of exactly `devices` and `vtpm`")]
+    #[error(
+        "the additional evidence is not a JSON object of exactly `devices` and `vtpm`, or of these and the digest `upstream`"
+    )]
     Malformed,
     /// It says that there is nothing, which is said by no text at all.
     #[error("the additional evidence holds nothing: an empty text says that")]
@@ -148,7 +155,7 @@ pub fn device_nonce(part_data: &[u8; 64]) -> [u8; 32] {
 }
 
 /// Checks everything beside the processor of a machine whose own evidence was verified, in the order of spec/release.md §2.7
-/// (REL-16 to REL-20). `text` is the member as it arrived.
+/// (REL-16 to REL-21). `text` is the member as it arrived.
 ///
 /// # Errors
 /// [`AdditionalError`], the first that applies.
@@ -177,7 +184,11 @@ pub fn check(
     let ends = [Some(machine.valid_until()), vtpm.as_ref().map(Verified::valid_until)];
     let ends = ends.into_iter().chain([devices.as_ref().map(VerifiedSet::valid_until)]).flatten();
     let valid_until = ends.min().unwrap_or(UnixTime(0));
-    Ok(AttestedComposite { machine, devices, vtpm, valid_until })
+    let upstream = match shown.upstream {
+        None | Some(Stated::None) => None,
+        Some(Stated::Is(digest)) => Some(digest),
+    };
+    Ok(AttestedComposite { machine, devices, vtpm, upstream, valid_until })
 }
 
 // === impl AdditionalEvidence ===
@@ -193,6 +204,10 @@ impl AdditionalEvidence {
         }
         let value = json::parse(text.as_bytes()).map_err(|_| AdditionalError::Malformed)?;
         let read: Self = serde_json::from_value(value).map_err(|_| AdditionalError::Malformed)?;
+        // That there is none is said by leaving it out.
+        if read.upstream == Some(Stated::None) {
+            return Err(AdditionalError::Malformed);
+        }
         if read == Self::default() { Err(AdditionalError::Nothing) } else { Ok(read) }
     }
 
@@ -284,6 +299,12 @@ impl AttestedComposite {
     /// Its virtual TPM beside the hardware, where it showed one.
     pub fn vtpm(&self) -> Option<&Verified> {
         self.vtpm.as_ref()
+    }
+
+    /// The digest of the program that will answer in the place of the embedded engine, by the word of the machine's software; `None`
+    /// where none will.
+    pub fn upstream(&self) -> Option<[u8; 32]> {
+        self.upstream
     }
 
     /// Whether any part of it is simulated.

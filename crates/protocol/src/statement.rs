@@ -15,6 +15,10 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::rows::{row, with_rest};
 
+mod engine;
+
+pub use engine::{EngineRule, EngineStatement, Separation, UPSTREAM_DOMAIN, UpstreamStatement};
+
 /// The domain separator of the report data.
 pub const DOMAIN: &[u8] = b"casemate/runtime-statement/v1";
 /// The only format that we read and write.
@@ -40,6 +44,8 @@ pub struct RuntimeStatement {
     pub receipt_key_sha256: Stated,
     /// Every loaded model.
     pub models: Vec<ModelStatement>,
+    /// What answers prompts.
+    pub engine: EngineStatement,
     /// SHA-256 of the evidence of further devices (GPUs), `none` without any.
     pub device_evidence_sha256: Stated,
     /// SHA-256 of the public area of the attestation key of the virtual TPM beside the hardware, `none` without one.
@@ -102,6 +108,8 @@ pub struct Expectation {
     pub channel: Channel,
     /// Which models may be loaded.
     pub models: ModelRule,
+    /// Which engines may answer.
+    pub engine: EngineRule,
 }
 
 /// The key that a relying party encrypts its requests to.
@@ -203,6 +211,12 @@ pub enum StatementError {
     /// No model is loaded.
     #[error("the server states no model")]
     NoModel,
+    /// A program beside the software answers, and the policy does not name it.
+    #[error("an upstream engine answers prompts ({digest}), which the policy does not name")]
+    Engine {
+        /// Its digest.
+        digest: String,
+    },
 }
 
 impl StatementError {
@@ -221,6 +235,7 @@ impl StatementError {
             Self::OperatorHoldsTlsKey => "statement.tls-key-origin",
             Self::Model { .. } => "statement.model",
             Self::NoModel => "statement.no-model",
+            Self::Engine { .. } => "statement.engine",
         }
     }
 }
@@ -246,7 +261,7 @@ pub struct AttestedStatement {
 }
 
 /// The rules of spec/channel.md that [`check`] applies, in order.
-pub static RULES: [Rule; 6] = [
+pub static RULES: [Rule; 7] = [
     Rule {
         id: "CH-1",
         title: "evidence binds the runtime statement",
@@ -283,6 +298,13 @@ pub static RULES: [Rule; 6] = [
         title: "loaded model is one of ours",
         spec: "channel.md §2 CH-6",
         why: "The right machine with other weights gives other answers.",
+    },
+    Rule {
+        id: "CH-22",
+        title: "engine is part of the software, or an upstream of ours",
+        spec: "channel.md §2 CH-22",
+        why: "Whatever answers prompts sees them; a program beside the software is not confined as its own engine is, and the \
+              measurement may not cover it.",
     },
 ];
 
@@ -359,10 +381,11 @@ pub fn check_offline(
     verified: &Verified,
     document: &str,
     models: &ModelRule,
+    engine: &EngineRule,
     now: UnixTime,
 ) -> Result<(RuntimeStatement, Vec<Check>), StatementRefused> {
     let mut seen = Transcript::default();
-    match run_offline(bound_by(verified), document, models, now, &mut seen) {
+    match run_offline(bound_by(verified), document, models, engine, now, &mut seen) {
         Ok(statement) => Ok((statement, seen.0)),
         Err(reason) => Err(StatementRefused { checks: seen.failed(&reason), reason }),
     }
@@ -474,6 +497,7 @@ fn run(
     in_time(&statement, now, seen)?;
     connection(&statement, expected, seen)?;
     models(&statement, &expected.models, seen)?;
+    answering(&statement, &expected.engine, seen)?;
     Ok(statement)
 }
 
@@ -481,6 +505,7 @@ fn run_offline(
     bound: Bound<'_>,
     document: &str,
     rule: &ModelRule,
+    engine: &EngineRule,
     now: UnixTime,
     seen: &mut Transcript,
 ) -> Result<RuntimeStatement, StatementError> {
@@ -489,6 +514,7 @@ fn run_offline(
     in_time(&statement, now, seen)?;
     seen.push(Outcome::Waived, "offline: there is no connection".into());
     models(&statement, rule, seen)?;
+    answering(&statement, engine, seen)?;
     Ok(statement)
 }
 
@@ -576,6 +602,19 @@ fn models(
             let shown: Vec<_> = statement.models.iter().map(|m| m.manifest_sha256.text()).collect();
             seen.pass(shown.join(", "));
         }
+    }
+    Ok(())
+}
+
+/// CH-22.
+fn answering(
+    statement: &RuntimeStatement,
+    rule: &EngineRule,
+    seen: &mut Transcript,
+) -> Result<(), StatementError> {
+    match engine::accept(&statement.engine, rule)? {
+        engine::Accepted::Pass(compared) => seen.pass(compared),
+        engine::Accepted::Waived(compared) => seen.push(Outcome::Waived, compared),
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use casemate_attest::{
 use casemate_protocol::devices::{self, AttestedMachine, DeviceRule, DevicesRefused, DevicesTable};
 use casemate_protocol::document::DocumentDevices;
 use casemate_protocol::statement::{
-    self, AttestedStatement, Channel, Expectation, KeyOrigin, ModelRule, ModelStatement, RuntimeStatement,
-    Stated, TlsKeyRule,
+    self, AttestedStatement, Channel, EngineRule, EngineStatement, Expectation, KeyOrigin, ModelRule,
+    ModelStatement, RuntimeStatement, Stated, TlsKeyRule,
 };
 use casemate_sim::nvidia::{Gpu, NvidiaVendor, Report};
 use casemate_sim::{Machine, MachineConfig, Vendor};
@@ -76,6 +76,7 @@ fn runtime(nonce: Stated, device_evidence_sha256: Stated) -> RuntimeStatement {
         ohttp_config_sha256: Stated::None,
         receipt_key_sha256: Stated::None,
         models: vec![ModelStatement { id: "m".to_owned(), manifest_sha256: Stated::Is([3; 32]) }],
+        engine: EngineStatement::Embedded,
         device_evidence_sha256,
         vtpm_key_sha256: Stated::None,
         release_policy_sha256: Stated::None,
@@ -95,6 +96,7 @@ fn attested(device_evidence_sha256: Stated) -> AttestedStatement {
         nonce: CLIENT_NONCE,
         channel: Channel::Tls { spki_sha256: TLS_KEY, rule: TlsKeyRule::MadeInside },
         models: models(),
+        engine: EngineRule::Embedded,
     };
     statement::check(&cpu(&document), &document, &expected, NOON).expect("attested")
 }
@@ -246,7 +248,9 @@ fn a_kept_document_is_checked_for_its_devices_too() {
         let (stated, devices) = shown(&[(&GPUS.two[0], Report::new(devices::nonce(answered)))]);
         let document = runtime(nonce, stated).to_canonical().expect("a document");
         let verified = cpu(&document);
-        let (parsed, _) = statement::check_offline(&verified, &document, &models(), NOON).expect("ours");
+        let (parsed, _) =
+            statement::check_offline(&verified, &document, &models(), &EngineRule::Embedded, NOON)
+                .expect("ours");
         devices::check_offline(&verified, &parsed, Some(&devices), rule, &GPUS.anchors, NOON)
             .map_err(|refused| refused.reason.code())
     };

@@ -70,6 +70,58 @@ fn one_mistake_each_is_denied_by_name() {
     assert_eq!(judge(claims(low), key()), "release.policy.not-met");
 }
 
+/// REL-21.
+#[test]
+fn a_model_is_not_given_to_a_program_that_the_policy_does_not_speak_of() {
+    let digest = "cd".repeat(32);
+    let on = |upstream: Option<&str>| {
+        let mut tree = json!({ "x-ms-isolation-tee": {
+            "x-ms-sevsnpvm-launchmeasurement": "ab".repeat(48), "x-ms-sevsnpvm-microcode-svn": 80 },
+            "casemate": { "platform": "sev-snp" } });
+        if let Some(upstream) = upstream {
+            tree["casemate"]["upstream"] = upstream.into();
+        }
+        Case { claims: ClaimSet::made_up(tree), ..case() }
+    };
+    let with = |condition: Value| {
+        let mut document = pinned();
+        document["anyOf"][0]["allOf"].as_array_mut().unwrap().push(condition);
+        KeyRecord { policy: policy(&document), ..key() }
+    };
+    let judge = |case: &Case, key: &KeyRecord| code(case, key, ISSUER, 1);
+    // A policy that was written before there were any.
+    assert_eq!(judge(&on(None), &key()), "ok");
+    assert_eq!(judge(&on(Some(&digest)), &key()), "release.upstream");
+    // One that names it takes no other, and not the embedded engine either.
+    let named = with(json!({ "claim": "casemate.upstream", "equals": digest }));
+    assert_eq!(judge(&on(Some(&digest)), &named), "ok");
+    assert_eq!(judge(&on(Some(&"ce".repeat(32))), &named), "release.policy.not-met");
+    assert_eq!(judge(&on(None), &named), "release.policy.not-met");
+    // Any: somebody wrote that.
+    assert_eq!(
+        judge(&on(Some(&digest)), &with(json!({ "claim": "casemate.upstream", "exists": true }))),
+        "ok"
+    );
+    // A word about it that decides nothing is none.
+    let either = with(json!({ "anyOf": [
+        { "claim": "casemate.upstream", "equals": digest }, { "claim": "casemate.platform", "equals": "sev-snp" } ] }));
+    assert_eq!(judge(&on(Some(&digest)), &either), "release.upstream");
+    // Both ways in one policy: the engine or this program.
+    let mut both = pinned();
+    let rule = both["anyOf"][0].clone();
+    both["anyOf"].as_array_mut().unwrap().push(rule);
+    both["anyOf"][1]["allOf"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "claim": "casemate.upstream", "equals": digest }));
+    let both = KeyRecord { policy: policy(&both), ..key() };
+    assert_eq!(judge(&on(None), &both), "ok");
+    assert_eq!(judge(&on(Some(&digest)), &both), "ok");
+    assert_eq!(judge(&on(Some(&"ce".repeat(32))), &both), "release.upstream");
+    let denial = on(Some(&digest)).judge(&key(), ISSUER, UnixTime(1)).unwrap_err();
+    assert!(denial.to_string().contains(&digest));
+}
+
 #[test]
 fn simulated_evidence_opens_a_simulators_key() {
     let simulated = Case { simulated: true, ..case() };

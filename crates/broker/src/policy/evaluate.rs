@@ -55,6 +55,15 @@ impl ReleasePolicy {
     }
 }
 
+impl ReleasePolicy {
+    /// Whether one of the policy's authorities is met by `claims` and would not be by `less`, which lack something: it was written with
+    /// that in mind.
+    pub(crate) fn needs(&self, issuer: &str, claims: &ClaimSet, less: &ClaimSet) -> bool {
+        let mut of_issuer = self.authorities.iter().filter(|authority| authority.issuer == issuer);
+        of_issuer.any(|authority| authority.rule.holds(claims).is_ok() && authority.rule.holds(less).is_err())
+    }
+}
+
 impl Condition {
     /// Depth is bounded by the parser.
     fn holds(&self, claims: &ClaimSet) -> Result<(), Failure> {

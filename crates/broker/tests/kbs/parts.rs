@@ -10,6 +10,7 @@ use casemate_broker::{Baseline, BrokerAnchors, baseline};
 use casemate_protocol::additional::{AdditionalEvidence, device_nonce, part_data};
 use casemate_protocol::document::{DocumentDevices, DocumentEndorsements, DocumentVtpm};
 use casemate_protocol::kbs::{RuntimeData, report_data};
+use casemate_protocol::statement::Stated;
 use casemate_sim::MachineConfig;
 use casemate_sim::nvidia::{Gpu, NvidiaVendor};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ fn bound(guest: &Guest, text: &str) -> Value {
 }
 
 async fn shown(broker: &Broker, guest: &Guest, devices: Option<DocumentDevices>) -> Answer {
-    let text = AdditionalEvidence { devices, vtpm: None }.to_text().unwrap();
+    let text = AdditionalEvidence { devices, ..AdditionalEvidence::default() }.to_text().unwrap();
     broker.attest_with(guest, bound(guest, &text)).await
 }
 
@@ -126,7 +127,8 @@ async fn parts_that_the_processor_does_not_bind_are_refused() {
     let broker = broker(&pinned_policy());
     let guest = broker.guest().await;
     let devices = devices(&GPUS.two[..1], &nonce_of(&guest));
-    let text = AdditionalEvidence { devices: Some(devices), vtpm: None }.to_text().unwrap();
+    let text =
+        AdditionalEvidence { devices: Some(devices), ..AdditionalEvidence::default() }.to_text().unwrap();
     let mut body = bound(&guest, "");
     body["tee-evidence"]["additional_evidence"] = text.clone().into();
     broker.attest_with(&guest, body).await.assert_refused(401, "binding.report-data");
@@ -229,7 +231,8 @@ async fn a_virtual_tpm_is_one_and_stands_beside_bare_hardware() {
     let broker = broker(&pinned_policy());
     let attest = async |vtpm: DocumentVtpm| {
         let guest = broker.guest().await;
-        let text = AdditionalEvidence { devices: None, vtpm: Some(vtpm) }.to_text().unwrap();
+        let text =
+            AdditionalEvidence { vtpm: Some(vtpm), ..AdditionalEvidence::default() }.to_text().unwrap();
         broker.attest_with(&guest, bound(&guest, &text)).await
     };
     let machine = vendor().machine(&MachineConfig::new(DIGEST)).unwrap();
@@ -242,12 +245,51 @@ async fn a_virtual_tpm_is_one_and_stands_beside_bare_hardware() {
     attest(garbled).await.assert_refused(401, "document.base64");
 }
 
+/// REL-21: what the machine says of the program that will read the model is bound, and a policy without a word about it gives no key.
+#[tokio::test]
+async fn an_upstream_is_told_and_has_to_be_spoken_of() {
+    let digest = Stated::Is([0xcd; 32]);
+    let get = async |broker: &Broker, upstream: Option<Stated>| {
+        let guest = broker.guest().await;
+        let text = AdditionalEvidence { upstream, ..AdditionalEvidence::default() }.to_text().unwrap();
+        let attested = broker.attest_with(&guest, bound(&guest, &text)).await;
+        if attested.status != 200 {
+            return (guest, attested);
+        }
+        let answer = broker.resource(&guest, KEY).await;
+        (guest, answer)
+    };
+    let silent = broker(&pinned_policy());
+    let (guest, answer) = get(&silent, None).await;
+    assert_eq!(guest.key.open(&answer.jwe()).unwrap().as_slice(), SECRET);
+    get(&silent, Some(digest)).await.1.assert_refused(403, "release.upstream");
+    // That there is none is said by leaving it out.
+    get(&silent, Some(Stated::None)).await.1.assert_refused(401, "kbs.additional.malformed");
+    let named = broker(&policy_with(json!({ "allOf": [
+        { "claim": CLAIM_MEASUREMENT, "equals": hex::encode(DIGEST) },
+        { "claim": "casemate.upstream", "equals": "cd".repeat(32) },
+    ] })));
+    let (guest, answer) = get(&named, Some(digest)).await;
+    assert_eq!(guest.key.open(&answer.jwe()).unwrap().as_slice(), SECRET);
+    get(&named, None).await.1.assert_refused(403, "release.policy.not-met");
+    // Another text than the processor's report data is for.
+    let guest = named.guest().await;
+    let text =
+        AdditionalEvidence { upstream: Some(digest), ..AdditionalEvidence::default() }.to_text().unwrap();
+    let mut body = bound(&guest, &text);
+    body["tee-evidence"]["additional_evidence"] = "".into();
+    named.attest_with(&guest, body).await.assert_refused(401, "binding.report-data");
+}
+
 /// The same in an attested session gives the same token: a lost answer can be asked for, with parts as without.
 #[tokio::test]
 async fn the_same_request_again_gets_the_same_answer() {
     let broker = broker(&with_count(1));
     let guest = broker.guest().await;
-    let text = AdditionalEvidence { devices: Some(devices(&GPUS.two[..1], &nonce_of(&guest))), vtpm: None };
+    let text = AdditionalEvidence {
+        devices: Some(devices(&GPUS.two[..1], &nonce_of(&guest))),
+        ..AdditionalEvidence::default()
+    };
     let body = bound(&guest, &text.to_text().unwrap()).to_string();
     let (first, second) = (
         broker.post("/kbs/v0/attest", Some(&guest.cookie), body.clone()).await,

@@ -8,7 +8,7 @@ use casemate_attest::snp::{HostTrust, Identity, ProductLine, SnpClaims};
 use casemate_attest::tdx::TdxClaims;
 use casemate_attest::{Claims, Platform};
 use casemate_client::{Anchors, ClientPolicy, Via, connect, observe};
-use casemate_protocol::statement::{KeyOrigin, Stated};
+use casemate_protocol::statement::{EngineStatement, KeyOrigin, Stated};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -42,6 +42,10 @@ pub(crate) fn init(args: &PolicyInitArgs) -> Result<(), CliError> {
         }
         let mut policy = Table::new();
         policy.insert("model".into(), table([("manifests", manifests.into())]));
+        if let EngineStatement::Upstream(upstream) = &statement.engine {
+            let digest = upstream.digest().map_err(|_| CliError::Render)?;
+            policy.insert("engine".into(), table([("upstreams", one(&digest))]));
+        }
         if statement.tls_key_origin == KeyOrigin::Operator {
             let reason = "the operator brought the key and can read along: decide whether it may";
             policy.insert("tls".into(), table([("danger-operator-key", reason.into())]));

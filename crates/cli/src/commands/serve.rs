@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use casemate_enclave::upstream::Executable;
 use casemate_enclave::{BootError, ListenAddress, Ready, ServeSettings};
 use serde::Serialize;
 
@@ -34,6 +35,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = args.settings().over(file).resolve(cores)?;
     if check_only {
         output::talk("the configuration is complete");
+        if let Some(upstream) = &config.upstream {
+            let executable = Executable::open(upstream.command.program()).map_err(BootError::from)?;
+            // By which policies of clients and of the model's key name it.
+            let digest = upstream.statement(&executable).digest().map_err(|_| CliError::Render)?;
+            output::data(&hex::encode(digest));
+        }
         return Ok(());
     }
     // Before the runtime starts its threads.

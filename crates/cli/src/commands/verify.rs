@@ -15,7 +15,7 @@ use casemate_client::operator::{self, OperatorError, OperatorRule};
 use casemate_client::{Anchors, ClientPolicy, ConnectError, VerifiedServer, Via, connect};
 use casemate_protocol::devices::{self, DeviceRule, DevicesError};
 use casemate_protocol::document::{AttestationDocument, DocumentDevices, DocumentOperator, DocumentVtpm};
-use casemate_protocol::statement::{self, ModelRule};
+use casemate_protocol::statement::{self, EngineRule, ModelRule};
 use casemate_protocol::vtpm::{self, VtpmError, VtpmRule};
 use serde_json::{Value, json};
 
@@ -185,12 +185,21 @@ fn file(args: &VerifyArgs) -> Result<(), CliError> {
     };
     // Is what the document states ours, as far as a file can tell?
     let report = Report::from_verified(&verified);
-    let Some(Stated { statement, models, operator, operator_rule, vtpm, vtpm_rule, devices, device_rule }) =
-        &input.stated
+    let Some(Stated {
+        statement,
+        models,
+        engine,
+        operator,
+        operator_rule,
+        vtpm,
+        vtpm_rule,
+        devices,
+        device_rule,
+    }) = &input.stated
     else {
         return show(args, input.kind, &report);
     };
-    let (stated, report) = match statement::check_offline(&verified, statement, models, now) {
+    let (stated, report) = match statement::check_offline(&verified, statement, models, engine, now) {
         Ok((stated, checks)) => (stated, report.extended(&checks, None)),
         Err(refused) => {
             let code = Some((refused.reason.code(), refused.reason.to_string()));
@@ -251,6 +260,7 @@ struct Stated {
     models: ModelRule,
     operator: Option<DocumentOperator>,
     operator_rule: OperatorRule,
+    engine: EngineRule,
     vtpm: Option<DocumentVtpm>,
     vtpm_rule: VtpmRule,
     devices: Option<DocumentDevices>,
@@ -277,6 +287,7 @@ impl Input {
                     models: policy.models,
                     operator: document.operator,
                     operator_rule: policy.operator,
+                    engine: policy.engine,
                     vtpm: document.vtpm,
                     vtpm_rule: policy.vtpm,
                     devices: document.devices,

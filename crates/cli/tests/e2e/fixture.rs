@@ -93,6 +93,11 @@ impl Fixture {
 
     /// A store with the model's key, for the simulated root.
     pub fn new_store(&self, name: &str) -> String {
+        self.new_store_with(name, &self.path("release.json"))
+    }
+
+    /// As [`Fixture::new_store`], with another policy of the key.
+    pub fn new_store_with(&self, name: &str, policy: &str) -> String {
         let store = self.path(name);
         self.ok(&["broker", "init", &store, "--danger-simulated-root", &self.root()]);
         self.ok(&[
@@ -105,7 +110,7 @@ impl Fixture {
             "--uri",
             KEY_URI,
             "--policy",
-            &self.path("release.json"),
+            policy,
             "--danger-simulated-root",
             &self.root(),
         ]);

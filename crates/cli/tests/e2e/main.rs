@@ -13,6 +13,7 @@ mod proxy;
 mod receipts;
 mod refusals;
 mod sealed;
+mod upstream;
 mod vsock;
 
 use std::sync::{Arc, OnceLock};
@@ -41,6 +42,7 @@ fn main() {
     let model = fixture::model();
     let shared: Arc<OnceLock<Fixture>> = Arc::default();
     let vsock = vsock::trials(model.as_deref(), &shared);
+    let upstream = upstream::trials(model.as_deref(), &shared);
     let trials = cases
         .into_iter()
         .map(|(name, case)| {
@@ -54,6 +56,7 @@ fn main() {
             Trial::test(name, test).with_ignored_flag(ignored)
         })
         .chain(vsock)
+        .chain(upstream)
         .collect();
     let conclusion = libtest_mimic::run(&args, trials);
     // The fixture's folder goes with it.

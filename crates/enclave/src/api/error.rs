@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use casemate_engine::{EngineError, SchemaFault, TemplateFault};
+use casemate_engine::{EngineError, SchemaFault, TemplateFault, UpstreamFault};
 use casemate_protocol::sealed::SealedError;
 use serde_json::{Value, json};
 
@@ -376,7 +376,19 @@ fn unopened_status(error: Unopened) -> StatusCode {
 
 fn engine_status(error: &EngineError) -> StatusCode {
     match error {
-        EngineError::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+        EngineError::QueueFull { .. } | EngineError::Upstream(UpstreamFault::Busy) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        EngineError::Upstream(UpstreamFault::Refused { .. } | UpstreamFault::Untold { .. }) => {
+            StatusCode::BAD_REQUEST
+        }
+        EngineError::Upstream(UpstreamFault::Failed { .. } | UpstreamFault::Answer { .. }) => {
+            StatusCode::BAD_GATEWAY
+        }
+        EngineError::Upstream(UpstreamFault::Silent { .. }) => StatusCode::GATEWAY_TIMEOUT,
+        EngineError::Upstream(UpstreamFault::NotReady | UpstreamFault::Unreachable) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         EngineError::PromptEmpty
         | EngineError::PromptTooLong { .. }
         | EngineError::PromptTooManyBytes { .. }

@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
-        let cases: [(Edit, &str); 13] = [
+        let cases: [(Edit, &str); 14] = [
+            (|s| s.upstream.command = Some("e {model} {port}".into()), "config.exclusive"),
             (|s| s.broker = Some("http://b".into()), "config.exclusive"),
             (|s| s.broker_ca = Some("a".into()), "config.exclusive"),
             (|s| s.broker_via = Some("vsock:3:1".into()), "config.exclusive"),

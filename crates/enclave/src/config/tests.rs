@@ -26,6 +26,33 @@ fn defaults_are_the_careful_ones() {
 }
 
 #[test]
+fn an_upstream_takes_the_embedded_engines_place() {
+    assert_eq!(complete().resolve(CORES).unwrap().upstream, None);
+    let upstream = UpstreamSettings {
+        command: Some("/bin/x {model} {port}".into()),
+        kind: Some("llama-server".into()),
+        ..UpstreamSettings::default()
+    };
+    let with = ServeSettings { upstream, ..complete() };
+    assert!(with.clone().resolve(CORES).unwrap().upstream.is_some());
+    for only_embedded in [
+        ServeSettings { context: Some(4096), ..with.clone() },
+        ServeSettings { cache_tokens: Some(16384), ..with.clone() },
+        ServeSettings { guess_tokens: Some(0), ..with.clone() },
+    ] {
+        assert_eq!(only_embedded.resolve(CORES).unwrap_err().code(), "config.exclusive");
+    }
+    // In a file it is a table; a flag wins over it.
+    let file: ServeSettings = toml::from_str(
+        "[upstream]\ncommand = \"/bin/y {folder} {socket}\"\nkind = \"vllm\"\nenv = [\"A=b\"]",
+    )
+    .unwrap();
+    let both = with.over(file).resolve(CORES).unwrap().upstream.unwrap();
+    assert_eq!((both.command.program(), both.environment.len()), ("/bin/x", 1));
+    assert!(toml::from_str::<ServeSettings>("[upstream]\nport = 1").is_err());
+}
+
+#[test]
 fn endorsements_come_from_one_place() {
     let file = ServeSettings { endorsements: Some("e".into()), ..complete() };
     let config = file.resolve(CORES).unwrap();

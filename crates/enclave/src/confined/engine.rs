@@ -294,7 +294,7 @@ fn size(said: &Said<'_>) -> usize {
     said.text.len() + said.call_id.map_or(0, str::len) + 3 * BESIDE_TEXT + calls.sum::<usize>()
 }
 
-fn erase(input: &mut Input) {
+pub(crate) fn erase(input: &mut Input) {
     match input {
         Input::Raw(text) => text.zeroize(),
         Input::Chat(messages) => messages.iter_mut().for_each(|message| {
@@ -305,7 +305,7 @@ fn erase(input: &mut Input) {
 }
 
 /// The most bytes that an answer of `tokens` tokens can have: far more than any vocabulary spells.
-fn longest_answer(tokens: NonZeroU32) -> u64 {
+pub(crate) fn longest_answer(tokens: NonZeroU32) -> u64 {
     u64::from(tokens.get()) * 1024 + (1 << 16)
 }
 

@@ -124,7 +124,7 @@ pub fn lock_down() -> Result<Confinement, LockDownError> {
 }
 
 /// Every descriptor from 3 on.
-fn close_others() -> io::Result<()> {
+pub(crate) fn close_others() -> io::Result<()> {
     // SAFETY: nothing of this process owns a descriptor yet but the three standard ones: it has one thread, which is here,
     // and the listing above is closed.
     match unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } {

@@ -28,8 +28,11 @@ pub mod walls {
 pub const WORKER: &str = "engine-worker";
 
 pub use engine::ConfinedEngine;
+pub(crate) use engine::{erase, longest_answer};
 pub use error::ConfineError;
+pub(crate) use lockdown::close_others;
 pub use lockdown::{Confinement, LockDownError, Step, lock_down};
 pub use process::{EngineProcess, Patience, Program};
+pub(crate) use supervised::Pause;
 pub use supervised::{Restart, SupervisedEngine};
 pub use worker::{worker, worker_with};

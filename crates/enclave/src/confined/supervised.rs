@@ -157,20 +157,20 @@ impl Drop for SupervisedEngine {
 /// How long the watch waits: between looks, and longer between attempts that follow each other. An engine that ends again and
 /// again must not take the machine for its starts.
 #[derive(Default)]
-struct Pause {
+pub(crate) struct Pause {
     last: Option<Instant>,
     /// Attempts that followed each other.
     attempts: u32,
 }
 
 impl Pause {
-    fn next(&self, now: Instant) -> Duration {
+    pub(crate) fn next(&self, now: Instant) -> Duration {
         let Some(last) = self.last else { return LOOK };
         let wait = FIRST.saturating_mul(1 << self.attempts.saturating_sub(1).min(6)).min(LONGEST);
         wait.saturating_sub(now.duration_since(last)).max(LOOK)
     }
 
-    fn tried(&mut self, now: Instant) {
+    pub(crate) fn tried(&mut self, now: Instant) {
         let again = self.last.is_some_and(|last| now.duration_since(last) < CALM);
         self.attempts = if again { self.attempts.saturating_add(1) } else { 0 };
         self.last = Some(now);

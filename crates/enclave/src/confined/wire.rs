@@ -516,6 +516,7 @@ impl From<EngineError> for Failure {
             // no second one.
             EngineError::Unreadable { .. }
             | EngineError::NotGguf
+            | EngineError::Upstream(_)
             | EngineError::Gguf(_)
             | EngineError::Refused { .. }
             | EngineError::NotDecoder { .. }

@@ -11,7 +11,9 @@ use casemate_enclave::{ApiKeysFile, Clock, Receipts, TenantLimits, Tenants};
 use casemate_protocol::receipt::{
     COMMENT, Digests, HEADER, ID_HEADER, PATH, Receipt, SignedReceipt, StreamReader, check,
 };
-use casemate_protocol::statement::{FORMAT, KeyOrigin, ModelStatement, RuntimeStatement, Stated};
+use casemate_protocol::statement::{
+    EngineStatement, FORMAT, KeyOrigin, ModelStatement, RuntimeStatement, Stated,
+};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -53,6 +55,7 @@ impl Signing {
             ohttp_config_sha256: Stated::None,
             receipt_key_sha256: Stated::Is(self.receipts.key_sha256()),
             models: vec![model("stub-1")],
+            engine: EngineStatement::Embedded,
             device_evidence_sha256: Stated::None,
             vtpm_key_sha256: Stated::None,
             release_policy_sha256: Stated::None,

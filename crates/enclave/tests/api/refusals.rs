@@ -3,7 +3,9 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use casemate_enclave::api::{ApiError, Limits, MAX_BODY_BYTES, MAX_PROMPT_CHARS};
-use casemate_engine::{EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault};
+use casemate_engine::{
+    EngineError, GgufFault, ProcessEnd, SchemaFault, StopFault, TemplateFault, UpstreamFault,
+};
 use serde_json::{Value, json};
 
 use crate::stub::{Behaviour, CHAT, chat_body, events, serve, serve_with};
@@ -343,6 +345,14 @@ async fn every_engine_error_has_its_status_and_code() {
     let text = String::new;
     let cases = [
         (EngineError::QueueFull { capacity: 1 }, 429),
+        (EngineError::Upstream(UpstreamFault::Busy), 429),
+        (EngineError::Upstream(UpstreamFault::Refused { status: 422 }), 400),
+        (EngineError::Upstream(UpstreamFault::Untold { field: "top_k" }), 400),
+        (EngineError::Upstream(UpstreamFault::Failed { status: 500 }), 502),
+        (EngineError::Upstream(UpstreamFault::Answer { what: "x" }), 502),
+        (EngineError::Upstream(UpstreamFault::Silent { seconds: 60 }), 504),
+        (EngineError::Upstream(UpstreamFault::NotReady), 503),
+        (EngineError::Upstream(UpstreamFault::Unreachable), 503),
         (EngineError::PromptEmpty, 400),
         (EngineError::PromptTooLong { prompt_tokens: 9, context_tokens: 8 }, 400),
         (EngineError::PromptTooManyBytes { bytes: 9, limit: 8 }, 400),

@@ -15,7 +15,7 @@ use casemate_enclave::{
 };
 use casemate_protocol::document::AttestationDocument;
 use casemate_protocol::statement::{
-    self, Channel, Expectation, ModelRule, ModelStatement, Stated, TlsKeyRule,
+    self, Channel, EngineRule, Expectation, ModelRule, ModelStatement, Stated, TlsKeyRule,
 };
 
 use crate::paravisor::Paravisor;
@@ -78,6 +78,7 @@ fn expectation(tls: &TlsIdentity) -> Expectation {
         nonce: NONCE,
         channel: Channel::Tls { spki_sha256: tls.spki_sha256(), rule: TlsKeyRule::MadeInside },
         models: ModelRule::OneOf(vec![MODEL]),
+        engine: EngineRule::Embedded,
     }
 }
 

@@ -15,8 +15,8 @@ use casemate_enclave::{
 };
 use casemate_protocol::document::{AttestationDocument, DocumentEndorsements, DocumentVtpm};
 use casemate_protocol::statement::{
-    self, AttestedStatement, Channel, Expectation, ModelRule, ModelStatement, RuntimeStatement, Stated,
-    TlsKeyRule,
+    self, AttestedStatement, Channel, EngineRule, Expectation, ModelRule, ModelStatement, RuntimeStatement,
+    Stated, TlsKeyRule,
 };
 use casemate_protocol::vtpm::{self, AttestedVtpm, VtpmRefused, VtpmRule};
 
@@ -93,6 +93,7 @@ fn machine(document: &AttestationDocument, tls: &TlsIdentity) -> (Verified, Atte
         nonce: NONCE,
         channel: Channel::Tls { spki_sha256: tls.spki_sha256(), rule: TlsKeyRule::MadeInside },
         models: ModelRule::OneOf(vec![MODEL]),
+        engine: EngineRule::Embedded,
     };
     let statement = statement::check(&verified, &document.statement, &expected, NOW).expect("attested");
     (verified, statement)
@@ -158,7 +159,8 @@ pub(crate) fn offline() {
     let (verified, _) = machine(&document, &tls);
     let models = ModelRule::OneOf(vec![MODEL]);
     let (stated, _) =
-        statement::check_offline(&verified, &document.statement, &models, NOW).expect("attested");
+        statement::check_offline(&verified, &document.statement, &models, &EngineRule::Embedded, NOW)
+            .expect("attested");
     let offline = |now| {
         let shown = document.vtpm.as_ref();
         vtpm::check_offline(&stated, &document.statement, shown, &ours(&values), &anchors(), now)

@@ -77,7 +77,7 @@ fn code(shown: &CompositeEvidence, runtime: &RuntimeData, terms: &PartTerms) -> 
 
 /// What a processor signs that has this virtual TPM's evidence, wherever it is from.
 fn with(vtpm: Option<DocumentVtpm>, runtime: &RuntimeData) -> CompositeEvidence {
-    let text = AdditionalEvidence { devices: None, vtpm }.to_text().expect("JSON");
+    let text = AdditionalEvidence { vtpm, ..AdditionalEvidence::default() }.to_text().expect("JSON");
     let report = CHIP.report(&report_data(runtime, &text).expect("canonical")).expect("a report");
     let endorsements = casemate_protocol::document::DocumentEndorsements::amd(CHIP.vek_der(), CHIP.crl_der());
     let primary = PrimaryEvidence::new(&report, endorsements);

@@ -2,7 +2,7 @@ use casemate_attest::{Outcome, UnixTime};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::statement::{FORMAT, KeyOrigin, ModelStatement, RuntimeStatement};
+use crate::statement::{EngineStatement, FORMAT, KeyOrigin, ModelStatement, RuntimeStatement};
 
 const NOW: UnixTime = UnixTime(2_000_000_000);
 const SALTS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
@@ -50,6 +50,7 @@ fn statement() -> RuntimeStatement {
         ohttp_config_sha256: Stated::None,
         receipt_key_sha256: Stated::Is(key().sha256()),
         models: vec![ModelStatement { id: "m".to_owned(), manifest_sha256: Stated::Is([3; 32]) }],
+        engine: EngineStatement::Embedded,
         device_evidence_sha256: Stated::None,
         vtpm_key_sha256: Stated::None,
         release_policy_sha256: Stated::None,

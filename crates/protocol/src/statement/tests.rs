@@ -37,6 +37,7 @@ fn statement() -> RuntimeStatement {
         ohttp_config_sha256: Stated::None,
         receipt_key_sha256: Stated::None,
         models: vec![ModelStatement { id: "m".into(), manifest_sha256: Stated::Is([3; 32]) }],
+        engine: EngineStatement::Embedded,
         device_evidence_sha256: Stated::None,
         vtpm_key_sha256: Stated::None,
         release_policy_sha256: Stated::None,
@@ -54,6 +55,7 @@ fn expected() -> Expectation {
         nonce: [1; 32],
         channel: tls([2; 32], TlsKeyRule::MadeInside),
         models: ModelRule::OneOf(vec![[9; 32], [3; 32]]),
+        engine: EngineRule::Embedded,
     }
 }
 
@@ -98,7 +100,7 @@ fn a_good_statement_passes() {
 #[test]
 fn one_mistake_each_is_refused_by_its_rule() {
     type Edit = fn(&mut RuntimeStatement, &mut Expectation, &mut u64);
-    let cases: [(Edit, &str, &str); 11] = [
+    let cases: [(Edit, &str, &str); 14] = [
         (|s, _, _| s.tls_key_origin = KeyOrigin::Operator, "CH-5", "statement.tls-key-origin"),
         (|s, _, _| s.nonce = Stated::None, "CH-3", "statement.nonce"),
         (|_, e, _| e.nonce = [7; 32], "CH-3", "statement.nonce"),
@@ -114,6 +116,24 @@ fn one_mistake_each_is_refused_by_its_rule() {
         (|s, _, _| s.models.clear(), "CH-6", "statement.no-model"),
         (|_, e, _| e.models = ModelRule::OneOf(vec![]), "CH-6", "statement.model"),
         (|s, _, _| s.format = 2, "CH-2", "statement.format"),
+        (|s, _, _| s.engine = EngineStatement::Upstream(upstream()), "CH-22", "statement.engine"),
+        (
+            |s, e, _| {
+                let other = UpstreamStatement { command: vec!["/bin/y".into()], ..upstream() };
+                s.engine = EngineStatement::Upstream(other);
+                e.engine = EngineRule::OneOf(vec![upstream().digest().unwrap()]);
+            },
+            "CH-22",
+            "statement.engine",
+        ),
+        (
+            |s, e, _| {
+                s.engine = EngineStatement::Upstream(upstream());
+                e.engine = EngineRule::OneOf(vec![]);
+            },
+            "CH-22",
+            "statement.engine",
+        ),
     ];
     for (edit, rule, code) in cases {
         let (mut s, mut e, mut now) = (statement(), expected(), 999);
@@ -139,7 +159,74 @@ fn a_waived_model_rule_shows_as_waived() {
     let anything = Expectation { models: ModelRule::Any { reason: "demo".into() }, ..expected() };
     let mut seen = Transcript::default();
     run(snp(&report_data(&document)), &document, &anything, UnixTime(1), &mut seen).unwrap();
-    assert_eq!(seen.0.last().map(|c| c.outcome), Some(Outcome::Waived));
+    let waived: Vec<_> = seen.0.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| c.rule.id).collect();
+    assert_eq!(waived, ["CH-6"]);
+}
+
+fn upstream() -> UpstreamStatement {
+    UpstreamStatement {
+        kind: "vllm".into(),
+        command: vec!["/bin/x".into(), "{folder}".into()],
+        environment: vec![],
+        program_sha256: Stated::Is([5; 32]),
+        separation: Separation::Salt,
+    }
+}
+
+#[test]
+fn an_upstream_is_accepted_where_the_policy_names_it_or_waives() {
+    let named = statement_of(upstream());
+    let rule = EngineRule::OneOf(vec![[1; 32], upstream().digest().unwrap()]);
+    assert_eq!(outcome(&named, &Expectation { engine: rule, ..expected() }, 1), Ok(()));
+    let document = named.to_canonical().unwrap();
+    let rule = EngineRule::Any { reason: "measured with its image".into() };
+    let mut seen = Transcript::default();
+    let expected = Expectation { engine: rule, ..expected() };
+    run(snp(&report_data(&document)), &document, &expected, UnixTime(1), &mut seen).unwrap();
+    assert_eq!(seen.0.last().map(|c| (c.rule.id, c.outcome)), Some(("CH-22", Outcome::Waived)));
+    // A policy that knows upstreams takes the embedded engine too.
+    assert_eq!(
+        outcome(&statement(), &Expectation { engine: EngineRule::OneOf(vec![]), ..expected }, 1),
+        Ok(())
+    );
+}
+
+#[test]
+fn every_member_of_an_upstream_is_in_its_digest() {
+    type Edit = fn(&mut UpstreamStatement);
+    let edits: [Edit; 5] = [
+        |u| u.kind = "sglang".into(),
+        |u| u.command.push("x".into()),
+        |u| u.environment.push("A=b".into()),
+        |u| u.program_sha256 = Stated::None,
+        |u| u.separation = Separation::None,
+    ];
+    let digest = upstream().digest().unwrap();
+    for edit in edits {
+        let mut other = upstream();
+        edit(&mut other);
+        assert_ne!(other.digest().unwrap(), digest);
+    }
+    // As spec/channel.md spells it.
+    let text = concat!(
+        r#"{"command":["/bin/x","{folder}"],"environment":[],"kind":"vllm","program_sha256":""#,
+        "0505050505050505050505050505050505050505050505050505050505050505",
+        r#"","separation":"salt"}"#
+    );
+    let bytes = [UPSTREAM_DOMAIN, &[0], text.as_bytes()].concat();
+    assert_eq!(digest.to_vec(), Sha256::digest(bytes).to_vec());
+    let whole = statement_of(upstream()).to_canonical().unwrap();
+    assert!(whole.contains(&format!(r#""engine":{{"upstream":{text}}}"#)), "{whole}");
+    assert!(statement().to_canonical().unwrap().contains(r#""engine":"embedded""#));
+    assert_eq!(RuntimeStatement::parse(&whole).unwrap(), statement_of(upstream()));
+    let more = whole.replace(r#""kind":"#, r#""image":"x","kind":"#);
+    assert_eq!(RuntimeStatement::parse(&more).unwrap_err().code(), "statement.malformed");
+    let less = whole.replace(r#""separation":"salt""#, r#""program":"x""#);
+    assert_eq!(RuntimeStatement::parse(&less).unwrap_err().code(), "statement.malformed");
+}
+
+fn statement_of(upstream: UpstreamStatement) -> RuntimeStatement {
+    RuntimeStatement { engine: EngineStatement::Upstream(upstream), ..statement() }
 }
 
 #[test]
@@ -160,7 +247,7 @@ fn a_kept_document_is_checked_for_all_that_needs_no_connection() {
     let bound = report_data(&document);
     let offline = |bound: &[u8], document: &str, models: &ModelRule, now| {
         let mut seen = Transcript::default();
-        run_offline(snp(bound), document, models, UnixTime(now), &mut seen)
+        run_offline(snp(bound), document, models, &EngineRule::Embedded, UnixTime(now), &mut seen)
             .map(|_| seen.0)
             .map_err(|e| e.code())
     };
