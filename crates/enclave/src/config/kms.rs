@@ -106,7 +106,7 @@ mod tests {
     fn one_mistake_each_has_its_code() {
         type Edit = fn(&mut ServeSettings);
         let cases: [(Edit, &str); 14] = [
-            (|s| s.upstream.command = Some("e {model} {port}".into()), "config.exclusive"),
+            (|s| (s.upstream.command, s.upstream.kind) = another_engine(), "config.exclusive"),
             (|s| s.broker = Some("http://b".into()), "config.exclusive"),
             (|s| s.broker_ca = Some("a".into()), "config.exclusive"),
             (|s| s.broker_via = Some("vsock:3:1".into()), "config.exclusive"),
@@ -126,6 +126,10 @@ mod tests {
             edit(&mut settings);
             assert_eq!(source(settings), Err(code), "case {index}");
         }
+    }
+
+    fn another_engine() -> (Option<String>, Option<String>) {
+        (Some("/bin/e {model} {port}".into()), Some("llama-server".into()))
     }
 
     /// A broker's.
