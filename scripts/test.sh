@@ -15,6 +15,14 @@ fi
 # The verifier again, with the cryptography that it has in WebAssembly: the same verdicts.
 scripts/test-backends.sh
 
+# Another engine in the place of the embedded one: its cases are ignored, by name, where it cannot be had.
+if python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  CASEMATE_UPSTREAM_PYTHON=$(scripts/upstream-python.sh)
+  export CASEMATE_UPSTREAM_PYTHON
+else
+  echo "test: not run: upstreams with llama.cpp's own server (need Python's venv)" >&2
+fi
+
 # OpenAI's own Python client against a real server: the binary is that of the tests.
 if [ $# -eq 0 ]; then
   cargo test --release --locked --workspace --no-run

@@ -103,9 +103,12 @@ fn answers_where_the_clients_policy_names_it(f: &Fixture, python: &str) {
     assert_eq!(asked.exit, Some(0), "{}", asked.stderr);
     assert!(asked.stderr.contains("CH-22"), "{}", asked.stderr);
     // Another program, even by one letter of its command, is another one.
-    let other = policy.replace("upstreams = [\"", "upstreams = [\"00").replacen("\"]", "\"]", 1);
+    let (before, digest) = policy.split_once("upstreams = [\"").unwrap();
+    let changed = if digest.starts_with('0') { "1" } else { "0" };
+    let other = format!("{before}upstreams = [\"{changed}{}", &digest[1..]);
     fs::write(f.path("other.toml"), other).unwrap();
-    f.ask(&server.url, &f.path("other.toml"), "x").refused(2, "policy.upstream-digest");
+    f.ask(&server.url, &f.path("other.toml"), "x").refused(4, "statement.engine");
+    f.ask(&server.url, &f.path("client.toml"), "x").refused(4, "statement.engine");
     // The model is in memory that has no name, and in no file.
     let engine = engine_of(server.child.id());
     let maps = fs::read_to_string(format!("/proc/{engine}/maps")).unwrap();

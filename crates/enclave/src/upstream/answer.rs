@@ -18,6 +18,7 @@ use super::http::{Answer, Body, Stopped, Wiped, wrong};
 use crate::confined::longest_answer;
 
 /// What an answer may be.
+#[derive(Default)]
 pub(super) struct Expected {
     stops: Vec<String>,
     /// Bytes of text that it may have.
@@ -101,20 +102,6 @@ struct Hearing {
     /// Pieces of the answer.
     pieces: u32,
     scores: u32,
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self {
-            stops: vec![],
-            bytes: 0,
-            tokens: 0,
-            alternatives: None,
-            tools: false,
-            cut_after: None,
-            prompt: 0,
-        }
-    }
 }
 
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! What this program is where it starts itself, and how the cases start it.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a process writes is what is tested")]
+
 use std::fs::File;
 use std::io::Write;
 use std::ops::ControlFlow;

@@ -1,6 +1,8 @@
 //! A server with OpenAI's interface, honest or hostile: `stand-in BEHAVIOUR MODEL FOLDER ADDRESS`. Requests say in their prompt what it
 //! shall do.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a process writes is what is tested")]
+
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -105,7 +107,7 @@ impl StandIn {
             "counts-nothing" => {
                 head(socket, 200, "text/event-stream")?;
                 event(socket, &piece("The capital of France is Paris."))?;
-                event(socket, &END.to_owned())?;
+                event(socket, END)?;
                 return event(socket, "[DONE]");
             }
             _ => {}
