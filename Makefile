@@ -1,5 +1,5 @@
 # Casemate. `make demo` and `make test` work from a fresh clone and install what they need.
-.PHONY: demo test guest bench lint setup model build clean
+.PHONY: demo test guest bench python lint setup model build clean
 
 demo: build model  ## seal a real model, release its key to an attested server, verify, ask, answer
 	scripts/demo.sh
@@ -12,6 +12,9 @@ guest:  ## what needs a kernel of its own, in an emulated machine: refusals of a
 
 bench: setup model  ## side-by-side benchmarks against peers; prints ratios
 	scripts/bench.sh
+
+python: build model  ## the wheel of the Python package (target/wheels), tested in a fresh environment
+	scripts/python-test.sh
 
 lint: setup  ## formatting, clippy, documentation
 	cargo fmt --all --check

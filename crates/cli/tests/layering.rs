@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker", &["attest", "protocol"]),
     ("enclave", &["attest", "endorse", "seal", "protocol", "engine", "sim"]),
     ("client", &["attest", "protocol"]),
+    ("python", &["attest", "protocol", "client"]),
     ("endorse", &["attest"]),
     ("cli", &["attest", "seal", "protocol", "sim", "broker", "enclave", "client", "endorse"]),
 ];

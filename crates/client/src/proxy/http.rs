@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -38,12 +39,40 @@ async fn forward_one(proxy: &Proxy, request: Request) -> Result<Response, ProxyE
     let (parts, body) = request.into_parts();
     // Before a byte of the body is read.
     permitted(proxy, &parts.headers)?;
+    let place = place(proxy, &parts)?;
+    let body = read(body, &parts.headers, proxy.max_body).await?;
+    send(proxy, parts, body, place).await
+}
+
+/// Answers a request of a program that is this very process: whatever goes wrong is an answer too, as a program gets it over the network.
+pub async fn answer(proxy: &Proxy, request: axum::http::Request<Vec<u8>>) -> Response {
+    let anthropic = request.uri().path().starts_with(MESSAGES);
+    let (parts, body) = request.into_parts();
+    let answered = async {
+        let place = place(proxy, &parts)?;
+        if body.len() > proxy.max_body {
+            return Err(ProxyError::TooLong { limit: proxy.max_body });
+        }
+        send(proxy, parts, Plaintext::new(body), place).await
+    };
+    answered.await.unwrap_or_else(|error| error.answer(anthropic))
+}
+
+/// PRX-09, PRX-11.
+fn place(proxy: &Proxy, parts: &Parts) -> Result<OwnedSemaphorePermit, ProxyError> {
     if !is_api(parts.uri.path()) {
         return Err(ProxyError::Path);
     }
     let place = proxy.places.clone().try_acquire_owned();
-    let place = place.map_err(|_| ProxyError::Busy { most: MOST_REQUESTS })?;
-    let body = read(body, &parts.headers, proxy.max_body).await?;
+    place.map_err(|_| ProxyError::Busy { most: MOST_REQUESTS })
+}
+
+async fn send(
+    proxy: &Proxy,
+    parts: Parts,
+    body: Plaintext<Vec<u8>>,
+    place: OwnedSemaphorePermit,
+) -> Result<Response, ProxyError> {
     let mut headers = headers::for_server(&parts.headers);
     if let Some(key) = &proxy.api_key {
         headers.remove("x-api-key");

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::pool::Pool;
 
 pub use error::ProxyError;
-pub use http::router;
+pub use http::{answer, router};
 pub use receipts::{KEPT_SCHEMA, KeptReceipt, ReceiptFault, ReceiptFolder};
 
 /// What a proxy works with.
