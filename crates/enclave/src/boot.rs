@@ -316,6 +316,7 @@ pub async fn serve(
         model_manifest: manifest.digest(),
         simulated,
     });
+    let shutdown = state.draining.clone().after(shutdown, config.drain);
     let ended = listening.serve(tls.config(), api::router(state), shutdown).await;
     for renewal in renewals {
         renewal.abort();

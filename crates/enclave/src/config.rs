@@ -5,6 +5,7 @@ mod kms;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use casemate_attest::Danger;
 use casemate_engine::{
@@ -110,6 +111,8 @@ pub struct ServeSettings {
     pub cache_tokens: Option<u32>,
     /// Tokens that one step of an answer guesses at most.
     pub guess_tokens: Option<u32>,
+    /// Seconds in which a server that was told to stop still takes requests.
+    pub drain_seconds: Option<u32>,
     /// A program that answers in the place of the embedded engine.
     #[serde(default)]
     pub upstream: UpstreamSettings,
@@ -158,6 +161,8 @@ pub struct ServeConfig {
     pub cache_tokens: NonZeroU32,
     /// Tokens that one step of an answer guesses at most.
     pub guess_tokens: u32,
+    /// How long a server that was told to stop still takes requests.
+    pub drain: Duration,
     /// A program that answers in the place of the embedded engine.
     pub upstream: Option<UpstreamConfig>,
 }
@@ -442,6 +447,7 @@ impl ServeSettings {
             receipt_folder: self.receipt_folder.or(below.receipt_folder),
             cache_tokens: self.cache_tokens.or(below.cache_tokens),
             guess_tokens: self.guess_tokens.or(below.guess_tokens),
+            drain_seconds: self.drain_seconds.or(below.drain_seconds),
             upstream: self.upstream.over(below.upstream),
         }
     }
@@ -500,6 +506,10 @@ impl ServeSettings {
         if guess_tokens > MAX_GUESS_TOKENS {
             return Err(out_of_range("--guess-tokens", guess_tokens.into(), 0, MAX_GUESS_TOKENS.into()));
         }
+        let drain = self.drain_seconds.unwrap_or(0);
+        if drain > MAX_DRAIN_SECONDS {
+            return Err(out_of_range("--drain-seconds", drain.into(), 0, MAX_DRAIN_SECONDS.into()));
+        }
         let upstream = self.upstream.resolve()?;
         // What only the embedded engine can be told is an upstream's own command line's to say.
         let embedded = [
@@ -546,6 +556,7 @@ impl ServeSettings {
             receipt_folder: self.receipt_folder,
             cache_tokens,
             guess_tokens,
+            drain: Duration::from_secs(drain.into()),
             upstream,
         })
     }
@@ -690,6 +701,8 @@ const MIN_CONTEXT: u32 = 256;
 /// More than any model was trained with.
 const MAX_CONTEXT: u32 = 1 << 20;
 const MAX_CACHE_TOKENS: u32 = 1 << 24;
+/// No supervisor waits longer.
+const MAX_DRAIN_SECONDS: u32 = 300;
 
 #[cfg(test)]
 mod tests;

@@ -71,3 +71,48 @@ fn announce(ready: &Ready) {
         output::talk("the server is up");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use casemate_enclave::ServeSettings;
+    use clap::CommandFactory;
+
+    use crate::args::Args;
+
+    /// Of the process, and no setting of a server.
+    const NOT_SETTINGS: [&str; 4] = ["config", "check-config", "stop-on-stdin-eof", "help"];
+
+    /// spec/config.md has every setting, with the key that the file takes for it, its type, its flag and its variable; and nothing else.
+    #[test]
+    fn the_reference_is_that_of_this_program() {
+        let page = include_str!("../../../../spec/config.md");
+        let mut rows = BTreeMap::new();
+        for line in page.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let [_, key, kind, flag, variable, default, says, _] = cells[..] else { panic!("{line}") };
+            assert!(!default.is_empty() && !says.is_empty(), "{line}");
+            let value = match kind {
+                "path" | "string" => "\"x\"",
+                "number" => "1",
+                "boolean" => "true",
+                "list" => "[\"x\"]",
+                _ => panic!("{line}"),
+            };
+            toml::from_str::<ServeSettings>(&format!("{key} = {value}"))
+                .unwrap_or_else(|error| panic!("{key}: {error}"));
+            let wrong = if value == "1" { "true" } else { "1" };
+            assert!(toml::from_str::<ServeSettings>(&format!("{key} = {wrong}")).is_err(), "{key}");
+            assert!(rows.insert(flag.to_owned(), variable.to_owned()).is_none(), "{line}");
+        }
+        let command = Args::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let flags = serve.get_arguments().filter_map(|argument| {
+            let flag = argument.get_long().filter(|flag| !NOT_SETTINGS.contains(flag))?;
+            let variable = argument.get_env().map(|name| name.to_str().unwrap().to_owned());
+            Some((format!("--{flag}"), variable.unwrap_or_default()))
+        });
+        assert_eq!(rows, flags.collect());
+    }
+}

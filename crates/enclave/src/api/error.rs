@@ -145,6 +145,9 @@ pub enum ApiError {
     /// Every client would refuse the evidence.
     #[error("this server is not ready: its endorsements have run out")]
     EndorsementsExpired,
+    /// It was told to stop.
+    #[error("this server is about to stop and takes no new clients")]
+    Draining,
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -186,6 +189,7 @@ impl ApiError {
             ApiError::Nonce => "request.nonce",
             ApiError::Attest(error) | ApiError::NotReady(error) => error.code,
             ApiError::EndorsementsExpired => "staple.expired",
+            ApiError::Draining => "serve.draining",
             ApiError::Engine(error) => error.code(),
             ApiError::Interrupted => "engine.interrupted",
         }
@@ -218,6 +222,7 @@ impl ApiError {
             ApiError::Attest(_)
             | ApiError::NotReady(_)
             | ApiError::EndorsementsExpired
+            | ApiError::Draining
             | ApiError::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Engine(error) => engine_status(error),
         }
@@ -253,6 +258,7 @@ impl ApiError {
             | ApiError::Attest(_)
             | ApiError::NotReady(_)
             | ApiError::EndorsementsExpired
+            | ApiError::Draining
             | ApiError::Engine(_)
             | ApiError::Interrupted => None,
         }

@@ -27,6 +27,7 @@ mod calls;
 mod chat;
 mod choosing;
 mod completions;
+mod draining;
 mod embeddings;
 mod entry;
 mod error;
@@ -54,6 +55,7 @@ use axum::routing::{get, post};
 use casemate_engine::Engine;
 
 pub use attest::{AttestSource, AttestSourceError};
+pub use draining::Draining;
 pub use error::ApiError;
 pub use metrics::Metrics;
 
@@ -116,6 +118,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// Bounds of requests.
     pub limits: Limits,
+    /// Set once the server is to stop.
+    pub draining: Draining,
     /// When the model was loaded, in seconds since 1970; clients see it in `GET /v1/models`.
     pub loaded_at: u64,
 }
@@ -133,6 +137,7 @@ impl ApiState {
             receipts: None,
             metrics: Arc::default(),
             limits: Limits::default(),
+            draining: Draining::default(),
             loaded_at: chat::unix_seconds(),
         }
     }
@@ -216,5 +221,9 @@ async fn finish(State(state): State<ApiState>, request: Request, next: Next) -> 
         tracing::info!(route = route.label(), status = status.as_u16(), code, ms, "request");
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if state.draining.is_set() {
+        // Who keeps a connection open comes back on a new one, which a load balancer leads elsewhere.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }

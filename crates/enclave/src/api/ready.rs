@@ -10,6 +10,9 @@ use crate::staple::EndorsementState;
 
 /// The first of the reasons why not, with its code and status 503.
 pub(super) async fn ready(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    if state.draining.is_set() {
+        return Err(ApiError::Draining);
+    }
     state.engine.health()?;
     if state.attest.endorsements().map_err(ApiError::NotReady)?.state == EndorsementState::Expired {
         return Err(ApiError::EndorsementsExpired);

@@ -22,6 +22,7 @@ fn defaults_are_the_careful_ones() {
     let broker = |path| KeySource::Broker { url: "http://b".into(), authorities: None, path };
     assert_eq!(config.keys, broker(BrokerPath::Tcp));
     assert_eq!((config.user, config.threads), (65534, CORES));
+    assert_eq!(config.drain, Duration::ZERO);
     assert_eq!(config.endorsements, EndorsementSource::Machine);
 }
 
@@ -215,6 +216,7 @@ fn one_mistake_each_has_its_code() {
         (|s| s.cache_tokens = Some(4095), "config.range"),
         (|s| s.cache_tokens = Some(u32::MAX), "config.range"),
         (|s| s.guess_tokens = Some(65), "config.range"),
+        (|s| s.drain_seconds = Some(301), "config.range"),
         (|s| s.user = Some(0), "config.range"),
     ];
     for (edit, code) in cases {

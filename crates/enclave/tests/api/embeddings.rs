@@ -1,5 +1,7 @@
 //! `POST /v1/embeddings`, `/tokenize`, `/detokenize`, `/ready` and the OpenAPI document.
 
+use std::time::Duration;
+
 use axum::http::{StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -193,6 +195,28 @@ async fn ready_is_more_than_alive() {
         let answer = served.get("/ready").await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, code));
     }
+}
+
+/// SRV-62.
+#[tokio::test]
+async fn a_server_that_was_told_to_stop_still_answers() {
+    let served = serve(Behaviour::Echo);
+    let draining = served.state.draining.clone();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let closing = tokio::spawn(draining.after(async { stopped.await.unwrap() }, Duration::from_millis(200)));
+    let before = served.get("/ready").await;
+    assert_eq!((before.status, before.headers.get("connection")), (StatusCode::OK, None));
+    stop.send(()).unwrap();
+    while served.get("/ready").await.status == StatusCode::OK {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(served.get("/ready").await.code(), "serve.draining");
+    let answer = served.get("/v1/models").await;
+    assert_eq!(
+        (answer.status, answer.headers.get("connection").unwrap()),
+        (StatusCode::OK, &"close".parse().unwrap())
+    );
+    closing.await.unwrap();
 }
 
 #[tokio::test]
