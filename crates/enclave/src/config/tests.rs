@@ -154,7 +154,7 @@ fn a_flag_wins_over_the_file() {
 #[test]
 fn one_mistake_each_has_its_code() {
     type Edit = fn(&mut ServeSettings);
-    let cases: [(Edit, &str); 35] = [
+    let cases: [(Edit, &str); 36] = [
         (|s| s.listen = Some("8443".into()), "address.form"),
         (|s| s.listen = Some("vsock:x".into()), "address.number"),
         (|s| s.broker_via = Some("vsock:8080".into()), "address.any-cid"),

@@ -130,7 +130,7 @@ async fn vectors_count_and_leave_no_trace() {
 #[tokio::test]
 async fn a_client_that_goes_away_ends_the_work() {
     let served = serve(Behaviour::HangEmbedding);
-    let asked = tokio::time::timeout(std::time::Duration::from_millis(200), embed(&served, json!({}))).await;
+    let asked = tokio::time::timeout(Duration::from_millis(200), embed(&served, json!({}))).await;
     assert!(asked.is_err(), "it hangs");
     served.stub.wait_until_cancelled().await;
 }
