@@ -12,5 +12,4 @@ rm -rf target/wheels target/python-venv
 $tools/bin/maturin build --quiet --release --locked --manifest-path crates/python/Cargo.toml --out target/wheels
 python3 -m venv target/python-venv
 target/python-venv/bin/pip install --quiet openai==3.57.0 anthropic==2.14.0 target/wheels/*.whl >&2
-if [ "${1:-}" = --install ]; then exit 0; fi
 scripts/with-server.sh "$PWD/target/python-venv/bin/python" crates/python/tests/test_package.py

@@ -88,6 +88,8 @@ mod tests {
     #[test]
     fn the_reference_is_that_of_this_program() {
         let page = include_str!("../../../../spec/config.md");
+        let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        toml::from_str::<ServeSettings>(example).unwrap();
         let mut rows = BTreeMap::new();
         for line in page.lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();

@@ -146,7 +146,7 @@ pub enum ApiError {
     #[error("this server is not ready: its endorsements have run out")]
     EndorsementsExpired,
     /// It was told to stop.
-    #[error("this server is about to stop and takes no new clients")]
+    #[error("this server was told to stop and takes requests only for a while")]
     Draining,
     /// The engine refused or failed.
     #[error(transparent)]

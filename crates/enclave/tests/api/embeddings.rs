@@ -1,6 +1,6 @@
 //! `POST /v1/embeddings`, `/tokenize`, `/detokenize`, `/ready` and the OpenAPI document.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::{StatusCode, header};
 use base64::Engine as _;
@@ -206,10 +206,14 @@ async fn a_server_that_was_told_to_stop_still_answers() {
     let closing = tokio::spawn(draining.after(async { stopped.await.unwrap() }, Duration::from_millis(200)));
     let before = served.get("/ready").await;
     assert_eq!((before.status, before.headers.get("connection")), (StatusCode::OK, None));
+    let told = Instant::now();
     stop.send(()).unwrap();
-    while served.get("/ready").await.status == StatusCode::OK {
-        tokio::task::yield_now().await;
-    }
+    let learnt = async {
+        while served.get("/ready").await.status == StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), learnt).await.expect("/ready refuses");
     assert_eq!(served.get("/ready").await.code(), "serve.draining");
     let answer = served.get("/v1/models").await;
     assert_eq!(
@@ -217,6 +221,7 @@ async fn a_server_that_was_told_to_stop_still_answers() {
         (StatusCode::OK, &"close".parse().unwrap())
     );
     closing.await.unwrap();
+    assert!(told.elapsed() >= Duration::from_millis(200), "it closes no earlier");
 }
 
 #[tokio::test]
