@@ -98,7 +98,7 @@ def verdicts(work):
 
 
 def refused(code, status, **options):
-    """By the client, as its user sees it, with nothing of the prompt sent; and by `verify`."""
+    """By the client, as its user sees it, and by `verify`. That nothing was sent is shown where the code is: crates/cli/tests/e2e."""
     try:
         casemate.OpenAI(**where(**options), max_retries=0).chat.completions.create(model="any", messages=QUESTION)
     except openai.APIStatusError as error:
@@ -109,7 +109,7 @@ def refused(code, status, **options):
     assert verdict.code == code and verdict.reason, verdict
 
 
-def what_does_not_verify_gets_nothing(work):
+def what_does_not_verify_is_refused(work):
     """The conformance cases of the proxy, in this process: a wrong root, model, measurement and operator, and nobody there."""
     policy = pathlib.Path(POLICY).read_text()
 
@@ -177,7 +177,7 @@ def main():
         anthropic_answers,
         receipts_are_kept,
         verdicts,
-        what_does_not_verify_gets_nothing,
+        what_does_not_verify_is_refused,
         mistakes_are_said_at_once,
     ):
         with tempfile.TemporaryDirectory() as work:
