@@ -223,7 +223,7 @@ pub(crate) struct KmsArgs {
     /// Reach KMS through this vsock port, vsock:CID:PORT (3 is the parent of a Nitro enclave). TLS ends in the enclave
     #[arg(long, value_name = "VSOCK", env = "CASEMATE_KMS_VIA")]
     kms_via: Option<String>,
-    /// Another address of KMS than the region's own, https://HOST[:PORT]
+    /// Another address of KMS than the region's own, https://HOST:PORT
     #[arg(long, value_name = "URL", env = "CASEMATE_KMS_ENDPOINT")]
     kms_endpoint: Option<String>,
     /// Believe only these certificate authorities (PEM) for KMS's TLS
